@@ -1,0 +1,140 @@
+//! What the rest of Casemate is better for: egress, virtual machines, canisters.
+
+use casemate_sys::probe::kvm::Kvm;
+use casemate_sys::probe::nftables::Nftables;
+use casemate_sys::probe::userfaultfd::Userfaultfd;
+use casemate_sys::probe::yama::Scope;
+use casemate_sys::probe::{Attempt, Survey, errno_name};
+use rustix::io::Errno;
+
+use super::{Check, Finding};
+
+pub(super) fn checks(survey: &Survey) -> Vec<Check> {
+    vec![
+        nftables(&survey.nftables)
+            .wanted("nftables", "sending a sandbox's connections to the proxy"),
+        kvm(survey.kvm).wanted("kvm", "microVMs at the processor's speed"),
+        userfaultfd(&survey.userfaultfd).wanted("userfaultfd", "memory restored page by page"),
+        pagemap_scan(survey.pagemap_scan).wanted("pagemap-scan", "dirty pages in one call"),
+        yama(survey.yama).wanted("yama", "who may look into whose process"),
+    ]
+}
+
+fn nftables(found: &Nftables) -> Finding {
+    let steps = [
+        ("table", found.table, "NF_TABLES and NF_TABLES_INET"),
+        ("nat chain", found.chain, "NFT_NAT and NF_NAT"),
+        ("redirect", found.redirect, "NFT_REDIR"),
+    ];
+    let failed = |attempt: &Attempt| !attempt.worked();
+    match steps.iter().find(|(_, attempt, _)| failed(attempt)) {
+        None => Finding::ok("table, nat chain, redirect"),
+        Some((name, Attempt::NotReached, _)) => Finding::not_reached(name),
+        Some((name, attempt, options)) => Finding::missing(
+            format!("{name}: {attempt}"),
+            format!(
+                "as root: modprobe nf_tables nft_chain_nat nft_redir, or boot a kernel with \
+                 CONFIG_{options}"
+            ),
+        ),
+    }
+}
+
+fn kvm(kvm: Kvm) -> Finding {
+    const EMULATION: &str = "without it, microVMs run under QEMU's emulation: slow, and for \
+                             development only";
+    match kvm {
+        Kvm::Native { rate } => {
+            Finding::ok(format!("native, {} guest instructions/s", speed(rate)))
+        }
+        Kvm::Emulated { rate } => Finding::weak(
+            format!("emulated, {} guest instructions/s", speed(rate)),
+            "the guest's kernel is emulated: use a machine with hardware virtualisation (bare \
+             metal, or nesting switched on) for anything but tests",
+        ),
+        Kvm::Stuck => Finding::missing(
+            "a guest of 40,000 instructions did not come to its end",
+            "use another machine, or QEMU's emulation for development",
+        ),
+        Kvm::NoPermission => Finding::missing(
+            "no permission to open /dev/kvm",
+            "as root: usermod -aG kvm $USER and log in again (where no group owns the device: \
+             chgrp kvm /dev/kvm && chmod 660 /dev/kvm)",
+        ),
+        Kvm::Absent => Finding::missing(
+            "no /dev/kvm",
+            format!(
+                "switch virtualisation on in the firmware (or nesting on the host) and modprobe \
+                 kvm_intel or kvm_amd; a container: --device /dev/kvm; {EMULATION}"
+            ),
+        ),
+        Kvm::Refused(errno) => Finding::missing(
+            format!("opens, and then {}", errno_name(errno)),
+            "another hypervisor may hold the processor (VirtualBox, VMware), or KVM is broken \
+             here: see dmesg",
+        ),
+        Kvm::Untested => Finding::weak("opens", "its speed can't be measured on this processor"),
+    }
+}
+
+/// Instructions a millisecond as millions a second.
+fn speed(rate: u32) -> String {
+    let millions = f64::from(rate) / 1000.0;
+    match rate {
+        ..100_000 => format!("{millions:.1} M"),
+        _ => format!("{millions:.0} M"),
+    }
+}
+
+fn userfaultfd(found: &Userfaultfd) -> Finding {
+    if !found.fills.worked() {
+        let value = format!("call: {}, device: {}", found.user_faults, found.device);
+        return Finding::missing(
+            value,
+            "boot a kernel with CONFIG_USERFAULTFD=y; in a container, allow userfaultfd",
+        );
+    }
+    let tracking = match found.tracks_writes {
+        true => ", tracks writes",
+        false => "",
+    };
+    if found.kernel_faults.worked() || found.device.worked() {
+        return Finding::ok(format!("faults of user and kernel{tracking}"));
+    }
+    Finding::weak(
+        format!("faults of user code only{tracking}"),
+        "restoring a VM's memory needs the kernel's faults too: as root, chmod 660 \
+         /dev/userfaultfd with a group of this user's, or sysctl -w vm.unprivileged_userfaultfd=1",
+    )
+}
+
+fn pagemap_scan(attempt: Attempt) -> Finding {
+    match attempt {
+        Attempt::Worked => Finding::ok("works"),
+        Attempt::Refused(Errno::NOENT) => {
+            Finding::missing("no /proc", "as root: mount -t proc proc /proc")
+        }
+        other => Finding::missing(
+            other.to_string(),
+            "boot Linux 6.7 or later with CONFIG_PROC_PAGE_MONITOR=y; until then dirty pages are \
+             found by a fault each",
+        ),
+    }
+}
+
+fn yama(scope: Scope) -> Finding {
+    match scope {
+        Scope::None => Finding::ok("not in this kernel"),
+        Scope::SameUser => Finding::ok("ptrace_scope 0"),
+        Scope::Descendants => Finding::ok("ptrace_scope 1"),
+        Scope::Capable => Finding::ok("ptrace_scope 2"),
+        Scope::Nobody => Finding::weak(
+            "ptrace_scope 3: pidfd_getfd is refused",
+            "set kernel.yama.ptrace_scope to 2 or less in /etc/sysctl.d and reboot",
+        ),
+        Scope::Other(value) => Finding::weak(
+            format!("ptrace_scope {value}, which is unknown"),
+            "a value from 0 to 2 is known to work",
+        ),
+    }
+}

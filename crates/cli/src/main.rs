@@ -1,0 +1,48 @@
+//! `casemate`: runs code that you don't trust behind a wall.
+//!
+//! This file is parse → run → exit code. Each command is a module: it turns its arguments into
+//! a call of a library crate and the result into text.
+
+mod doctor;
+mod policy;
+mod printer;
+mod run;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Runs code that you don't trust behind a wall: rootless, without a daemon, in milliseconds.
+#[derive(Parser)]
+#[command(name = "casemate", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a program behind the wall
+    Run(Box<run::RunArgs>),
+    /// Say what this machine can enforce
+    Doctor(doctor::DoctorArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors to clap, but not to the caller.
+            let failed = error.use_stderr();
+            let _ = error.print();
+            return if failed { ExitCode::from(casemate_core::exit::FAILED) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match arguments.command {
+        Command::Run(args) => return run::run(*args),
+        Command::Doctor(args) => doctor::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        printer::error(&format!("{error:#}"));
+        ExitCode::from(casemate_core::exit::FAILED)
+    })
+}

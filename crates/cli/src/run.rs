@@ -1,0 +1,261 @@
+//! `casemate run`.
+
+use crate::{policy, printer};
+use casemate_core::error::{Error, Result};
+use casemate_core::exit::Failure;
+use casemate_core::layer::Layer;
+use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus, parse_duration};
+use casemate_core::report::Report;
+use casemate_core::spec::{Access, EnvRule, Grant, Network, Root, SandboxSpec, Terminal};
+use casemate_jail::Plan;
+use casemate_policy::Document;
+use clap::{Args, ValueEnum};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The flags of `casemate run`.
+#[derive(Args)]
+#[command(after_help = "Exit codes: the program's own; 128+N for signal N; 120 memory, 121 processes, 122 disk,\n\
+    124 time limit reached; 125 Casemate failed; 126 not executable; 127 not found.")]
+pub(crate) struct RunArgs {
+    /// Apply a policy's filesystem_policy, landlock and process sections
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Bring a host path in, read-only
+    #[arg(long, value_name = "PATH")]
+    ro: Vec<PathBuf>,
+    /// Bring a host path in, writable
+    #[arg(long, value_name = "PATH")]
+    rw: Vec<PathBuf>,
+    /// Cover a path with nothing
+    #[arg(long, value_name = "PATH")]
+    hide: Vec<PathBuf>,
+    /// The working folder, writable at the same path [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// Set a variable, or pass the caller's
+    #[arg(long, value_name = "K=V|K")]
+    env: Vec<OsString>,
+    /// Memory of all processes together [default: half of the machine's]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// CPU bandwidth, such as 1.5
+    #[arg(long, value_name = "N")]
+    cpus: Option<MilliCpus>,
+    /// Processes and threads at one time [default: 2048]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..4_000_000))]
+    pids: Option<u32>,
+    /// Wall time, such as 30s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    time: Option<Duration>,
+    /// Size of /tmp, home and the other private folders together [default: an eighth of memory]
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<ByteSize>,
+    /// The network
+    #[arg(long, value_name = "NET", value_enum, default_value = "none")]
+    net: Net,
+    /// TCP ports that the program may connect to (Landlock ABI 4)
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    tcp_connect: Option<Vec<u16>>,
+    /// TCP ports that the program may bind (Landlock ABI 4)
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    tcp_bind: Option<Vec<u16>>,
+    /// Use a folder or a tar file as the root file system, copy-on-write
+    #[arg(long, value_name = "DIR|TAR")]
+    root: Option<PathBuf>,
+    /// Keep the writes of --root in this folder
+    #[arg(long, value_name = "DIR", requires = "root")]
+    keep: Option<PathBuf>,
+    /// The host name inside
+    #[arg(long, value_name = "H", default_value = "casemate", value_parser = hostname)]
+    hostname: String,
+    /// Make a pseudo-terminal for all three streams
+    #[arg(short = 't', overrides_with = "no_tty")]
+    tty: bool,
+    /// Make no pseudo-terminal; a terminal becomes a pipe
+    #[arg(short = 'T', overrides_with = "tty")]
+    no_tty: bool,
+    /// Write a report as JSON; - is standard output
+    #[arg(long, value_name = "FILE|-")]
+    report: Option<PathBuf>,
+    /// A name for the report
+    #[arg(long, value_name = "N")]
+    name: Option<String>,
+    /// Leave a name in the workspace unprotected, such as .vscode
+    #[arg(long, value_name = "NAME")]
+    allow_carrier: Vec<String>,
+    /// Run without a layer that this machine lacks
+    #[arg(long, value_name = "LAYER")]
+    allow_missing: Vec<Layer>,
+    /// Don't print notes
+    #[arg(short, long)]
+    quiet: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Net {
+    /// Nothing but a loopback interface
+    None,
+    /// The host's, unguarded
+    Host,
+}
+
+/// Runs the program; the exit code is its own, or says why there is none.
+pub(crate) fn run(args: RunArgs) -> ExitCode {
+    match attempt(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            printer::error(&failure.error.to_string());
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn attempt(args: RunArgs) -> Result<u8, Failure> {
+    let (report, quiet) = (args.report.clone(), args.quiet);
+    let (spec, notes) = specification(args)?;
+    let plan = Plan::new(spec)?;
+    if !quiet {
+        notes.iter().chain(plan.notes()).for_each(|note| printer::note(note));
+    }
+    let finished = casemate_jail::run(&plan)?;
+    finished.remarks.iter().for_each(|remark| printer::line(remark));
+    if let (Some(path), Some(document)) = (report, &finished.report) {
+        write_report(&path, document)?;
+    }
+    Ok(finished.outcome.code())
+}
+
+/// The specification, and what should be said about it.
+fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Error::io("find the current folder", &error).hint("change to a folder that exists"))?;
+    let mut grants = Vec::new();
+    for (flag, access, paths) in
+        [("--ro", Access::ReadOnly, &args.ro), ("--rw", Access::ReadWrite, &args.rw), ("--hide", Access::Hidden, &args.hide)]
+    {
+        for path in paths {
+            grants.push(Grant { path: absolute(flag, path, &cwd)?, access, origin: flag.into(), required: true, or_fresh: false });
+        }
+    }
+    let path = |flag: &str, path: &Option<PathBuf>| path.as_ref().map(|path| absolute(flag, path, &cwd)).transpose();
+    let root = match path("--root", &args.root)? {
+        None => Root::Host,
+        Some(path) if path.is_dir() => Root::Directory(path),
+        Some(path) => Root::Archive(path),
+    };
+    let mut spec = SandboxSpec {
+        workdir: path("--workdir", &args.workdir)?.unwrap_or_else(|| cwd.clone()),
+        workdir_access: Some(Access::ReadWrite),
+        grants,
+        keep: path("--keep", &args.keep)?,
+        root,
+        env: args.env.iter().map(environment_rule).collect::<Result<_>>()?,
+        limits: limits(&args),
+        network: match args.net {
+            Net::None => Network::None,
+            Net::Host => Network::Host,
+        },
+        tcp_bind: args.tcp_bind,
+        tcp_connect: args.tcp_connect,
+        hostname: args.hostname,
+        name: args.name,
+        terminal: match (args.tty, args.no_tty) {
+            (true, _) => Terminal::Always,
+            (_, true) => Terminal::Never,
+            _ => Terminal::Auto,
+        },
+        report: args.report.is_some(),
+        identity: None,
+        allow_missing: args.allow_missing.into_iter().collect(),
+        allow_carriers: args.allow_carrier.into_iter().collect(),
+        protect_carriers: BTreeSet::new(),
+        command: args.command,
+    };
+    let mut notes = Vec::new();
+    if let Some(path) = &args.policy {
+        // The policy's error names the file, line and column of each problem by itself.
+        let document = Document::load(path).map_err(|error| Error::rule("apply the policy", format!("\n{error}")))?;
+        notes = policy::apply(&document, &mut spec);
+        if spec.workdir_access.is_none() && args.workdir.is_some() {
+            spec.workdir_access = Some(Access::ReadWrite);
+        }
+    }
+    Ok((spec, notes))
+}
+
+fn limits(args: &RunArgs) -> Limits {
+    let info = rustix::system::sysinfo();
+    let total = ByteSize(info.totalram as u64 * u64::from(info.mem_unit));
+    let defaults = Limits::defaults(total);
+    let disk = Limit::new(args.disk, defaults.disk.value);
+    Limits {
+        memory: Limit::new(args.memory, defaults.memory.value),
+        pids: Limit::new(args.pids, defaults.pids.value),
+        inodes: Limits::inodes_for(disk.value),
+        disk,
+        cpus: args.cpus,
+        time: args.time,
+        ..defaults
+    }
+}
+
+/// An absolute path without `..`, which means different things on both sides of a link.
+fn absolute(flag: &str, path: &Path, cwd: &Path) -> Result<PathBuf> {
+    let refuse = |why: &str| Error::rule(format!("use {flag}"), why).on(path.display());
+    if path.as_os_str().is_empty() {
+        return Err(refuse("the path is empty"));
+    }
+    if path.to_str().is_none() {
+        return Err(refuse("the path is not UTF-8"));
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(refuse("the path has a `..` in it").hint("give the path that it means"));
+    }
+    let joined = cwd.join(path);
+    // `./x` and `x/.` are x.
+    Ok(joined.components().filter(|part| *part != Component::CurDir).collect())
+}
+
+fn environment_rule(text: &OsString) -> Result<EnvRule> {
+    let bytes = text.as_bytes();
+    let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+        None => (bytes, None),
+    };
+    if name.is_empty() {
+        return Err(Error::rule("use --env", "the name is empty").on(text.display()).hint("--env NAME=VALUE sets, --env NAME passes"));
+    }
+    let own = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    Ok(match value {
+        Some(value) => EnvRule::Set(own(name), own(value)),
+        None => EnvRule::Pass(own(name)),
+    })
+}
+
+/// A host name by the letters of hostname(7).
+fn hostname(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['-', '.']);
+    fits.then(|| text.to_owned()).ok_or_else(|| "expected up to 64 letters, digits, hyphens and dots".into())
+}
+
+fn write_report(path: &Path, report: &Report) -> Result<()> {
+    let fail = |error: std::io::Error| Error::io("write the report", &error).on(path.display());
+    let mut text = serde_json::to_string_pretty(report)
+        .map_err(|error| Error::rule("write the report", error.to_string()))?;
+    text.push('\n');
+    if path == Path::new("-") {
+        use std::io::Write;
+        return std::io::stdout().write_all(text.as_bytes()).map_err(fail);
+    }
+    std::fs::write(path, text).map_err(fail)
+}
+

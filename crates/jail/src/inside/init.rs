@@ -1,0 +1,246 @@
+//! Process 1 of the sandbox.
+//!
+//! It builds the view, starts the program, and then only reaps, forwards signals and tells the
+//! supervisor how it ended. If it dies, the kernel kills everything inside; and it dies with
+//! its supervisor (PR_SET_PDEATHSIG in prctl(2)).
+//!
+//! It stays outside the Landlock domain of the program and can't be dumped, so the program can
+//! neither trace it nor signal it nor look into it.
+
+use super::{payload, view};
+use crate::plan::Plan;
+use crate::wire::{Event, Exit, Order};
+use casemate_core::error::{Error, Result};
+use casemate_core::layer::Layer;
+use casemate_core::spec::Network;
+use casemate_sys::channel::Channel;
+use casemate_sys::process::{self, Change, Clone, namespace};
+use casemate_sys::signal::{self, Signals};
+use casemate_sys::{Errno, net, privilege, unixdiag::UnixDiag};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+
+/// What the supervisor prepared for the sandbox.
+pub(crate) struct Handover<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) channel: Channel,
+    /// The program's standard streams; `None` where the pseudo-terminal goes.
+    pub(crate) streams: [Option<OwnedFd>; 3],
+    /// Blocked signals and the mask from before.
+    pub(crate) signals: &'a Signals,
+    pub(crate) cgroup: Option<&'a casemate_sys::cgroup::Cgroup>,
+    /// True if the supervisor writes the id maps, which it does before it sends an order.
+    pub(crate) maps_from_outside: bool,
+    pub(crate) landlock: Option<casemate_sys::landlock::Abi>,
+    pub(crate) umask: Mode,
+}
+
+/// Runs the sandbox; the process ends here.
+pub(crate) fn main(handover: Handover<'_>) -> ! {
+    let channel = &handover.channel;
+    match prepare(&handover) {
+        Ok(child) => {
+            let exit = serve(channel, &child);
+            let _ = channel.send(&Event::Exited(exit).encode(), &[]);
+            process::exit_now(0);
+        }
+        Err(error) => {
+            let _ = channel.send(&Event::Failed(error.into()).encode(), &[]);
+            process::exit_now(1);
+        }
+    }
+}
+
+fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
+    let plan = handover.plan;
+    die_with_supervisor(handover)?;
+    map_ids(handover)?;
+    if let Some(cgroup) = handover.cgroup {
+        cgroup.enter().map_err(|errno| failed("enter the cgroup", errno))?;
+    }
+    late_namespaces(plan)?;
+    rustix::system::sethostname(plan.spec.hostname.as_bytes())
+        .map_err(|errno| failed("set the host name", errno))?;
+    if plan.spec.network == Network::None {
+        net::loopback_up().map_err(|errno| failed("bring the loopback interface up", errno))?;
+    }
+    let diag = UnixDiag::open().map_err(|errno| failed("open a sock_diag socket", errno))?.into_fd();
+    // Modes are exact while the view is made; the program gets the caller's mask.
+    rustix::process::umask(Mode::empty());
+    let view = view::build(plan, &handover.channel)?;
+    let fds = [view.root.as_fd(), view.proc.as_fd(), view.disk.as_fd(), diag.as_fd()];
+    send(&handover.channel, &Event::View, &fds)?;
+    drop((view, diag));
+    rustix::process::setsid().map_err(|errno| failed("start a session", errno))?;
+    let terminal = if handover.streams.iter().any(Option::is_none) { Some(open_terminal(handover)?) } else { None };
+    process::wipe_start_strings("casemate-init");
+    privilege::undumpable().map_err(|errno| failed("hide init", errno))?;
+    let child = match process::clone(0, None).map_err(|errno| failed("start the program's process", errno))? {
+        Clone::Child => payload::main(handover, terminal),
+        Clone::Parent(child) => child,
+    };
+    privilege::drop_capabilities().map_err(|errno| failed("drop init's capabilities", errno))?;
+    Ok(child)
+}
+
+fn die_with_supervisor(handover: &Handover<'_>) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|errno| failed("tie init to its supervisor", errno))?;
+    // The supervisor may have died just before; then its end of the channel is closed.
+    let mut fds = [PollFd::new(&handover.channel, PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) && fds[0].revents().contains(PollFlags::HUP) {
+        process::exit_now(1);
+    }
+    Ok(())
+}
+
+/// One id inside for the one id outside (user_namespaces(7)). A process may write its own map
+/// if it maps itself; another map has to come from the supervisor.
+fn map_ids(handover: &Handover<'_>) -> Result<()> {
+    if handover.maps_from_outside {
+        let message = handover.channel.receive().map_err(|errno| failed("wait for the id maps", errno))?;
+        if message.is_none() {
+            process::exit_now(1);
+        }
+        if let Some((uid, gid)) = handover.plan.spec.identity {
+            privilege::become_user(uid, gid).map_err(|errno| failed("become the policy's user", errno))?;
+        }
+    } else {
+        let host = &handover.plan.host;
+        let (uid, gid) = handover.plan.spec.identity.unwrap_or((host.uid, host.gid));
+        write_file("/proc/self/setgroups", "deny")?;
+        write_file("/proc/self/uid_map", &format!("{uid} {} 1", host.uid))?;
+        write_file("/proc/self/gid_map", &format!("{gid} {} 1", host.gid))?;
+    }
+    Ok(())
+}
+
+/// The namespaces that are made after the cgroup was entered, and the one that only children
+/// enter.
+fn late_namespaces(plan: &Plan) -> Result<()> {
+    let parts = [
+        (Layer::CgroupNamespace, namespace::CGROUP, "CONFIG_CGROUPS"),
+        (Layer::TimeNamespace, namespace::TIME, "CONFIG_TIME_NS"),
+    ];
+    for (layer, flag, config) in parts {
+        match process::unshare(flag) {
+            Ok(()) if layer == Layer::TimeNamespace => start_clocks_at_zero(),
+            Ok(()) => {}
+            Err(_) if plan.spec.allow_missing.contains(&layer) => {}
+            Err(errno) => {
+                return Err(failed(&format!("make a {layer}"), errno)
+                    .hint(format!("it needs a kernel with {config}; --allow-missing {layer} accepts running without it")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets the boot and monotonic clocks start near zero inside, so that they don't tell which
+/// machine this is (time_namespaces(7)). They may not become negative, hence the second.
+fn start_clocks_at_zero() {
+    use rustix::time::{ClockId, clock_gettime};
+    let offset = |clock| 1 - clock_gettime(clock).tv_sec;
+    let text = format!("monotonic {} 0\nboottime {} 0\n", offset(ClockId::Monotonic), offset(ClockId::Boottime));
+    // A kernel that has the namespace has the file; failing to hide the uptime harms nobody.
+    let _ = write_file("/proc/self/timens_offsets", &text);
+}
+
+/// A pseudo-terminal of the sandbox's own devpts, whose master goes to the supervisor.
+fn open_terminal(handover: &Handover<'_>) -> Result<OwnedFd> {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+    let fail = |errno| failed("open a pseudo-terminal", errno);
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty()).map_err(fail)?;
+    unlockpt(&master).map_err(fail)?;
+    let peer_flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = ioctl_tiocgptpeer(&master, peer_flags).map_err(fail)?;
+    rustix::process::ioctl_tiocsctty(&slave).map_err(fail)?;
+    send(&handover.channel, &Event::Terminal, &[master.as_fd()])?;
+    Ok(slave)
+}
+
+/// Reaps and forwards until the program ends, then ends everything else.
+fn serve(channel: &Channel, child: &process::Child) -> Exit {
+    let Ok(signals) = Signals::block(&[Signal::CHILD.as_raw()]) else { process::exit_now(1) };
+    let end = loop {
+        if let Some(end) = reap(channel, child.pid) {
+            break end;
+        }
+        let mut fds = [PollFd::new(channel, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        if poll(&mut fds, None).is_err() {
+            continue;
+        }
+        let (orders, children) = (fds[0].revents(), fds[1].revents());
+        if !children.is_empty() {
+            while signals.next().is_some() {}
+        }
+        if !orders.is_empty() {
+            match channel.receive() {
+                Ok(Some(message)) => match Order::decode(&message.bytes) {
+                    Some(Order::End) => break Exit { status: 9, signaled: true, ..Exit::default() },
+                    Some(Order::Signal(number)) => signal::send(child.pid, number),
+                    Some(Order::SignalGroup(number)) => signal::send(-child.pid, number),
+                    None => {}
+                },
+                // The supervisor is gone, and so is everything.
+                _ => process::exit_now(1),
+            }
+        }
+    };
+    // A process that was just being forked may have missed the first signal.
+    loop {
+        process::kill_all();
+        if process::wait_any(true, false).is_err() {
+            break;
+        }
+    }
+    let usage = process::children_usage();
+    Exit {
+        user_micros: usage.user_micros,
+        system_micros: usage.system_micros,
+        max_rss: usage.max_rss,
+        last_pid: last_pid(),
+        ..end
+    }
+}
+
+/// Waits for all that can be waited for; the program's end ends the loop.
+fn reap(channel: &Channel, program: i32) -> Option<Exit> {
+    let mut end = None;
+    while let Ok(Some((pid, change))) = process::wait_any(false, true) {
+        match change {
+            _ if pid != program => {}
+            Change::Exited(status) => end = Some(Exit { status, ..Exit::default() }),
+            Change::Signaled(status) => end = Some(Exit { status, signaled: true, ..Exit::default() }),
+            Change::Stopped(_) => {
+                let _ = channel.send(&Event::Stopped.encode(), &[]);
+            }
+        }
+    }
+    end
+}
+
+/// The last field of /proc/loadavg: the last id that this pid namespace gave out (proc(5)).
+fn last_pid() -> u64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().last().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+pub(super) fn send(channel: &Channel, event: &Event, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    channel.send(&event.encode(), fds).map_err(|errno| failed("tell the supervisor", errno))
+}
+
+fn write_file(path: &str, text: &str) -> Result<()> {
+    let fail = |errno| failed("write", errno).on(path);
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+    rustix::io::write(&file, text.as_bytes()).map_err(fail)?;
+    Ok(())
+}
+
+pub(super) fn failed(step: &str, errno: Errno) -> Error {
+    Error::errno(step, errno.raw_os_error())
+}

@@ -1,0 +1,342 @@
+//! Building the view from the plan's steps.
+//!
+//! ```text
+//!  the host's root (until the pivot)
+//!    /proc ◀── disk   a tmpfs of limited size; its folders become /tmp, /home, …
+//!          ◀── root   a small tmpfs; the view grows here, then becomes /
+//! ```
+//!
+//! Both start on top of the host's /proc, the one folder that every host has; the pivot leaves
+//! all of that behind. Until then, sources are host paths and targets are below `root`'s
+//! descriptor, so the two can't be mistaken for each other.
+
+use crate::plan::{Kind, Plan, Step, archive};
+use crate::wire::Event;
+use casemate_core::error::{Error, Result};
+use casemate_core::spec::{Access, Root};
+use casemate_sys::Errno;
+use casemate_sys::channel::Channel;
+use casemate_sys::process::{Clone, exit_now};
+use casemate_sys::mount::{Attributes, Detached, make_read_only, pivot_to_current_folder};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, symlinkat};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+const PLAIN: Attributes = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
+
+/// What procfs says of the host, and what could change it (proc(5)). Covered if it exists.
+const COVERED: &[&str] = &[
+    "acpi", "asound", "bus", "cmdline", "config.gz", "driver", "fs", "interrupts", "iomem", "ioports", "irq", "kallsyms",
+    "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "modules", "mtrr",
+    "partitions", "diskstats", "sched_debug", "scsi", "slabinfo", "softirqs", "swaps", "sysrq-trigger",
+    "timer_list", "timer_stats", "vmallocinfo", "zoneinfo",
+];
+
+/// What the supervisor gets to see of the view.
+pub(super) struct View {
+    pub(super) root: OwnedFd,
+    pub(super) proc: OwnedFd,
+    pub(super) disk: OwnedFd,
+}
+
+/// A view that is being built.
+struct Builder {
+    root: Detached,
+    disk: Detached,
+    /// An empty folder and an empty file, for covers.
+    empty_folder: OwnedFd,
+    empty_file: OwnedFd,
+    /// The folder that the last target was in.
+    parent: Option<(PathBuf, OwnedFd)>,
+}
+
+/// Builds the view and makes it the root file system.
+pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<View> {
+    // An archive is opened while the host's paths still mean something.
+    let archive = match &plan.spec.root {
+        Root::Archive(path) => Some(std::fs::File::open(path).map_err(|e| Error::io("open", &e).on(path.display()))?),
+        _ => None,
+    };
+    let mut builder = Builder::new(plan)?;
+    if let (Some(file), Root::Archive(path)) = (archive, &plan.spec.root) {
+        unpack(&builder.root, path, file, channel)?;
+    }
+    for step in &plan.steps {
+        builder.carry_out(step)?;
+    }
+    builder.finish(plan)
+}
+
+impl Builder {
+    fn new(plan: &Plan) -> Result<Self> {
+        let limits = &plan.spec.limits;
+        let (size, inodes) = (limits.disk.value.0.to_string(), limits.inodes.to_string());
+        let disk = tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?;
+        put(&disk, CWD, Path::new("/proc"), "put the private disk in place")?;
+        make_folder(disk.as_fd(), "empty", 0o555)?;
+        let empty_folder = open_path(disk.as_fd(), "empty")?;
+        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
+        let empty_file = openat(&disk.as_fd(), "empty-file", flags, Mode::from_raw_mode(0o444))
+            .map_err(|errno| failed("make an empty file", errno))?;
+
+        let root = match &plan.spec.root {
+            Root::Host => tmpfs(&[("size", "16m"), ("nr_inodes", "16k"), ("mode", "755")])?,
+            Root::Directory(path) => overlay(plan, path)?,
+            Root::Archive(_) => tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?,
+        };
+        put(&root, CWD, Path::new("/proc"), "put the new root in place")?;
+        Ok(Self { root, disk, empty_folder, empty_file, parent: None })
+    }
+
+    fn carry_out(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Symlink { target, to } => self.symlink(target, to),
+            Step::File { target, contents } => self.file(target, contents),
+            Step::Bind { source, target, access, kind, devices } => {
+                self.bind(source, target, *access, *kind, *devices)
+            }
+            Step::Private { target, name, mode } => {
+                make_folder(self.disk.as_fd(), *name, *mode)?;
+                let folder = open_path(self.disk.as_fd(), *name)?;
+                self.mount_copy(folder.as_fd(), target, Kind::Folder, PLAIN)
+            }
+            Step::Cover { target, kind } => {
+                let source = rustix::io::dup(if *kind == Kind::Folder { &self.empty_folder } else { &self.empty_file });
+                let source = source.map_err(|errno| failed("cover", errno).on(target.display()))?;
+                self.mount_copy(source.as_fd(), target, *kind, PLAIN.and(Attributes::READ_ONLY))
+            }
+            Step::Pin { target, access } => self.pin(target, *access),
+            Step::Proc => self.proc(),
+            Step::Terminals => {
+                let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+                let terminals = Detached::new("devpts", &options, Attributes::NO_SUID.and(Attributes::NO_EXEC))
+                    .map_err(|errno| failed("mount a fresh devpts", errno))?;
+                self.mount(&terminals, Path::new("/dev/pts"), Kind::Folder)
+            }
+        }
+    }
+
+    fn bind(&mut self, source: &Path, target: &Path, access: Access, kind: Kind, devices: bool) -> Result<()> {
+        let fail = |errno| {
+            failed("bring in", errno).on(source.display()).hint("the path must be readable and must exist when the run starts")
+        };
+        let mut attributes = if devices { Attributes::NO_SUID } else { PLAIN };
+        if access != Access::ReadWrite {
+            attributes = attributes.and(Attributes::READ_ONLY);
+        }
+        let copy = Detached::copy(CWD, source).map_err(fail)?;
+        copy.restrict(attributes).map_err(fail)?;
+        self.mount(&copy, target, kind)
+    }
+
+    /// Mounts a part of the view on itself. The path is opened below the new root, so that a
+    /// link that somebody put there since the plan was made leads nowhere else.
+    fn pin(&mut self, target: &Path, access: Access) -> Result<()> {
+        let fail = |errno| failed("protect", errno).on(target.display());
+        let relative = target.strip_prefix("/").unwrap_or(target);
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        let fd = openat2(self.root.as_fd(), relative, flags, Mode::empty(), resolve).map_err(fail)?;
+        let copy = Detached::copy_of(fd.as_fd()).map_err(fail)?;
+        let attributes = if access == Access::ReadWrite { PLAIN } else { PLAIN.and(Attributes::READ_ONLY) };
+        copy.restrict(attributes).map_err(fail)?;
+        let (parent, name) = self.place(target)?;
+        put(&copy, parent, Path::new(name), "protect").map_err(|error| error.on(target.display()))
+    }
+
+    fn proc(&mut self) -> Result<()> {
+        let attributes = PLAIN.and(Attributes::NO_EXEC);
+        let proc = Detached::new("proc", &[], attributes).map_err(|errno| {
+            failed("mount a fresh /proc", errno).hint(
+                "the kernel refuses it where parts of /proc are covered, as in most containers; \
+                 start the container with an unmasked /proc (docker: --security-opt systempaths=unconfined)",
+            )
+        })?;
+        self.mount(&proc, Path::new("/proc"), Kind::Folder)?;
+        let fail = |errno| failed("make /proc/sys read-only", errno);
+        let sys = open_path(proc.as_fd(), "sys")?;
+        let sys = Detached::copy_of(sys.as_fd()).map_err(fail)?;
+        sys.restrict(attributes.and(Attributes::READ_ONLY)).map_err(fail)?;
+        put(&sys, proc.as_fd(), Path::new("sys"), "make /proc/sys read-only")?;
+        for name in COVERED {
+            let Ok(stat) = statat(proc.as_fd(), *name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let is_folder = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+            let source = if is_folder { &self.empty_folder } else { &self.empty_file };
+            let cover = Detached::copy_of(source.as_fd()).map_err(|errno| failed("cover", errno).on(name))?;
+            cover.restrict(PLAIN.and(Attributes::READ_ONLY)).map_err(|errno| failed("cover", errno).on(name))?;
+            put(&cover, proc.as_fd(), Path::new(name), "cover a part of /proc")?;
+        }
+        Ok(())
+    }
+
+    fn symlink(&mut self, target: &Path, to: &Path) -> Result<()> {
+        let (parent, name) = self.place(target)?;
+        match symlinkat(to, parent, name) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(failed("make the link", errno).on(target.display())),
+        }
+    }
+
+    fn file(&mut self, target: &Path, contents: &str) -> Result<()> {
+        let (parent, name) = self.place(target)?;
+        let fail = |errno| failed("write", errno).on(target.display());
+        // A root file system of the caller's may have a link there.
+        let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = openat(parent, name, flags, Mode::from_raw_mode(0o644)).map_err(fail)?;
+        rustix::io::write(&file, contents.as_bytes()).map_err(fail)?;
+        Ok(())
+    }
+
+    fn mount_copy(&mut self, source: BorrowedFd<'_>, target: &Path, kind: Kind, attributes: Attributes) -> Result<()> {
+        let fail = |errno| failed("mount", errno).on(target.display());
+        let copy = Detached::copy_of(source).map_err(fail)?;
+        copy.restrict(attributes).map_err(fail)?;
+        self.mount(&copy, target, kind)
+    }
+
+    /// Makes the mount point if it isn't there, and mounts.
+    fn mount(&mut self, mount: &Detached, target: &Path, kind: Kind) -> Result<()> {
+        let (parent, name) = self.place(target)?;
+        match kind {
+            Kind::Folder => make_folder(parent, name, 0o755).map_err(|error| error.on(target.display()))?,
+            Kind::File => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                match openat(parent, name, flags, Mode::from_raw_mode(0o644)) {
+                    Ok(_) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(failed("make the mount point", errno).on(target.display())),
+                }
+            }
+        }
+        put(mount, parent, Path::new(name), "mount").map_err(|error| error.on(target.display()))
+    }
+
+    /// The folder that a target is in, made if it isn't there, and the target's name. Never
+    /// leaves the new root, whatever links a root file system of the caller's has.
+    fn place<'a>(&mut self, target: &'a Path) -> Result<(BorrowedFd<'_>, &'a OsStr)> {
+        let name = target.file_name().ok_or_else(|| Error::rule("mount", "not a path below /").on(target.display()))?;
+        let folder = target.parent().unwrap_or(Path::new("/"));
+        if folder == Path::new("/") {
+            return Ok((self.root.as_fd(), name));
+        }
+        if self.parent.as_ref().is_none_or(|(path, _)| path != folder) {
+            let fd = open_or_make(self.root.as_fd(), folder)?;
+            self.parent = Some((folder.into(), fd));
+        }
+        match &self.parent {
+            Some((_, fd)) => Ok((fd.as_fd(), name)),
+            None => Err(Error::rule("mount", "no folder").on(target.display())),
+        }
+    }
+
+    /// Pivots, and makes the root read-only if it is ours.
+    fn finish(self, plan: &Plan) -> Result<View> {
+        let fail = |what: &str| {
+            let what = what.to_owned();
+            move |errno| failed(&what, errno)
+        };
+        rustix::process::fchdir(self.root.as_fd()).map_err(fail("enter the new root"))?;
+        pivot_to_current_folder().map_err(fail("pivot to the new root"))?;
+        if matches!(plan.spec.root, Root::Host) {
+            make_read_only(self.root.as_fd()).map_err(fail("make the root read-only"))?;
+        }
+        let open = |path: &str| open_path(CWD, path);
+        Ok(View { root: open("/")?, proc: open("/proc")?, disk: open("/tmp")? })
+    }
+}
+
+fn tmpfs(options: &[(&str, &str)]) -> Result<Detached> {
+    Detached::new("tmpfs", options, PLAIN).map_err(|errno| {
+        let error = failed("make a tmpfs", errno);
+        match errno {
+            Errno::PERM | Errno::ACCESS => error.hint(
+                "this user namespace has no rights over mounts; on Ubuntu that is \
+                 kernel.apparmor_restrict_unprivileged_userns=1; `casemate doctor` says more",
+            ),
+            _ => error,
+        }
+    })
+}
+
+/// A copy-on-write root: the caller's folder below, the private disk or `--keep` above.
+///
+/// overlayfs takes paths. The disk is mounted on /proc at this moment, so that is its path.
+fn overlay(plan: &Plan, lower: &Path) -> Result<Detached> {
+    let upper = plan.spec.keep.as_deref().unwrap_or(Path::new("/proc"));
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let (writes, work) = (upper.join("upper"), upper.join("work"));
+    for folder in [&writes, &work] {
+        make_folder(CWD, folder, 0o755).map_err(|error| error.on(folder.display()))?;
+    }
+    let lower_text = text(lower.into()).replace('\\', "\\\\").replace(':', "\\:");
+    let (writes, work) = (text(writes), text(work));
+    let options = [("lowerdir", lower_text.as_str()), ("upperdir", &writes), ("workdir", &work), ("userxattr", "")];
+    Detached::new("overlay", &options, PLAIN).map_err(|errno| {
+        failed("mount an overlay on", errno)
+            .on(lower.display())
+            .hint("overlayfs in a user namespace needs Linux 5.11, and user xattrs where the writes go")
+    })
+}
+
+/// Unpacks an archive into the new root, from a process that can't see anything else.
+fn unpack(root: &Detached, path: &Path, file: std::fs::File, channel: &Channel) -> Result<()> {
+    let fail = |errno| failed("unpack", errno).on(path.display());
+    let child = match casemate_sys::process::clone(0, None).map_err(fail)? {
+        Clone::Parent(child) => child,
+        Clone::Child => {
+            let entered = rustix::process::fchdir(root.as_fd()).and_then(|()| rustix::process::chroot("."));
+            let result = entered.map_err(fail).and_then(|()| archive::unpack(path, file, Path::new("/")));
+            if let Err(error) = &result {
+                let _ = channel.send(&Event::Failed(error.clone().into()).encode(), &[]);
+            }
+            exit_now(i32::from(result.is_err()));
+        }
+    };
+    let status = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).map_err(fail)?;
+    match status.and_then(|status| status.exit_status()) {
+        Some(0) => Ok(()),
+        // The child has said why.
+        _ => exit_now(1),
+    }
+}
+
+fn put(mount: &Detached, folder: BorrowedFd<'_>, name: &Path, step: &str) -> Result<()> {
+    mount.attach(folder, name).map_err(|errno| failed(step, errno).on(name.display()))
+}
+
+fn make_folder(parent: BorrowedFd<'_>, name: impl rustix::path::Arg, mode: u32) -> Result<()> {
+    match mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(failed("make the folder", errno)),
+    }
+}
+
+fn open_path(folder: BorrowedFd<'_>, path: impl rustix::path::Arg + Copy + AsRef<Path>) -> Result<OwnedFd> {
+    openat(folder, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| failed("open", errno).on(path.as_ref().display()))
+}
+
+/// Opens a folder below the root, making what is missing.
+fn open_or_make(root: BorrowedFd<'_>, folder: &Path) -> Result<OwnedFd> {
+    let relative = folder.strip_prefix("/").unwrap_or(folder);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat2(root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        Ok(fd) => return Ok(fd),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(failed("open the folder", errno).on(folder.display())),
+    }
+    let (parent, name) = match (folder.parent(), folder.file_name()) {
+        (Some(parent), Some(name)) => (parent, name),
+        _ => return Err(Error::rule("make the folder", "not a path").on(folder.display())),
+    };
+    let parent = if parent == Path::new("/") { rustix::io::dup(root).map_err(|e| failed("open", e))? } else { open_or_make(root, parent)? };
+    make_folder(parent.as_fd(), name, 0o755).map_err(|error| error.on(folder.display()))?;
+    openat2(root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        .map_err(|errno| failed("open the folder", errno).on(folder.display()))
+}
+
+fn failed(step: &str, errno: Errno) -> Error {
+    Error::errno(step, errno.raw_os_error())
+}

@@ -1,0 +1,130 @@
+//! The chosen part of /etc.
+//!
+//! What programs need to start, to find names and to trust certificates; nothing that says who
+//! else uses this machine, how it is reached, or what it is allowed to do.
+
+use super::{Host, Kind, Step};
+use casemate_core::spec::{Access, Network, SandboxSpec};
+use std::path::Path;
+
+/// Files and folders that come in as they are, if they exist.
+const SHARED: &[&str] = &[
+    "alternatives",
+    "bash.bashrc",
+    "bash_completion",
+    "ca-certificates",
+    "crypto-policies",
+    "debian_version",
+    "fonts",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "lsb-release",
+    "magic",
+    "mime.types",
+    "os-release",
+    "perl",
+    "pki/ca-trust",
+    "pki/tls/certs",
+    "profile",
+    "profile.d",
+    "protocols",
+    "python3",
+    "python3.11",
+    "python3.12",
+    "python3.13",
+    "services",
+    "shells",
+    "skel",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+];
+
+/// Files that come in only with the host's network.
+const NETWORK: &[&str] = &["resolv.conf", "host.conf", "gai.conf", "hosts"];
+
+/// The steps for /etc.
+pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
+    let mut names: Vec<&str> = SHARED.to_vec();
+    if spec.network == Network::Host {
+        names.extend(NETWORK);
+    }
+    let mut steps = identity(spec, host);
+    steps.extend(java());
+    steps.extend(names.into_iter().filter_map(|name| share(&Path::new("/etc").join(name))));
+    steps
+}
+
+/// A folder or file as it is; a symbolic link as a link if it leads into the view, else as what
+/// it points to.
+fn share(path: &Path) -> Option<Step> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    if !meta.is_symlink() {
+        let kind = if meta.is_dir() { Kind::Folder } else { Kind::File };
+        return Some(Step::same(path, Access::ReadOnly, kind));
+    }
+    let real = std::fs::canonicalize(path).ok()?;
+    if real.starts_with("/usr") {
+        return Some(Step::Symlink { target: path.into(), to: real });
+    }
+    let kind = if real.is_dir() { Kind::Folder } else { Kind::File };
+    Some(Step::Bind { source: real, target: path.into(), access: Access::ReadOnly, kind, devices: false })
+}
+
+/// Debian keeps a Java installation's settings in /etc/java-N-openjdk.
+fn java() -> Vec<Step> {
+    let Ok(entries) = std::fs::read_dir("/usr/lib/jvm") else { return Vec::new() };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    names
+        .iter()
+        .filter_map(|name| name.to_str()?.strip_prefix("java-")?.split('-').next()?.parse::<u32>().ok())
+        .filter_map(|version| share(&Path::new("/etc").join(format!("java-{version}-openjdk"))))
+        .fold(Vec::new(), |mut steps, step| {
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
+            steps
+        })
+}
+
+/// The files that are made anew: who the program is, and what its host is called.
+pub(super) fn identity(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
+    let (uid, gid) = spec.identity.unwrap_or((host.uid, host.gid));
+    let (user, home) = (&host.user, host.inner_home());
+    let home = home.display();
+    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+    let mut passwd = String::new();
+    let mut group = String::new();
+    if uid != 0 {
+        passwd.push_str("root:x:0:0:root:/root:/bin/sh\n");
+    }
+    if gid != 0 {
+        group.push_str("root:x:0:\n");
+    }
+    passwd.push_str(&format!("{user}:x:{uid}:{gid}::{home}:{shell}\n"));
+    passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+    group.push_str(&format!("{user}:x:{gid}:\n"));
+    group.push_str("nogroup:x:65534:\n");
+    let name = &spec.hostname;
+    let mut files = vec![
+        ("passwd", passwd),
+        ("group", group),
+        ("hostname", format!("{name}\n")),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n".to_owned()),
+    ];
+    if spec.network == Network::None {
+        files.push(("hosts", format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost {name}\n")));
+        files.push(("resolv.conf", "# No network: no names are resolved here.\n".to_owned()));
+    }
+    files
+        .into_iter()
+        .map(|(name, contents)| Step::File { target: Path::new("/etc").join(name), contents })
+        .collect()
+}

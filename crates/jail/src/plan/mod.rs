@@ -1,0 +1,177 @@
+//! The plan of a run: everything that is decided before anything happens.
+//!
+//! Planning reads the host and changes nothing. It resolves the command, the paths and the
+//! environment, lists the steps that build the view, looks for carriers in writable folders,
+//! and puts together the strings for execve(2). What comes out needs no more decisions: the
+//! code inside only carries it out.
+//!
+//! - [`host`]: who is asking, from where
+//! - [`step`]: the mounts, folders and files of the view, in order
+//! - [`base`], [`etc`]: the part of the host that every program needs
+//! - [`grants`]: paths that the caller or a policy adds
+//! - [`command`]: the program, and the installation it belongs to
+//! - [`environment`]: the variables that get in
+//! - [`workspace`]: carriers and hard links in writable folders
+//! - [`archive`]: a root file system in a tar file
+
+pub(crate) mod archive;
+mod base;
+mod command;
+mod environment;
+mod etc;
+mod grants;
+mod host;
+pub(crate) mod step;
+pub(crate) mod workspace;
+
+pub(crate) use host::Host;
+pub(crate) use step::{Kind, Step};
+
+use casemate_core::error::{Error, Result};
+use casemate_core::exit::Failure;
+use casemate_core::spec::{Access, Network, Root, SandboxSpec};
+use casemate_sys::landlock::FileRights;
+use casemate_sys::process::Exec;
+use std::path::{Path, PathBuf};
+use workspace::Workspace;
+
+/// A run, ready to be carried out.
+pub struct Plan {
+    pub(crate) spec: SandboxSpec,
+    pub(crate) host: Host,
+    /// The view, in the order in which it is built.
+    pub(crate) steps: Vec<Step>,
+    /// Landlock rules besides reading everything in the view.
+    pub(crate) rules: Vec<(PathBuf, FileRights)>,
+    /// The program, as a list of places to try.
+    pub(crate) programs: Vec<Exec>,
+    /// Where the program starts.
+    pub(crate) workdir: PathBuf,
+    /// Writable host folders.
+    pub(crate) workspaces: Vec<Workspace>,
+    /// Paths that were brought into the view, and why.
+    pub(crate) view: Vec<String>,
+    /// What the caller should know.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Plan {
+    /// Checks a specification against this machine and plans its run.
+    pub fn new(spec: SandboxSpec) -> Result<Self, Failure> {
+        let host = Host::read()?;
+        let mut builder = Builder { view: Vec::new(), notes: Vec::new() };
+        let workdir = builder.workdir(&spec, &host)?;
+        let mut grants = grants::check(&spec, &host, &mut builder.notes)?;
+        if let (Some(access), Some(_)) = (workdir.access, &workdir.host) {
+            grants::insert(&mut grants, grants::Resolved::workdir(&workdir.path, access));
+        }
+        let command = command::resolve(&spec, &host, &grants, &workdir.path)
+            .map_err(|error| Failure { code: command::exit_code(&error), error })?;
+        builder.view.extend(command.brought.iter().map(|brought| brought.why.clone()));
+        for brought in &command.brought {
+            grants::insert(&mut grants, brought.grant());
+        }
+        grants.sort_by_key(|grant| grant.path.components().count());
+
+        if let Root::Archive(path) = &spec.root {
+            archive::check(path)?;
+        }
+        let mut steps = base::steps(&spec, &host)?;
+        let mut rules = base::rules();
+        for grant in &grants {
+            steps.extend(grant.steps());
+            rules.extend(grant.rule());
+        }
+        steps.extend(command.brought.iter().flat_map(command::Brought::covers));
+        let workspaces = Self::workspaces(&spec, &grants)?;
+        steps.extend(workspaces.iter().flat_map(Workspace::steps));
+
+        let env = environment::build(&spec, &host, &grants, &command);
+        let programs = command.execs(&spec, env)?;
+        if let Root::Directory(path) | Root::Archive(path) = &spec.root {
+            builder.view.push(format!("{}: the root file system, copy-on-write", path.display()));
+        }
+        if spec.network == Network::Host {
+            builder.notes.push("the network is the host's: nothing is isolated there".into());
+        }
+        Ok(Self {
+            steps,
+            rules,
+            programs,
+            workdir: workdir.path,
+            workspaces,
+            view: builder.view,
+            notes: builder.notes,
+            host,
+            spec,
+        })
+    }
+
+    /// What the caller should know before the run.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// True if the root file system is the caller's, which the program may change (its writes
+    /// vanish, or go where `--keep` says).
+    pub(crate) fn has_own_root(&self) -> bool {
+        matches!(self.spec.root, Root::Directory(_) | Root::Archive(_))
+    }
+
+    fn workspaces(spec: &SandboxSpec, grants: &[grants::Resolved]) -> Result<Vec<Workspace>> {
+        let writable = grants.iter().filter(|grant| grant.access == Access::ReadWrite);
+        let folders: Vec<&Path> = writable
+            .filter(|grant| grant.kind == Kind::Folder && !grant.path.starts_with("/dev"))
+            .map(|grant| grant.path.as_path())
+            .collect();
+        // A folder inside another one is looked at once, as part of it.
+        let outermost = folders.iter().filter(|folder| {
+            !folders.iter().any(|other| other != *folder && folder.starts_with(other))
+        });
+        outermost.map(|folder| Workspace::scan(folder, spec)).collect()
+    }
+}
+
+/// Collects what is said about the plan while it is made.
+struct Builder {
+    view: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// The working folder inside, and the host folder behind it, if any.
+struct Workdir {
+    path: PathBuf,
+    host: Option<PathBuf>,
+    access: Option<Access>,
+}
+
+impl Builder {
+    /// The caller's folder, unless it is one that must not come in whole: then the program
+    /// starts in its fresh home.
+    fn workdir(&mut self, spec: &SandboxSpec, host: &Host) -> Result<Workdir> {
+        let asked = spec.workdir != host.cwd;
+        let real = std::fs::canonicalize(&spec.workdir)
+            .map_err(|error| Error::io("use as the working folder", &error).on(spec.workdir.display()))?;
+        if !real.is_dir() {
+            return Err(Error::rule("use as the working folder", "not a folder").on(real.display()));
+        }
+        if real.to_str().is_none() {
+            return Err(Error::rule("use as the working folder", "its path is not UTF-8").on(real.display()));
+        }
+        let Some(why) = grants::too_broad(&real, host) else {
+            return Ok(Workdir { path: real.clone(), host: Some(real), access: spec.workdir_access });
+        };
+        if asked {
+            return Err(Error::rule("use as the working folder", why)
+                .on(real.display())
+                .hint("choose a project folder with --workdir DIR"));
+        }
+        let home = host.inner_home();
+        self.notes.push(format!(
+            "the working folder {} stays outside ({why}); the program starts in an empty {}",
+            real.display(),
+            home.display(),
+        ));
+        Ok(Workdir { path: home, host: None, access: None })
+    }
+}

@@ -1,0 +1,85 @@
+//! Messages with file descriptors between a supervisor and its sandbox (unix(7), SCM_RIGHTS).
+//!
+//! A pair of SOCK_SEQPACKET sockets keeps message boundaries and tells the end of the other
+//! side. Messages are short; a longer one is an error, not a cut.
+
+use crate::Errno;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::IoSliceMut;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
+    socketpair,
+};
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+
+/// The longest message, bytes.
+pub const MAX: usize = 4096;
+
+/// One end of a channel.
+pub struct Channel(OwnedFd);
+
+/// A message and the descriptors that came with it.
+pub struct Message {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// The descriptors, close-on-exec.
+    pub fds: Vec<OwnedFd>,
+}
+
+impl Channel {
+    /// Two connected ends, close-on-exec.
+    pub fn pair() -> Result<(Self, Self), Errno> {
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// Sends one message with at most four descriptors.
+    pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(Errno::INVAL);
+        }
+        let sent = rustix::io::retry_on_intr(|| {
+            sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+        })?;
+        if sent == bytes.len() { Ok(()) } else { Err(Errno::MSGSIZE) }
+    }
+
+    /// The next message, or `None` when the other end is gone.
+    pub fn receive(&self) -> Result<Option<Message>, Errno> {
+        let mut bytes = vec![0; MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let result = rustix::io::retry_on_intr(|| {
+            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        });
+        let message = match result {
+            Ok(message) => message,
+            Err(Errno::CONNRESET) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+            return Err(Errno::MSGSIZE);
+        }
+        if message.bytes == 0 {
+            return Ok(None);
+        }
+        let mut fds = Vec::new();
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = part {
+                fds.extend(rights);
+            }
+        }
+        bytes.truncate(message.bytes);
+        Ok(Some(Message { bytes, fds }))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,140 @@
+//! Mounts as file descriptors: open_tree(2), fsopen(2), mount_setattr(2), move_mount(2).
+//!
+//! A mount is made or copied detached, gets its attributes while nobody can reach it, and is
+//! then put in place. There is no moment at which a path is mounted with too many rights, which
+//! the older mount(2) can't promise: there a bind mount is writable until it is remounted.
+
+use crate::{Errno, check};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::path::Path;
+
+/// Attributes of a mount (mount_setattr(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes(u64);
+
+impl Attributes {
+    /// No writes.
+    pub const READ_ONLY: Self = Self(1);
+    /// Set-id bits and file capabilities have no effect.
+    pub const NO_SUID: Self = Self(2);
+    /// Device nodes can't be opened.
+    pub const NO_DEVICES: Self = Self(4);
+    /// Nothing can be executed.
+    pub const NO_EXEC: Self = Self(8);
+
+    /// Both sets of attributes.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A mount that is in no tree yet.
+pub struct Detached(OwnedFd);
+
+impl Detached {
+    /// Copies the mount at a path, with everything mounted below it, as `mount --rbind` would.
+    ///
+    /// The last component is not followed if it is a symbolic link.
+    pub fn copy(folder: BorrowedFd<'_>, path: &Path) -> Result<Self, Errno> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        open_tree(folder, path, flags).map(Self)
+    }
+
+    /// Copies the mount that this descriptor points to, with everything mounted below it.
+    pub fn copy_of(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        open_tree(fd, "", flags).map(Self)
+    }
+
+    /// Makes a new file system, such as `tmpfs` with `size` and `nr_inodes`.
+    pub fn new(kind: &str, options: &[(&str, &str)], attributes: Attributes) -> Result<Self, Errno> {
+        let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (key, value) in options {
+            match *value {
+                "" => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
+                value => fsconfig_set_string(context.as_fd(), *key, value)?,
+            }
+        }
+        fsconfig_create(context.as_fd())?;
+        let flags = MountAttrFlags::from_bits_retain(attributes.0 as u32);
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags).map(Self)
+    }
+
+    /// Adds attributes to the mount and all below it, and cuts it off from mounts that the host
+    /// makes later.
+    pub fn restrict(&self, attributes: Attributes) -> Result<(), Errno> {
+        set_attributes(self.0.as_fd(), attributes, true, true)
+    }
+
+    /// Puts the mount at a path below a folder.
+    pub fn attach(&self, folder: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+        move_mount(self.0.as_fd(), "", folder, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    }
+
+    /// The mount's root.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Makes the one mount at this descriptor read-only, not those below it.
+pub fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    set_attributes(mount, Attributes::READ_ONLY, false, false)
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+fn set_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: Attributes,
+    recursive: bool,
+    private: bool,
+) -> Result<(), Errno> {
+    let attr = MountAttr {
+        set: attributes.0,
+        clear: 0,
+        propagation: if private { libc::MS_PRIVATE } else { 0 },
+        userns: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: attr is a whole mount_attr with its size, the path an empty C string.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// Makes the current folder the root file system and lets go of the old one (pivot_root(2)).
+///
+/// The current folder must be a mount of its own.
+pub fn pivot_to_current_folder() -> Result<(), Errno> {
+    // With both arguments the same, the old root lands on top of the new one, from where it is
+    // detached by its path.
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")
+}

@@ -1,0 +1,67 @@
+//! What a process gives up for good: capabilities, new privileges, its keyring.
+
+use crate::{Errno, check};
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    set_capabilities, set_capabilities_secure_bits,
+};
+
+/// Empties every capability set, the bounding set included, and locks root's special treatment
+/// out, so that no later execve(2) brings one back (capabilities(7)).
+pub fn drop_capabilities() -> Result<(), Errno> {
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
+        | CapabilitiesSecureBits::KEEP_CAPS_LOCKED
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
+    set_capabilities_secure_bits(bits)?;
+    for capability in 0..64 {
+        // SAFETY: takes a number; EINVAL is the end of the kernel's list.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }.into()) {
+            Ok(_) => {}
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+/// No program executed from here on gains privileges by set-id bits or file capabilities.
+pub fn no_new_privileges() -> Result<(), Errno> {
+    rustix::thread::set_no_new_privs(true)
+}
+
+/// Replaces the session keyring by an empty one (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING).
+///
+/// A kernel without keyrings has nothing to replace, which is success.
+pub fn fresh_session_keyring() -> Result<(), Errno> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: a null name asks for an anonymous keyring.
+    match check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, none) }) {
+        Ok(_) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Hides this process's memory, environment and descriptors from others of the same user
+/// (PR_SET_DUMPABLE in prctl(2)).
+pub fn undumpable() -> Result<(), Errno> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+}
+
+/// Becomes a user and group without supplementary groups, and keeps its capabilities
+/// (setresuid(2)). The caller has one thread: the system calls change only that.
+pub fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
+    // SAFETY: plain system calls; a count of 0 makes the list pointer unused.
+    unsafe {
+        check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()))?;
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! System calls: an allow-list, and a notifier for the few that need a decision.
+//!
+//! ```text
+//!  profile   what is allowed, what is refused and with which errno, in groups with reasons
+//!     │
+//!  program   the profile as a classic BPF program: a binary search over the call numbers
+//!     │
+//!  install   the kernel takes it; with a listener, some refusals are asked for, not dropped
+//!     │
+//!  listener  the supervisor's end: reads the call, answers with a result or an errno
+//! ```
+//!
+//! Whatever isn't in the list is ENOSYS, as on a kernel that doesn't have it: programs know how
+//! to live with that. The same is true of foreign call tables (i386, x32), so the number of a
+//! call always means what the profile thinks.
+
+mod install;
+mod listener;
+mod profile;
+mod program;
+
+pub use install::install;
+pub use listener::{Listener, Notification, Request};
+pub use profile::{Action, Profile, evaluate, name};
+pub use program::{Instruction, assemble};

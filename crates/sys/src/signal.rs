@@ -1,0 +1,108 @@
+//! Signals as file descriptors (signalfd(2)).
+
+use crate::{Errno, check};
+use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// The kernel's number of signals plus one.
+const COUNT: i32 = 65;
+
+/// Blocked signals that are read instead of handled.
+pub struct Signals {
+    fd: OwnedFd,
+    before: libc::sigset_t,
+}
+
+/// One signal that arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Its number (signal(7)).
+    pub number: i32,
+    /// True if the kernel sent it, as a terminal does on Ctrl-C; false if a process did.
+    pub from_kernel: bool,
+}
+
+impl Signals {
+    /// Blocks these signals and opens a descriptor that reads them, non-blocking.
+    pub fn block(numbers: &[i32]) -> Result<Self, Errno> {
+        let set = set_of(numbers);
+        let mut before = set_of(&[]);
+        // SAFETY: both sets are initialised; sigprocmask writes the second.
+        check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before) }.into())?;
+        // SAFETY: makes a new descriptor from an initialised set.
+        let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into())?;
+        // SAFETY: the kernel just made this descriptor for us.
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd as i32) }, before })
+    }
+
+    /// The next signal that waits, if any.
+    pub fn next(&self) -> Option<Arrival> {
+        // SAFETY: an all-zero signalfd_siginfo is valid; read fills at most its size.
+        unsafe {
+            let mut info: libc::signalfd_siginfo = std::mem::zeroed();
+            let size = size_of::<libc::signalfd_siginfo>();
+            let read = libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size);
+            (read == size as isize).then(|| Arrival {
+                number: info.ssi_signo as i32,
+                from_kernel: info.ssi_code > 0,
+            })
+        }
+    }
+
+    /// The signal mask from before, for a program that is about to be executed.
+    pub fn restore_mask(&self) {
+        // SAFETY: before was filled by the kernel.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
+impl rustix::fd::AsFd for Signals {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Gives every signal that is not ignored its default action, and SIGPIPE too, which the Rust
+/// runtime ignores (signal(7)): an executed program expects what a shell would give it.
+pub fn reset_dispositions() {
+    for number in 1..COUNT {
+        // SAFETY: an all-zero sigaction is SIG_DFL with no flags.
+        unsafe {
+            let mut current: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(number, std::ptr::null(), &raw mut current) != 0 {
+                continue;
+            }
+            if current.sa_sigaction == libc::SIG_IGN && number != libc::SIGPIPE {
+                continue;
+            }
+            if current.sa_sigaction != libc::SIG_DFL {
+                let default: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(number, &raw const default, std::ptr::null_mut());
+            }
+        }
+    }
+}
+
+/// Stops this process the way a terminal does; returns when it is continued.
+pub fn stop_self() {
+    // SAFETY: raise takes any signal number.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+fn set_of(numbers: &[i32]) -> libc::sigset_t {
+    // SAFETY: sigemptyset initialises the set before it is used.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for number in numbers {
+            libc::sigaddset(&raw mut set, *number);
+        }
+        set
+    }
+}
+
+/// Sends a signal to a process, or to a process group if the id is negative (kill(2)); one that
+/// is gone needs none.
+pub fn send(pid: i32, number: i32) {
+    // SAFETY: kill takes any numbers.
+    unsafe { libc::kill(pid, number) };
+}

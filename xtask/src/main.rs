@@ -1,0 +1,70 @@
+//! Chores that are too long, or need too much of the machine, for `cargo test`:
+//! what the wall costs (`bench run`) and whether it stands on an older kernel (`kernels`).
+//!
+//! The program is static, so the same file also works as the load inside a wall
+//! (`workload`), as the process that times the others (`bench-rounds`) and as the first
+//! process of a guest (`guest-init`). These three are hidden: only this program calls them.
+
+mod artifacts;
+mod bench;
+mod command;
+mod kernels;
+mod packages;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Long-running chores"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Measure what the wall costs, beside its peers
+    Bench {
+        #[command(subcommand)]
+        suite: Suite,
+    },
+    /// Boot an older kernel in an emulator and try the wall there
+    Kernels(kernels::Options),
+    #[command(hide = true)]
+    Workload(bench::WorkloadOptions),
+    #[command(hide = true)]
+    BenchRounds(bench::RoundsOptions),
+    #[command(hide = true)]
+    GuestInit,
+}
+
+#[derive(Subcommand)]
+enum Suite {
+    /// Start-up time, cost of the calls inside, memory of the supervisor
+    Run(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Bench {
+            suite: Suite::Run(options),
+        } => bench::run(&options),
+        Chore::Kernels(options) => kernels::run(&options),
+        Chore::Workload(options) => bench::workload(&options),
+        Chore::BenchRounds(options) => bench::rounds(&options),
+        Chore::GuestInit => kernels::guest_init(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
