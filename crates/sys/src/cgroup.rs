@@ -89,7 +89,7 @@ impl Cgroup {
     pub fn create(wanted: &Wanted) -> Result<Option<Self>, Errno> {
         let cgroup = match version() {
             Some(2) => Self::create_v2(wanted)?,
-            Some(1) => Self::create_v1(wanted)?,
+            Some(1) if rustix::process::geteuid().is_root() => Self::create_v1(wanted)?,
             _ => None,
         };
         Ok(cgroup.filter(|cgroup| cgroup.held != Held::default()))
@@ -244,7 +244,7 @@ impl Drop for Folder {
 pub fn sweep() {
     let bases: Vec<PathBuf> = match version() {
         Some(2) => bases_v2(),
-        Some(1) => {
+        Some(1) if rustix::process::geteuid().is_root() => {
             let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
             ["memory", "pids", "cpu"].into_iter().filter_map(|c| base_v1(&own, c)).collect()
         }

@@ -10,6 +10,8 @@
 //! - [`channel`]: messages with file descriptors between supervisor and sandbox
 //! - [`net`], [`unixdiag`]: the loopback interface; which Unix sockets a namespace holds
 //! - [`cgroup`]: limits of versions 1 and 2
+//! - [`memory`]: what a waiting process gives back
+//! - [`dnotify`]: a signal when a name appears in a folder
 //! - [`probe`]: what this machine can enforce, by trying it
 //!
 //! The unsafe code of the process wall lives here and nowhere else.
@@ -17,7 +19,9 @@
 
 pub mod cgroup;
 pub mod channel;
+pub mod dnotify;
 pub mod landlock;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod privilege;

@@ -73,7 +73,7 @@ impl Detached {
     /// Adds attributes to the mount and all below it, and cuts it off from mounts that the host
     /// makes later.
     pub fn restrict(&self, attributes: Attributes) -> Result<(), Errno> {
-        set_attributes(self.0.as_fd(), attributes, true, true)
+        set_attributes(self.0.as_fd(), attributes)
     }
 
     /// Puts the mount at a path below a folder.
@@ -87,11 +87,6 @@ impl Detached {
     }
 }
 
-/// Makes the one mount at this descriptor read-only, not those below it.
-pub fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
-    set_attributes(mount, Attributes::READ_ONLY, false, false)
-}
-
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
 struct MountAttr {
@@ -101,19 +96,9 @@ struct MountAttr {
     userns: u64,
 }
 
-fn set_attributes(
-    mount: BorrowedFd<'_>,
-    attributes: Attributes,
-    recursive: bool,
-    private: bool,
-) -> Result<(), Errno> {
-    let attr = MountAttr {
-        set: attributes.0,
-        clear: 0,
-        propagation: if private { libc::MS_PRIVATE } else { 0 },
-        userns: 0,
-    };
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(), Errno> {
+    let attr = MountAttr { set: attributes.0, clear: 0, propagation: libc::MS_PRIVATE, userns: 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     // SAFETY: attr is a whole mount_attr with its size, the path an empty C string.
     check(unsafe {
         libc::syscall(

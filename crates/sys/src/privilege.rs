@@ -6,9 +6,15 @@ use rustix::thread::{
     set_capabilities, set_capabilities_secure_bits,
 };
 
+/// Empties the sets that count for this process, which will execute nothing.
+pub fn drop_capabilities() -> Result<(), Errno> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
 /// Empties every capability set, the bounding set included, and locks root's special treatment
 /// out, so that no later execve(2) brings one back (capabilities(7)).
-pub fn drop_capabilities() -> Result<(), Errno> {
+pub fn drop_capabilities_for_good() -> Result<(), Errno> {
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
         | CapabilitiesSecureBits::NO_SETUID_FIXUP
@@ -26,8 +32,7 @@ pub fn drop_capabilities() -> Result<(), Errno> {
         }
     }
     clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+    drop_capabilities()
 }
 
 /// No program executed from here on gains privileges by set-id bits or file capabilities.

@@ -3,9 +3,6 @@
 use crate::{Errno, check};
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// The kernel's number of signals plus one.
-const COUNT: i32 = 65;
-
 /// Blocked signals that are read instead of handled.
 pub struct Signals {
     fd: OwnedFd,
@@ -61,25 +58,11 @@ impl rustix::fd::AsFd for Signals {
     }
 }
 
-/// Gives every signal that is not ignored its default action, and SIGPIPE too, which the Rust
-/// runtime ignores (signal(7)): an executed program expects what a shell would give it.
-pub fn reset_dispositions() {
-    for number in 1..COUNT {
-        // SAFETY: an all-zero sigaction is SIG_DFL with no flags.
-        unsafe {
-            let mut current: libc::sigaction = std::mem::zeroed();
-            if libc::sigaction(number, std::ptr::null(), &raw mut current) != 0 {
-                continue;
-            }
-            if current.sa_sigaction == libc::SIG_IGN && number != libc::SIGPIPE {
-                continue;
-            }
-            if current.sa_sigaction != libc::SIG_DFL {
-                let default: libc::sigaction = std::mem::zeroed();
-                libc::sigaction(number, &raw const default, std::ptr::null_mut());
-            }
-        }
-    }
+/// Gives SIGPIPE its default action back, which the Rust runtime took away and an executed
+/// program expects; handlers are gone with execve(2) anyway.
+pub fn reset_broken_pipe() {
+    // SAFETY: SIG_DFL is a valid disposition.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Stops this process the way a terminal does; returns when it is continued.

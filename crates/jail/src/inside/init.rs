@@ -77,10 +77,7 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
     let terminal = if handover.streams.iter().any(Option::is_none) { Some(open_terminal(handover)?) } else { None };
     process::wipe_start_strings("casemate-init");
     privilege::undumpable().map_err(|errno| failed("hide init", errno))?;
-    let child = match process::clone(0, None).map_err(|errno| failed("start the program's process", errno))? {
-        Clone::Child => payload::main(handover, terminal),
-        Clone::Parent(child) => child,
-    };
+    let child = start_program(handover, terminal).map_err(|errno| failed("start the program's process", errno))?;
     privilege::drop_capabilities().map_err(|errno| failed("drop init's capabilities", errno))?;
     Ok(child)
 }
@@ -163,9 +160,23 @@ fn open_terminal(handover: &Handover<'_>) -> Result<OwnedFd> {
     Ok(slave)
 }
 
+/// Starts the process that becomes the program. It shares init's memory until it executes,
+/// except on kernels that don't let a process with a new time namespace do that (before 6.3).
+fn start_program(handover: &Handover<'_>, mut terminal: Option<OwnedFd>) -> Result<process::Child, Errno> {
+    match process::spawn_sharing_memory(&mut || payload::main(handover, terminal.take())) {
+        Err(Errno::INVAL) => {}
+        result => return result,
+    }
+    match process::clone(0, None)? {
+        Clone::Child => payload::main(handover, terminal),
+        Clone::Parent(child) => Ok(child),
+    }
+}
+
 /// Reaps and forwards until the program ends, then ends everything else.
 fn serve(channel: &Channel, child: &process::Child) -> Exit {
     let Ok(signals) = Signals::block(&[Signal::CHILD.as_raw()]) else { process::exit_now(1) };
+    casemate_sys::memory::release_code();
     let end = loop {
         if let Some(end) = reap(channel, child.pid) {
             break end;

@@ -43,11 +43,11 @@ fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> Result<()> {
     rustix::process::chdir(workdir).map_err(|errno| failed("enter the working folder", errno).on(workdir.display()))?;
     limits(handover)?;
     privilege::fresh_session_keyring().map_err(|errno| failed("join a fresh session keyring", errno))?;
-    privilege::drop_capabilities().map_err(|errno| failed("drop all capabilities", errno))?;
+    privilege::drop_capabilities_for_good().map_err(|errno| failed("drop all capabilities", errno))?;
     privilege::no_new_privileges().map_err(|errno| failed("set no_new_privs", errno))?;
     // exec makes a process dumpable again, but not before: until then it looks like init.
     landlock(handover)?;
-    signal::reset_dispositions();
+    signal::reset_broken_pipe();
     filter(handover)?;
     handover.signals.restore_mask();
     process::close_on_exec_from(3).map_err(|errno| failed("close inherited descriptors", errno))

@@ -1,14 +1,12 @@
 //! Building the view from the plan's steps.
 //!
-//! ```text
-//!  the host's root (until the pivot)
-//!    /proc ◀── disk   a tmpfs of limited size; its folders become /tmp, /home, …
-//!          ◀── root   a small tmpfs; the view grows here, then becomes /
-//! ```
+//! The new root is a tmpfs of limited size (or an overlay, or an unpacked archive). It starts on
+//! top of the host's /proc, the one folder that every host has; the pivot leaves all of that
+//! behind. Until then, sources are host paths and targets are below `root`'s descriptor, so the
+//! two can't be mistaken for each other.
 //!
-//! Both start on top of the host's /proc, the one folder that every host has; the pivot leaves
-//! all of that behind. Until then, sources are host paths and targets are below `root`'s
-//! descriptor, so the two can't be mistaken for each other.
+//! Every mount costs about 10 µs to make and some more to undo, which is most of a short run, so
+//! what can be a plain folder or file of the tmpfs is one.
 
 use crate::plan::{Kind, Plan, Step, archive};
 use crate::wire::Event;
@@ -17,22 +15,30 @@ use casemate_core::spec::{Access, Root};
 use casemate_sys::Errno;
 use casemate_sys::channel::Channel;
 use casemate_sys::process::{Clone, exit_now};
-use casemate_sys::mount::{Attributes, Detached, make_read_only, pivot_to_current_folder};
+use casemate_sys::mount::{Attributes, Detached, pivot_to_current_folder};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, symlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 const PLAIN: Attributes = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
 
-/// What procfs says of the host, and what could change it (proc(5)). Covered if it exists.
+/// What procfs says of the host beyond what programs need (proc(5)). Covered if it exists.
 const COVERED: &[&str] = &[
-    "acpi", "asound", "bus", "cmdline", "config.gz", "driver", "fs", "interrupts", "iomem", "ioports", "irq", "kallsyms",
-    "kcore", "key-users", "keys", "kmsg", "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "modules", "mtrr",
-    "partitions", "diskstats", "sched_debug", "scsi", "slabinfo", "softirqs", "swaps", "sysrq-trigger",
+    "acpi", "asound", "cmdline", "diskstats", "interrupts", "key-users", "keys", "latency_stats", "partitions",
+    "sched_debug", "scsi", "swaps",
+];
+
+/// What file modes keep from everybody but root; covered where the program is root outside.
+const COVERED_FOR_ROOT: &[&str] = &[
+    "bus", "config.gz", "driver", "fs", "iomem", "ioports", "irq", "kallsyms", "kcore", "kmsg", "kpagecgroup",
+    "kpagecount", "kpageflags", "modules", "mtrr", "pagetypeinfo", "slabinfo", "softirqs", "sysrq-trigger",
     "timer_list", "timer_stats", "vmallocinfo", "zoneinfo",
 ];
+
+const EMPTY_FOLDER: &str = ".empty";
+const EMPTY_FILE: &str = ".empty-file";
 
 /// What the supervisor gets to see of the view.
 pub(super) struct View {
@@ -44,10 +50,12 @@ pub(super) struct View {
 /// A view that is being built.
 struct Builder {
     root: Detached,
-    disk: Detached,
-    /// An empty folder and an empty file, for covers.
+    /// A tmpfs for the private folders, if the root isn't one itself.
+    disk: Option<Detached>,
+    /// For covers; they lose their names before the pivot.
     empty_folder: OwnedFd,
     empty_file: OwnedFd,
+    as_root: bool,
     /// The folder that the last target was in.
     parent: Option<(PathBuf, OwnedFd)>,
 }
@@ -66,28 +74,25 @@ pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<View> {
     for step in &plan.steps {
         builder.carry_out(step)?;
     }
-    builder.finish(plan)
+    builder.finish()
 }
 
 impl Builder {
     fn new(plan: &Plan) -> Result<Self> {
         let limits = &plan.spec.limits;
         let (size, inodes) = (limits.disk.value.0.to_string(), limits.inodes.to_string());
-        let disk = tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?;
-        put(&disk, CWD, Path::new("/proc"), "put the private disk in place")?;
-        make_folder(disk.as_fd(), "empty", 0o555)?;
-        let empty_folder = open_path(disk.as_fd(), "empty")?;
-        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
-        let empty_file = openat(&disk.as_fd(), "empty-file", flags, Mode::from_raw_mode(0o444))
-            .map_err(|errno| failed("make an empty file", errno))?;
-
-        let root = match &plan.spec.root {
-            Root::Host => tmpfs(&[("size", "16m"), ("nr_inodes", "16k"), ("mode", "755")])?,
-            Root::Directory(path) => overlay(plan, path)?,
-            Root::Archive(_) => tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?,
+        let fresh = tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?;
+        put(&fresh, CWD, Path::new("/proc"), "put the private disk in place")?;
+        let (empty_folder, empty_file) = covers(&fresh)?;
+        let (root, disk) = match &plan.spec.root {
+            Root::Directory(path) => (overlay(plan, path)?, Some(fresh)),
+            Root::Host | Root::Archive(_) => (fresh, None),
         };
-        put(&root, CWD, Path::new("/proc"), "put the new root in place")?;
-        Ok(Self { root, disk, empty_folder, empty_file, parent: None })
+        if disk.is_some() {
+            put(&root, CWD, Path::new("/proc"), "put the new root in place")?;
+        }
+        let as_root = plan.host.uid == 0;
+        Ok(Self { root, disk, empty_folder, empty_file, as_root, parent: None })
     }
 
     fn carry_out(&mut self, step: &Step) -> Result<()> {
@@ -97,15 +102,10 @@ impl Builder {
             Step::Bind { source, target, access, kind, devices } => {
                 self.bind(source, target, *access, *kind, *devices)
             }
-            Step::Private { target, name, mode } => {
-                make_folder(self.disk.as_fd(), *name, *mode)?;
-                let folder = open_path(self.disk.as_fd(), *name)?;
-                self.mount_copy(folder.as_fd(), target, Kind::Folder, PLAIN)
-            }
+            Step::Private { target, name, mode } => self.private(target, name, *mode),
             Step::Cover { target, kind } => {
-                let source = rustix::io::dup(if *kind == Kind::Folder { &self.empty_folder } else { &self.empty_file });
-                let source = source.map_err(|errno| failed("cover", errno).on(target.display()))?;
-                self.mount_copy(source.as_fd(), target, *kind, PLAIN.and(Attributes::READ_ONLY))
+                let cover = self.cover(*kind).map_err(|error| error.on(target.display()))?;
+                self.mount(&cover, target, *kind)
             }
             Step::Pin { target, access } => self.pin(target, *access),
             Step::Proc => self.proc(),
@@ -116,6 +116,19 @@ impl Builder {
                 self.mount(&terminals, Path::new("/dev/pts"), Kind::Folder)
             }
         }
+    }
+
+    /// An empty folder: of the root itself if that is fresh, else of the private disk.
+    fn private(&mut self, target: &Path, name: &str, mode: u32) -> Result<()> {
+        let Some(disk) = &self.disk else {
+            let (parent, name) = self.place(target)?;
+            return make_folder(parent, name, mode).map_err(|error| error.on(target.display()));
+        };
+        make_folder(disk.as_fd(), name, mode)?;
+        let fail = |errno| failed("mount", errno).on(target.display());
+        let copy = Detached::copy_of(open_path(disk.as_fd(), name)?.as_fd()).map_err(fail)?;
+        copy.restrict(PLAIN).map_err(fail)?;
+        self.mount(&copy, target, Kind::Folder)
     }
 
     fn bind(&mut self, source: &Path, target: &Path, access: Access, kind: Kind, devices: bool) -> Result<()> {
@@ -160,15 +173,30 @@ impl Builder {
         let sys = Detached::copy_of(sys.as_fd()).map_err(fail)?;
         sys.restrict(attributes.and(Attributes::READ_ONLY)).map_err(fail)?;
         put(&sys, proc.as_fd(), Path::new("sys"), "make /proc/sys read-only")?;
-        for name in COVERED {
-            let Ok(stat) = statat(proc.as_fd(), *name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let is_folder = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-            let source = if is_folder { &self.empty_folder } else { &self.empty_file };
-            let cover = Detached::copy_of(source.as_fd()).map_err(|errno| failed("cover", errno).on(name))?;
-            cover.restrict(PLAIN.and(Attributes::READ_ONLY)).map_err(|errno| failed("cover", errno).on(name))?;
-            put(&cover, proc.as_fd(), Path::new(name), "cover a part of /proc")?;
+        let more: &[&str] = if self.as_root { COVERED_FOR_ROOT } else { &[] };
+        COVERED.iter().chain(more).try_for_each(|name| self.cover_in(proc.as_fd(), name))
+    }
+
+    /// Covers a file or folder if it exists.
+    fn cover_in(&self, folder: BorrowedFd<'_>, name: &str) -> Result<()> {
+        for kind in [Kind::File, Kind::Folder] {
+            let cover = self.cover(kind).map_err(|error| error.on(name))?;
+            match cover.attach(folder, Path::new(name)) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                // A file can't cover a folder.
+                Err(Errno::NOTDIR | Errno::INVAL) => {}
+                Err(errno) => return Err(failed("cover", errno).on(name)),
+            }
         }
-        Ok(())
+        Err(Error::rule("cover", "neither a file nor a folder can be mounted on it").on(name))
+    }
+
+    /// Something empty and read-only.
+    fn cover(&self, kind: Kind) -> Result<Detached> {
+        let source = if kind == Kind::Folder { &self.empty_folder } else { &self.empty_file };
+        let cover = Detached::copy_of(source.as_fd()).map_err(|errno| failed("cover", errno))?;
+        cover.restrict(PLAIN.and(Attributes::READ_ONLY)).map_err(|errno| failed("cover", errno))?;
+        Ok(cover)
     }
 
     fn symlink(&mut self, target: &Path, to: &Path) -> Result<()> {
@@ -188,13 +216,6 @@ impl Builder {
         let file = openat(parent, name, flags, Mode::from_raw_mode(0o644)).map_err(fail)?;
         rustix::io::write(&file, contents.as_bytes()).map_err(fail)?;
         Ok(())
-    }
-
-    fn mount_copy(&mut self, source: BorrowedFd<'_>, target: &Path, kind: Kind, attributes: Attributes) -> Result<()> {
-        let fail = |errno| failed("mount", errno).on(target.display());
-        let copy = Detached::copy_of(source).map_err(fail)?;
-        copy.restrict(attributes).map_err(fail)?;
-        self.mount(&copy, target, kind)
     }
 
     /// Makes the mount point if it isn't there, and mounts.
@@ -231,20 +252,26 @@ impl Builder {
         }
     }
 
-    /// Pivots, and makes the root read-only if it is ours.
-    fn finish(self, plan: &Plan) -> Result<View> {
-        let fail = |what: &str| {
-            let what = what.to_owned();
-            move |errno| failed(&what, errno)
-        };
+    /// Pivots.
+    fn finish(self) -> Result<View> {
+        let fail = |what: &'static str| move |errno| failed(what, errno);
+        let disk = self.disk.as_ref().unwrap_or(&self.root);
+        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FILE, AtFlags::empty()).map_err(fail("tidy up"))?;
+        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FOLDER, AtFlags::REMOVEDIR).map_err(fail("tidy up"))?;
         rustix::process::fchdir(self.root.as_fd()).map_err(fail("enter the new root"))?;
         pivot_to_current_folder().map_err(fail("pivot to the new root"))?;
-        if matches!(plan.spec.root, Root::Host) {
-            make_read_only(self.root.as_fd()).map_err(fail("make the root read-only"))?;
-        }
         let open = |path: &str| open_path(CWD, path);
         Ok(View { root: open("/")?, proc: open("/proc")?, disk: open("/tmp")? })
     }
+}
+
+/// An empty folder and an empty file, to be mounted on what is covered.
+fn covers(disk: &Detached) -> Result<(OwnedFd, OwnedFd)> {
+    make_folder(disk.as_fd(), EMPTY_FOLDER, 0o555)?;
+    let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(disk.as_fd(), EMPTY_FILE, flags, Mode::from_raw_mode(0o444))
+        .map_err(|errno| failed("make an empty file", errno))?;
+    Ok((open_path(disk.as_fd(), EMPTY_FOLDER)?, file))
 }
 
 fn tmpfs(options: &[(&str, &str)]) -> Result<Detached> {

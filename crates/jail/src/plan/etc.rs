@@ -11,35 +11,24 @@ use std::path::Path;
 const SHARED: &[&str] = &[
     "alternatives",
     "bash.bashrc",
-    "bash_completion",
-    "ca-certificates",
     "crypto-policies",
-    "debian_version",
     "fonts",
     "inputrc",
     "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "locale.alias",
     "locale.conf",
     "localtime",
-    "lsb-release",
-    "magic",
     "mime.types",
     "os-release",
-    "perl",
     "pki/ca-trust",
     "pki/tls/certs",
     "profile",
     "profile.d",
     "protocols",
-    "python3",
+    "debian_version",
     "python3.11",
     "python3.12",
     "python3.13",
     "services",
-    "shells",
-    "skel",
     "ssl/certs",
     "ssl/openssl.cnf",
     "terminfo",
@@ -61,10 +50,19 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
     steps
 }
 
+/// Files up to this size are copied, which costs less than a mount.
+const COPIED: u64 = 16 << 10;
+
 /// A folder or file as it is; a symbolic link as a link if it leads into the view, else as what
 /// it points to.
 fn share(path: &Path) -> Option<Step> {
     let meta = std::fs::symlink_metadata(path).ok()?;
+    if meta.is_file()
+        && meta.len() <= COPIED
+        && let Ok(contents) = std::fs::read_to_string(path)
+    {
+        return Some(Step::File { target: path.into(), contents });
+    }
     if !meta.is_symlink() {
         let kind = if meta.is_dir() { Kind::Folder } else { Kind::File };
         return Some(Step::same(path, Access::ReadOnly, kind));

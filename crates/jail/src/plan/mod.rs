@@ -62,7 +62,8 @@ impl Plan {
         let mut builder = Builder { view: Vec::new(), notes: Vec::new() };
         let workdir = builder.workdir(&spec, &host)?;
         let mut grants = grants::check(&spec, &host, &mut builder.notes)?;
-        if let (Some(access), Some(_)) = (workdir.access, &workdir.host) {
+        let granted = grants.iter().any(|grant| grant.path == workdir.path);
+        if let (Some(access), Some(_), false) = (workdir.access, &workdir.host, granted) {
             grants::insert(&mut grants, grants::Resolved::workdir(&workdir.path, access));
         }
         let command = command::resolve(&spec, &host, &grants, &workdir.path)

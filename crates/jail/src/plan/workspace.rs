@@ -52,12 +52,11 @@ impl Workspace {
                 .on(root.display())
                 .hint("choose a smaller --workdir, or accept names with --allow-carrier NAME"));
         }
-        let mut watched = vec![(PathBuf::new(), names.at_root(root))];
+        let mut watched = vec![(PathBuf::new(), names.missing_at_root(&protected))];
         for repository in &repositories {
-            let absent = |name: &&&str| !root.join(repository).join(name).exists();
-            let missing: Vec<String> =
-                carriers::GIT.iter().filter(absent).map(|name| (*name).to_owned()).collect();
-            watched.push((repository.clone(), missing));
+            let missing = carriers::GIT.iter().filter(|name| !protected.contains(&repository.join(name)));
+            let missing = missing.filter(|_| !names.allows(".git")).map(|name| (*name).to_owned());
+            watched.push((repository.clone(), missing.collect()));
         }
         Ok(Self { root: root.into(), protected, watched, repositories, before: walk.stamps })
     }
@@ -108,13 +107,13 @@ impl Names {
         self.allowed.contains(name)
     }
 
-    /// Names that must not appear at a workspace's root.
-    fn at_root(&self, root: &Path) -> Vec<String> {
+    /// Names that don't exist at a workspace's root and must not appear there.
+    fn missing_at_root(&self, protected: &BTreeSet<PathBuf>) -> Vec<String> {
         let listed = carriers::NAMES.iter().map(|carrier| carrier.path);
         let added = self.added.iter().map(String::as_str).filter(|name| !name.contains('/'));
         listed
             .chain(added)
-            .filter(|name| !self.allows(name) && std::fs::symlink_metadata(root.join(name)).is_err())
+            .filter(|name| !self.allows(name) && !protected.contains(Path::new(name)))
             .map(str::to_owned)
             .collect()
     }

@@ -1,21 +1,20 @@
 //! Names that must not appear in a workspace while the program runs.
 //!
 //! A name that doesn't exist can't be mounted on, no Landlock right tells names apart, and a
-//! placeholder would litter the host. So the folders are watched (inotify(7)), and what appears
-//! at a protected name is moved aside to one that nobody acts on. Nothing is deleted: it may
-//! have been the person outside who made it. Between the creation and the move there is a short
+//! placeholder would litter the host. So the folders are watched, and what appears at a
+//! protected name is moved aside to one that nobody acts on. Nothing is deleted: it may have
+//! been the person outside who made it. Between the creation and the move there is a short
 //! moment, which the threat model names.
 
 use crate::plan::Plan;
 use casemate_core::error::{Error, Result};
 use casemate_core::limits::Reached;
 use casemate_core::report::Refusal;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, open, renameat_with, statat};
+use casemate_sys::dnotify;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fstat, open, renameat_with, statat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 /// More than this many creations of protected names are an attack on the supervisor.
@@ -23,8 +22,7 @@ const PATIENCE: u32 = 64;
 
 /// Watches the folders of a plan.
 pub(super) struct Guard {
-    inotify: OwnedFd,
-    folders: BTreeMap<i32, Folder>,
+    folders: Vec<Folder>,
     moved: Vec<Moved>,
     times: u32,
 }
@@ -33,6 +31,8 @@ struct Folder {
     path: PathBuf,
     fd: OwnedFd,
     names: Vec<String>,
+    /// When an entry last came or went, as far as it was looked at.
+    seen: (i64, u64),
 }
 
 struct Moved {
@@ -41,83 +41,43 @@ struct Moved {
 }
 
 impl Guard {
-    /// Starts to watch; nothing runs yet.
+    /// Starts to watch; nothing runs yet. The watch sends SIGIO; a kernel without it leaves the
+    /// supervisor's clock to look a few times a second.
     pub(super) fn watch(plan: &Plan) -> Result<Self> {
-        let fail = |errno: Errno| {
-            Error::errno("watch for protected names", errno.raw_os_error())
-                .hint("fs.inotify.max_user_instances or max_user_watches may be used up")
-        };
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(fail)?;
-        let mut folders = BTreeMap::new();
+        let mut folders = Vec::new();
         for workspace in &plan.workspaces {
-            for (folder, names) in &workspace.watched {
-                if names.is_empty() {
-                    continue;
-                }
+            for (folder, names) in workspace.watched.iter().filter(|(_, names)| !names.is_empty()) {
                 let path = workspace.root.join(folder);
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-                let fd = open(&path, flags, Mode::empty()).map_err(|errno| fail(errno).on(path.display()))?;
-                let events = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-                let id = inotify::add_watch(&inotify, &path, events).map_err(|errno| fail(errno).on(path.display()))?;
-                folders.insert(id, Folder { path, fd, names: names.clone() });
+                let fd = open(&path, flags, Mode::empty())
+                    .map_err(|errno| Error::errno("watch for protected names in", errno.raw_os_error()).on(path.display()))?;
+                let _ = dnotify::watch(fd.as_fd());
+                let seen = changed(&fd);
+                folders.push(Folder { path, fd, names: names.clone(), seen });
             }
         }
-        Ok(Self { inotify, folders, moved: Vec::new(), times: 0 })
+        Ok(Self { folders, moved: Vec::new(), times: 0 })
     }
 
-    /// Looks at what appeared; says so if it was too often.
-    pub(super) fn sweep_events(&mut self) -> Option<Reached> {
-        let mut buffer = [MaybeUninit::uninit(); 8 << 10];
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut hits = Vec::new();
-        while let Ok(event) = reader.next() {
-            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-                hits.extend(self.folders.iter().flat_map(|(id, folder)| folder.names.iter().map(|name| (*id, name.clone()))));
-            }
-            let name = event.file_name().map(|name| name.to_string_lossy().into_owned());
-            hits.extend(name.map(|name| (event.wd(), name)));
-        }
+    /// Looks at the folders that changed; says so if a name appeared too often.
+    pub(super) fn sweep(&mut self) -> Option<Reached> {
         let mut last = None;
-        for (id, name) in hits {
-            if self.move_aside(id, &name) {
-                last = Some(name);
+        for folder in &mut self.folders {
+            let now = changed(&folder.fd);
+            // A coarse clock may give two changes one time; a fresh change is looked at again.
+            if now == folder.seen && !is_recent(now) {
+                continue;
+            }
+            folder.seen = now;
+            for name in &folder.names {
+                if let Some(moved) = folder.move_aside(name) {
+                    self.times += 1;
+                    self.moved.push(moved);
+                    last = Some(name.clone());
+                }
             }
         }
         last.filter(|_| self.times > PATIENCE).map(|name| Reached::Protected { name, times: self.times })
-    }
-
-    /// A last look at every name, when nothing runs any more.
-    pub(super) fn sweep_all(&mut self) {
-        let all: Vec<(i32, String)> =
-            self.folders.iter().flat_map(|(id, folder)| folder.names.iter().map(|name| (*id, name.clone()))).collect();
-        for (id, name) in all {
-            self.move_aside(id, &name);
-        }
-    }
-
-    fn move_aside(&mut self, id: i32, name: &str) -> bool {
-        let Some(folder) = self.folders.get(&id) else { return false };
-        if !folder.names.iter().any(|watched| watched == name)
-            || statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_err()
-        {
-            return false;
-        }
-        for number in 0..=PATIENCE * 2 {
-            let aside = match number {
-                0 => format!("{name}.casemate-refused"),
-                number => format!("{name}.casemate-refused.{number}"),
-            };
-            match renameat_with(&folder.fd, name, &folder.fd, &aside, RenameFlags::NOREPLACE) {
-                Ok(()) => {
-                    self.times += 1;
-                    self.moved.push(Moved { path: folder.path.join(name), aside: folder.path.join(aside) });
-                    return true;
-                }
-                Err(Errno::EXIST) => {}
-                Err(_) => return false,
-            }
-        }
-        false
     }
 
     /// Sentences for the caller.
@@ -154,8 +114,32 @@ impl Guard {
     }
 }
 
-impl AsFd for Guard {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+impl Folder {
+    fn move_aside(&self, name: &str) -> Option<Moved> {
+        statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        for number in 0..=PATIENCE * 2 {
+            let aside = match number {
+                0 => format!("{name}.casemate-refused"),
+                number => format!("{name}.casemate-refused.{number}"),
+            };
+            match renameat_with(&self.fd, name, &self.fd, &aside, RenameFlags::NOREPLACE) {
+                Ok(()) => return Some(Moved { path: self.path.join(name), aside: self.path.join(aside) }),
+                Err(Errno::EXIST) => {}
+                Err(_) => return None,
+            }
+        }
+        None
     }
+}
+
+/// When an entry of the folder last came or went.
+fn changed(folder: &OwnedFd) -> (i64, u64) {
+    fstat(folder).map_or((0, 0), |stat| (stat.st_mtime, stat.st_mtime_nsec))
+}
+
+/// True within the step of the clock that file times are taken from.
+fn is_recent((seconds, nanos): (i64, u64)) -> bool {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let past = (now.tv_sec - seconds).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec - nanos as i64);
+    past < 20_000_000
 }

@@ -64,7 +64,9 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
     cgroup::sweep();
     let landlock = landlock(plan)?;
     let watch = Watch::prepare(plan)?;
-    let signals = Signals::block(&FORWARDED.map(Signal::as_raw))
+    // Before the guard starts, since its signal would end this process.
+    let taken: Vec<i32> = FORWARDED.iter().chain([&Signal::IO]).map(|signal| signal.as_raw()).collect();
+    let signals = Signals::block(&taken)
         .map_err(|errno| Error::errno("block signals", errno.raw_os_error()))?;
     let (terminal, streams) = Terminal::prepare(plan.spec.terminal)?;
     let guard = Guard::watch(plan)?;
@@ -104,6 +106,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         notifier: None,
         diag: None,
         root: None,
+        look: false,
         stopped: None,
         ended: None,
         started,
@@ -154,6 +157,8 @@ struct Supervisor<'a> {
     /// The sandbox's sock_diag socket and root, which the notifier needs.
     diag: Option<OwnedFd>,
     root: Option<OwnedFd>,
+    /// The guard's signal arrived.
+    look: bool,
     stopped: Option<Reached>,
     ended: Option<Instant>,
     started: Instant,
@@ -193,12 +198,13 @@ impl Supervisor<'_> {
                 notifier.serve_one();
             }
             self.terminal.relay();
-            if ready.guard && let Some(reached) = self.guard.sweep_events() {
-                self.stop(reached);
+            if self.watch.is_due() || self.look {
+                self.look = false;
+                let reached = self.guard.sweep();
+                self.stop_if(reached);
             }
-            if let Some(reached) = self.watch.check(self.started) {
-                self.stop(reached);
-            }
+            let reached = self.watch.check(self.started);
+            self.stop_if(reached);
             if ready.channel
                 && let Some(end) = self.event()
             {
@@ -211,9 +217,8 @@ impl Supervisor<'_> {
         let mut fds = vec![
             PollFd::new(&self.channel, PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::new(&self.guard, PollFlags::IN),
         ];
-        if let Some(notifier) = &self.notifier {
+        if let Some(notifier) = self.notifier.as_ref().filter(|notifier| !notifier.is_over()) {
             fds.push(PollFd::new(notifier, PollFlags::IN));
         }
         fds.extend(self.terminal.poll_fds());
@@ -224,8 +229,7 @@ impl Supervisor<'_> {
         Ready {
             channel: is_ready(0),
             signals: is_ready(1),
-            guard: is_ready(2),
-            notifier: self.notifier.is_some() && fds[3].revents().contains(PollFlags::IN),
+            notifier: self.notifier.as_ref().is_some_and(|notifier| !notifier.is_over()) && is_ready(2),
         }
     }
 
@@ -254,6 +258,8 @@ impl Supervisor<'_> {
                 }
             }
             Event::Listener => {
+                // The program starts now, and this process mostly waits.
+                casemate_sys::memory::release_code();
                 if let (Some(fd), Some(root), Some(diag)) = (fds.next(), self.root.take(), self.diag.take()) {
                     self.notifier = Some(Notifier::new(seccomp::Listener::from(fd), root, diag.into(), &self.plan.spec));
                 }
@@ -278,6 +284,7 @@ impl Supervisor<'_> {
                 }
             }
             // What a terminal sends goes to the whole foreground group, as it would without us.
+            number if number == Signal::IO.as_raw() => self.look = true,
             number if arrival.from_kernel => self.order(Order::SignalGroup(number)),
             number => self.order(Order::Signal(number)),
         }
@@ -292,9 +299,9 @@ impl Supervisor<'_> {
         self.order(Order::SignalGroup(Signal::CONT.as_raw()));
     }
 
-    fn stop(&mut self, reached: Reached) {
-        if self.stopped.is_none() {
-            self.stopped = Some(reached);
+    fn stop_if(&mut self, reached: Option<Reached>) {
+        if self.stopped.is_none() && reached.is_some() {
+            self.stopped = reached;
             self.ended = Some(Instant::now());
             self.order(Order::End);
         }
@@ -309,7 +316,7 @@ impl Supervisor<'_> {
         let status = waitid(WaitId::PidFd(self.init.pidfd.as_fd()), WaitIdOptions::EXITED);
         self.terminal.drain();
         self.terminal.restore();
-        self.guard.sweep_all();
+        self.guard.sweep();
         let events = self.watch.events();
         let reached = self.stopped.take().or_else(|| self.watch.reached_at_end(&events));
         let exit = match end {
@@ -345,6 +352,5 @@ impl Supervisor<'_> {
 struct Ready {
     channel: bool,
     signals: bool,
-    guard: bool,
     notifier: bool,
 }

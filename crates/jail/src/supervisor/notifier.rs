@@ -39,6 +39,7 @@ pub(super) struct Notifier {
     blocking: Arc<AtomicUsize>,
     refused: BTreeMap<(&'static str, String), (String, u64)>,
     not_listed: u64,
+    over: bool,
 }
 
 impl Notifier {
@@ -53,12 +54,24 @@ impl Notifier {
             blocking: Arc::default(),
             refused: BTreeMap::new(),
             not_listed: 0,
+            over: false,
         }
+    }
+
+    /// True if nothing will come any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Reads one call and answers it, or hands it to a thread that will.
     pub(super) fn serve_one(&mut self) {
-        let Ok(Some(call)) = self.listener.receive() else { return };
+        let call = match self.listener.receive() {
+            Ok(Some(call)) => call,
+            // The thread was killed before its call was read, or nobody is behind the filter
+            // any more.
+            Ok(None) => return self.over = self.listener.is_abandoned(),
+            Err(_) => return self.over = true,
+        };
         match evaluate(&call.call) {
             Action::Ask(_) => self.connect(&call),
             Action::Refuse(errno) | Action::Fail(errno) => {

@@ -91,6 +91,11 @@ impl Watch {
         [tick, time].into_iter().flatten().min()
     }
 
+    /// True if counters are to be looked at now.
+    pub(super) fn is_due(&self) -> bool {
+        self.disk.is_some() && self.last.elapsed() >= TICK
+    }
+
     /// The limit that was reached, if one was.
     pub(super) fn check(&mut self, started: Instant) -> Option<Reached> {
         if let Some(max) = self.limits.time
@@ -98,7 +103,7 @@ impl Watch {
         {
             return Some(Reached::Time { max });
         }
-        if self.last.elapsed() < TICK || self.disk.is_none() {
+        if !self.is_due() {
             return None;
         }
         self.last = Instant::now();

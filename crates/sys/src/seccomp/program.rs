@@ -97,12 +97,18 @@ fn search(program: &mut Vec<Instruction>, ranges: &[Range], profile: Profile) {
         return leaf(program, range.verdict, profile);
     }
     let (low, high) = ranges.split_at(ranges.len() / 2);
-    // A conditional jump reaches 255 instructions; the one for the upper half may need more.
-    program.push(Instruction { code: JUMP_AT_LEAST, jt: 0, jf: 1, k: high[0].first });
     let jump = program.len();
-    program.push(op(JUMP, 0));
+    program.push(Instruction { code: JUMP_AT_LEAST, jt: 0, jf: 0, k: high[0].first });
     search(program, low, profile);
-    program[jump].k = (program.len() - jump - 1) as u32;
+    let distance = program.len() - jump - 1;
+    match u8::try_from(distance) {
+        Ok(near) => program[jump].jt = near,
+        // A conditional jump reaches 255 instructions; a plain one any number.
+        Err(_) => {
+            program[jump].jf = 1;
+            program.insert(jump + 1, op(JUMP, distance as u32));
+        }
+    }
     search(program, high, profile);
 }
 

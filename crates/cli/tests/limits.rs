@@ -1,0 +1,340 @@
+//! Limits: each one reached, each one that can't be held refused, and what holds the defaults.
+
+#[path = "support/sandbox.rs"]
+mod sandbox;
+
+use sandbox::{Ended, Stage, both, report};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+both!(
+    memory_of_one_process,
+    memory_of_many_processes,
+    memory_that_is_mapped_and_shared,
+    memory_in_memfds,
+    memory_of_system_v_segments,
+    memory_in_private_files,
+    memory_below_the_limit,
+    a_memory_limit_too_small_to_start_in,
+    processes,
+    threads,
+    processes_below_the_limit,
+    disk,
+    disk_of_all_private_folders_together,
+    disk_beside_a_writable_workspace,
+    inodes,
+    wall_time,
+    wall_time_of_a_program_that_ignores_signals,
+    cpu_bandwidth,
+    a_cpu_limit_that_is_accepted_as_missing,
+    disk_quota_of_a_writable_workspace,
+    open_files_and_core_dumps,
+    defaults_and_what_holds_them,
+    a_fork_bomb,
+    a_memory_bomb,
+    a_disk_filler,
+    a_daemon_dies_with_the_program,
+    exit_codes_pass_through,
+);
+
+/// Touches memory of a kind, mebibyte by mebibyte, and says so if nobody stops it.
+const EATER: &str = r#"
+import ctypes, mmap, os, sys, time
+kind, count = sys.argv[1], int(sys.argv[2])
+MIB, held = 1 << 20, []
+def touch(area):
+    for at in range(0, len(area), 4096): area[at] = 1
+if kind == "one":
+    for _ in range(count): held.append(bytearray(MIB))
+elif kind == "many":
+    for _ in range(count // 16):
+        if os.fork() == 0:
+            held.append(bytearray(16 * MIB)); time.sleep(60); os._exit(0)
+elif kind == "shared":
+    for _ in range(count): held.append(mmap.mmap(-1, MIB)); touch(held[-1])
+elif kind == "memfd":
+    fd = os.memfd_create("x")
+    for _ in range(count): os.write(fd, b"x" * MIB)
+elif kind == "sysv":
+    libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_void_p
+    segment = libc.shmget(0, count * MIB, 0o1600)
+    ctypes.memset(libc.shmat(segment, None, 0), 1, count * MIB)
+elif kind == "tmp":
+    with open("/tmp/f", "wb") as f:
+        for _ in range(count): f.write(b"x" * MIB); f.flush()
+time.sleep(2)
+print("not stopped")
+"#;
+
+/// Runs the eater with 64 MiB and lets it eat.
+fn eat(stage: &Stage, kind: &str, count: u32) -> Ended {
+    stage.write("ws/eater.py", EATER);
+    let count = count.to_string();
+    stage.run(["--memory", "64M", "--time", "20s", "--", "/usr/bin/python3", "eater.py", kind, &count])
+}
+
+/// Fails unless 64 MiB were too little, and nobody was told otherwise.
+#[track_caller]
+fn assert_out_of_memory(ended: &Ended) {
+    assert_eq!((ended.code, &*ended.out), (120, ""), "{}", ended.err);
+    let last = ended.err.lines().last().unwrap_or_default();
+    let peak = last.strip_prefix("casemate: stopped: memory limit 64 MiB reached (peak ");
+    let peak = peak.and_then(|rest| rest.strip_suffix(" MiB)")).unwrap_or_else(|| panic!("{}", ended.err));
+    assert!(peak.parse::<f64>().unwrap() >= 60.0, "{last}");
+}
+
+fn memory_of_one_process(stage: &Stage) {
+    assert_out_of_memory(&eat(stage, "one", 256));
+}
+
+fn memory_of_many_processes(stage: &Stage) {
+    assert_out_of_memory(&eat(stage, "many", 256));
+}
+
+fn memory_that_is_mapped_and_shared(stage: &Stage) {
+    assert_out_of_memory(&eat(stage, "shared", 256));
+}
+
+fn memory_in_memfds(stage: &Stage) {
+    assert_out_of_memory(&eat(stage, "memfd", 256));
+}
+
+fn memory_of_system_v_segments(stage: &Stage) {
+    assert_out_of_memory(&eat(stage, "sysv", 256));
+}
+
+fn memory_in_private_files(stage: &Stage) {
+    assert_out_of_memory(&eat(stage, "tmp", 256));
+}
+
+fn memory_below_the_limit(stage: &Stage) {
+    for kind in ["one", "shared", "tmp"] {
+        eat(stage, kind, 16).assert_out("not stopped\n");
+    }
+}
+
+fn a_memory_limit_too_small_to_start_in(stage: &Stage) {
+    let ended = stage.run(["--memory", "4K", "--", "true"]);
+    assert_eq!(ended.code, 120, "{ended:?}");
+    assert!(ended.err.starts_with("casemate: stopped: memory limit 4 KiB reached (peak "), "{}", ended.err);
+}
+
+fn processes(stage: &Stage) {
+    let ended = stage.shell(&["--pids", "20"], "for i in $(seq 40); do sleep 60 & done 2>/dev/null; wait");
+    assert_eq!((ended.code, &*ended.out), (121, ""), "{}", ended.err);
+    assert_eq!(ended.err.lines().last(), Some("casemate: stopped: process limit 20 reached"));
+    assert!(ended.took < Duration::from_secs(20));
+}
+
+fn threads(stage: &Stage) {
+    let script = "
+import threading, time
+try:
+    for _ in range(40): threading.Thread(target=time.sleep, args=(3,), daemon=True).start()
+except RuntimeError: time.sleep(1)
+";
+    let ended = stage.python(&["--pids", "20"], script);
+    ended.assert(121, "", "casemate: stopped: process limit 20 reached\n");
+}
+
+fn processes_below_the_limit(stage: &Stage) {
+    let script = "for i in $(seq 15); do sleep 0.2 & done; wait; echo fine";
+    stage.shell(&["--pids", "20"], script).assert_out("fine\n");
+}
+
+fn disk(stage: &Stage) {
+    let ended = stage.shell(&["--disk", "4M", "--ro", "."], "cat /dev/zero > /tmp/full 2>/dev/null; echo on");
+    ended.assert(122, "on\n", "casemate: stopped: disk limit 4 MiB reached\n");
+    let ended = stage.shell(&["--disk", "4M", "--ro", "."], "head -c 1M /dev/zero > /tmp/some && echo fine");
+    ended.assert_out("fine\n");
+}
+
+fn disk_of_all_private_folders_together(stage: &Stage) {
+    let script = "for folder in /tmp /var/tmp /run /dev/shm $HOME; do head -c 1M /dev/zero > $folder/x || exit 1; done 2>/dev/null";
+    stage.shell(&["--disk", "8M", "--ro", "."], script).assert_out("");
+    let ended = stage.shell(&["--disk", "4M", "--ro", "."], script);
+    ended.assert(122, "", "casemate: stopped: disk limit 4 MiB reached\n");
+}
+
+fn disk_beside_a_writable_workspace(stage: &Stage) {
+    let flags = ["--disk", "4M", "--allow-missing", "disk-quota"];
+    let ended = stage.shell(&flags, "head -c 8M /dev/zero > here; cat /dev/zero > /tmp/full 2>/dev/null; echo on");
+    ended.assert(122, "on\n", "casemate: stopped: disk limit 4 MiB reached\n");
+    assert_eq!(stage.path("ws/here").metadata().unwrap().len(), 8 << 20);
+}
+
+fn inodes(stage: &Stage) {
+    // The least that there is; see Limits::inodes_for.
+    let script = "cd /tmp; i=0; while mkdir d$i 2>/dev/null; do i=$((i+1)); done; echo on";
+    let ended = stage.shell(&["--disk", "4M", "--ro", "."], script);
+    ended.assert(122, "on\n", "casemate: stopped: inode limit 1024 reached\n");
+}
+
+fn wall_time(stage: &Stage) {
+    for (flag, shown, most) in [("300ms", "300ms", 2), ("1s", "1s", 3), ("1", "1s", 3)] {
+        let ended = stage.shell(&["--time", flag], "echo on; sleep 30; echo off");
+        ended.assert(124, "on\n", &format!("casemate: stopped: time limit {shown} reached\n"));
+        assert!(ended.took < Duration::from_secs(most), "{:?}", ended.took);
+    }
+    stage.shell(&["--time", "30s"], "echo fine").assert_out("fine\n");
+}
+
+fn wall_time_of_a_program_that_ignores_signals(stage: &Stage) {
+    let ended = stage.shell(&["--time", "500ms"], "trap '' TERM INT HUP QUIT; (sleep 30 &); while :; do :; done");
+    ended.assert(124, "", "casemate: stopped: time limit 500ms reached\n");
+    assert!(ended.took < Duration::from_secs(3), "{:?}", ended.took);
+    stage.assert_nothing_left();
+}
+
+fn cpu_bandwidth(stage: &Stage) {
+    if !has(stage, "cpu-limit") {
+        return stage.run(["--cpus", "0.5", "--", "touch", "ran"]).assert(
+            125,
+            "",
+            "casemate: error: limit --cpus: this user has no cgroup with the cpu controller\n\
+             hint: run it in a delegated cgroup, as `systemd-run --user --scope -p Delegate=yes casemate …` does; \
+             --allow-missing cpu-limit accepts running without it\n",
+        );
+    }
+    let flags = ["--cpus", "0.5", "--time", "3s", "--report", "-"];
+    let ended = stage.shell(&flags, "while :; do :; done & while :; do :; done");
+    let used = report(&ended.out);
+    let number = |name: &str| used[name].as_f64().unwrap();
+    let share = (number("user_seconds") + number("system_seconds")) / number("wall_seconds");
+    // The kernel hands out bandwidth in slices, of which one may be carried over.
+    assert!((0.35..=0.6).contains(&share), "{share} of a CPU with --cpus 0.5");
+}
+
+fn a_cpu_limit_that_is_accepted_as_missing(stage: &Stage) {
+    let flags = ["--cpus", "0.5", "--allow-missing", "cpu-limit", "--report", "-"];
+    let told = report(&stage.shell(&flags, "").out);
+    let cpus = limit(&told, "cpus");
+    let held = has(stage, "cpu-limit");
+    assert_eq!(cpus["value"], "0.50");
+    assert_eq!(cpus["strong"], held);
+    assert_eq!(cpus["by"] == "nothing", !held);
+}
+
+fn disk_quota_of_a_writable_workspace(stage: &Stage) {
+    let message = format!(
+        "casemate: error: limit --disk {}: a writable folder of the host has no quota that a sandbox could set\n\
+         hint: make it read-only with --ro, or accept a limit on the private folders alone with \
+         --allow-missing disk-quota\n",
+        stage.text("ws")
+    );
+    stage.run(["--disk", "1G", "--", "touch", "ran"]).assert(125, "", &message);
+    assert!(!stage.path("ws/ran").exists());
+}
+
+fn open_files_and_core_dumps(stage: &Stage) {
+    let ended = stage.run(["--", "bash", "-c", "ulimit -Hc; ulimit -Sc; ulimit -Hn; ulimit -Sn; ulimit -n 999999 || echo no"]);
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert_eq!(lines[..2], ["0", "0"]);
+    let most: u64 = lines[2].parse().unwrap();
+    assert!(most <= 16_384, "{most} open files");
+    assert_eq!((lines[3], lines[4]), (lines[2], "no"));
+}
+
+fn defaults_and_what_holds_them(stage: &Stage) {
+    let told = report(&stage.shell(&["--report", "-"], "").out);
+    let names: Vec<&str> = told["limits"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["memory", "pids", "disk", "inodes", "open files"]);
+    assert_eq!(limit(&told, "pids")["value"], "2048");
+    assert_eq!(limit(&told, "open files")["value"], "16384");
+    assert_eq!(limit(&told, "open files")["by"], "RLIMIT_NOFILE");
+    assert_eq!(limit(&told, "open files")["strong"], true);
+    for (name, check) in [("memory", "memory-limit"), ("pids", "pids-limit")] {
+        let (state, held) = (limit(&told, name), has(stage, check));
+        let by = state["by"].as_str().unwrap();
+        assert_eq!(by.starts_with("cgroup v"), held, "{name} by {by}");
+        assert!(held || by.contains("RLIMIT"), "{name} by {by}");
+        assert!(!held || state["strong"] == true, "{name} by {by}");
+    }
+    // A writable workspace has no quota, and the report says so.
+    assert_eq!(limit(&told, "disk")["strong"], false);
+    let told = report(&stage.shell(&["--ro", ".", "--report", "-"], "").out);
+    assert_eq!(limit(&told, "disk")["by"], "tmpfs size");
+    assert_eq!(limit(&told, "disk")["strong"], true);
+}
+
+fn a_fork_bomb(stage: &Stage) {
+    let flags = ["--pids", "64", "--time", "20s"];
+    let (ended, slowest) = beside(|| {
+        stage.run(flags.into_iter().chain(["--", "bash", "-c", "bomb() { bomb | bomb & }; bomb; sleep 60"]))
+    });
+    assert_eq!(ended.code, 121, "{}", ended.err);
+    assert_eq!(ended.err.lines().last(), Some("casemate: stopped: process limit 64 reached"));
+    assert!(slowest < Duration::from_secs(2), "starting a program outside took {slowest:?}");
+    stage.assert_nothing_left();
+}
+
+fn a_memory_bomb(stage: &Stage) {
+    let script = "
+held = []
+while True:
+    try: held.append(bytearray(1 << 20))
+    except MemoryError: pass
+";
+    let (ended, slowest) = beside(|| stage.python(&["--memory", "64M", "--time", "20s"], script));
+    assert_out_of_memory(&ended);
+    assert!(slowest < Duration::from_secs(2), "starting a program outside took {slowest:?}");
+    stage.assert_nothing_left();
+}
+
+fn a_disk_filler(stage: &Stage) {
+    let script = "i=0; while :; do i=$((i+1)); head -c 1M /dev/zero > /tmp/$i || : ; done 2>/dev/null";
+    let (ended, slowest) = beside(|| stage.shell(&["--disk", "8M", "--ro", ".", "--time", "20s"], script));
+    ended.assert(122, "", "casemate: stopped: disk limit 8 MiB reached\n");
+    assert!(slowest < Duration::from_secs(2), "starting a program outside took {slowest:?}");
+}
+
+fn a_daemon_dies_with_the_program(stage: &Stage) {
+    let script = "setsid sh -c '(sleep 1; touch alive) </dev/null >/dev/null 2>&1 &' & sleep 0.2; exit 7";
+    stage.shell(&[], script).assert(7, "", "");
+    stage.assert_nothing_left();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(!stage.path("ws/alive").exists());
+}
+
+fn exit_codes_pass_through(stage: &Stage) {
+    for code in [0, 1, 2, 42, 120, 121, 122, 124, 125, 126, 127, 128, 137, 255] {
+        stage.shell(&[], &format!("exit {code}")).assert(code, "", "");
+    }
+    for signal in [1, 2, 3, 6, 9, 11, 13, 15] {
+        stage.shell(&[], &format!("kill -{signal} $$; sleep 5")).assert(128 + signal, "", "");
+    }
+}
+
+/// Runs something and starts programs outside all the while; the slowest start is a measure of
+/// how well the host still answers.
+fn beside(run: impl FnOnce() -> Ended) -> (Ended, Duration) {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut slowest = Duration::ZERO;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let started = Instant::now();
+                assert!(std::process::Command::new("true").status().unwrap().success());
+                slowest = slowest.max(started.elapsed());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            slowest
+        });
+        let ended = run();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        (ended, watch.join().unwrap())
+    })
+}
+
+fn limit<'a>(told: &'a Value, name: &str) -> &'a Value {
+    let limits = told["limits"].as_array().unwrap();
+    limits.iter().find(|limit| limit["name"] == name).unwrap_or_else(|| panic!("no limit {name}: {told}"))
+}
+
+/// True if `casemate doctor` says that this user has it in full.
+fn has(stage: &Stage, check: &str) -> bool {
+    let found = report(&Ended::of(stage.casemate().args(["doctor", "--json"])).out);
+    let checks = found["checks"].as_array().unwrap();
+    checks.iter().any(|found| found["name"] == check && found["status"] == "ok")
+}
+
