@@ -34,7 +34,11 @@ fn main() -> ExitCode {
             // Help and version are errors to clap, but not to the caller.
             let failed = error.use_stderr();
             let _ = error.print();
-            return if failed { ExitCode::from(casemate_core::exit::FAILED) } else { ExitCode::SUCCESS };
+            return if failed {
+                ExitCode::from(casemate_core::exit::FAILED)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let result = match arguments.command {

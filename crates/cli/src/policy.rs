@@ -18,8 +18,17 @@ pub(crate) fn apply(document: &Document, spec: &mut SandboxSpec) -> Vec<String> 
         or_fresh: true,
     };
     // Flags come after the policy, so that they win.
-    let mut grants: Vec<Grant> = files.read_only.iter().map(|path| grant(path, Access::ReadOnly)).collect();
-    grants.extend(files.read_write.iter().map(|path| grant(path, Access::ReadWrite)));
+    let mut grants: Vec<Grant> = files
+        .read_only
+        .iter()
+        .map(|path| grant(path, Access::ReadOnly))
+        .collect();
+    grants.extend(
+        files
+            .read_write
+            .iter()
+            .map(|path| grant(path, Access::ReadWrite)),
+    );
     grants.append(&mut spec.grants);
     spec.grants = grants;
     if !files.include_workdir {
@@ -27,9 +36,14 @@ pub(crate) fn apply(document: &Document, spec: &mut SandboxSpec) -> Vec<String> 
     }
     spec.identity = identity(document);
     let text = |name: &Located<PathBuf>| name.value.to_string_lossy().into_owned();
-    spec.allow_carriers.extend(document.carriers.allow.iter().map(text));
-    spec.protect_carriers.extend(document.carriers.protect.iter().map(text));
-    let network = document.network_policies.as_ref().filter(|section| !section.entries.is_empty());
+    spec.allow_carriers
+        .extend(document.carriers.allow.iter().map(text));
+    spec.protect_carriers
+        .extend(document.carriers.protect.iter().map(text));
+    let network = document
+        .network_policies
+        .as_ref()
+        .filter(|section| !section.entries.is_empty());
     network
         .map(|section| {
             format!(
@@ -45,7 +59,10 @@ pub(crate) fn apply(document: &Document, spec: &mut SandboxSpec) -> Vec<String> 
 /// The ids that the program sees. `sandbox` is the caller's own identity, which is what an
 /// ordinary user can give.
 fn identity(document: &Document) -> Option<(u32, u32)> {
-    let id = |account: &Option<Located<Account>>, own: u32| match account.as_ref().map(|account| &account.value) {
+    let id = |account: &Option<Located<Account>>, own: u32| match account
+        .as_ref()
+        .map(|account| &account.value)
+    {
         Some(Account::Id(id)) => *id,
         Some(Account::Sandbox) | None => own,
     };
@@ -53,6 +70,12 @@ fn identity(document: &Document) -> Option<(u32, u32)> {
     if process.run_as_user.is_none() && process.run_as_group.is_none() {
         return None;
     }
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    Some((id(&process.run_as_user, uid), id(&process.run_as_group, gid)))
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    Some((
+        id(&process.run_as_user, uid),
+        id(&process.run_as_group, gid),
+    ))
 }

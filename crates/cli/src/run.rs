@@ -19,8 +19,10 @@ use std::time::Duration;
 
 /// The flags of `casemate run`.
 #[derive(Args)]
-#[command(after_help = "Exit codes: the program's own; 128+N for signal N; 120 memory, 121 processes, 122 disk,\n\
-    124 time limit reached; 125 Casemate failed; 126 not executable; 127 not found.")]
+#[command(
+    after_help = "Exit codes: the program's own; 128+N for signal N; 120 memory, 121 processes, 122 disk,\n\
+    124 time limit reached; 125 Casemate failed; 126 not executable; 127 not found."
+)]
 pub(crate) struct RunArgs {
     /// Apply a policy's filesystem_policy, landlock and process sections
     #[arg(long, value_name = "FILE")]
@@ -123,10 +125,16 @@ fn attempt(args: RunArgs) -> Result<u8, Failure> {
     let (spec, notes) = specification(args)?;
     let plan = Plan::new(spec)?;
     if !quiet {
-        notes.iter().chain(plan.notes()).for_each(|note| printer::note(note));
+        notes
+            .iter()
+            .chain(plan.notes())
+            .for_each(|note| printer::note(note));
     }
     let finished = casemate_jail::run(&plan)?;
-    finished.remarks.iter().for_each(|remark| printer::line(remark));
+    finished
+        .remarks
+        .iter()
+        .for_each(|remark| printer::line(remark));
     if let (Some(path), Some(document)) = (report, &finished.report) {
         write_report(&path, document)?;
     }
@@ -135,17 +143,30 @@ fn attempt(args: RunArgs) -> Result<u8, Failure> {
 
 /// The specification, and what should be said about it.
 fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
-    let cwd = std::env::current_dir()
-        .map_err(|error| Error::io("find the current folder", &error).hint("change to a folder that exists"))?;
+    let cwd = std::env::current_dir().map_err(|error| {
+        Error::io("find the current folder", &error).hint("change to a folder that exists")
+    })?;
     let mut grants = Vec::new();
-    for (flag, access, paths) in
-        [("--ro", Access::ReadOnly, &args.ro), ("--rw", Access::ReadWrite, &args.rw), ("--hide", Access::Hidden, &args.hide)]
-    {
+    for (flag, access, paths) in [
+        ("--ro", Access::ReadOnly, &args.ro),
+        ("--rw", Access::ReadWrite, &args.rw),
+        ("--hide", Access::Hidden, &args.hide),
+    ] {
         for path in paths {
-            grants.push(Grant { path: absolute(flag, path, &cwd)?, access, origin: flag.into(), required: true, or_fresh: false });
+            grants.push(Grant {
+                path: absolute(flag, path, &cwd)?,
+                access,
+                origin: flag.into(),
+                required: true,
+                or_fresh: false,
+            });
         }
     }
-    let path = |flag: &str, path: &Option<PathBuf>| path.as_ref().map(|path| absolute(flag, path, &cwd)).transpose();
+    let path = |flag: &str, path: &Option<PathBuf>| {
+        path.as_ref()
+            .map(|path| absolute(flag, path, &cwd))
+            .transpose()
+    };
     let root = match path("--root", &args.root)? {
         None => Root::Host,
         Some(path) if path.is_dir() => Root::Directory(path),
@@ -157,7 +178,11 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
         grants,
         keep: path("--keep", &args.keep)?,
         root,
-        env: args.env.iter().map(environment_rule).collect::<Result<_>>()?,
+        env: args
+            .env
+            .iter()
+            .map(environment_rule)
+            .collect::<Result<_>>()?,
         limits: limits(&args),
         network: match args.net {
             Net::None => Network::None,
@@ -182,7 +207,8 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
     let mut notes = Vec::new();
     if let Some(path) = &args.policy {
         // The policy's error names the file, line and column of each problem by itself.
-        let document = Document::load(path).map_err(|error| Error::rule("apply the policy", format!("\n{error}")))?;
+        let document = Document::load(path)
+            .map_err(|error| Error::rule("apply the policy", format!("\n{error}")))?;
         notes = policy::apply(&document, &mut spec);
         if spec.workdir_access.is_none() && args.workdir.is_some() {
             spec.workdir_access = Some(Access::ReadWrite);
@@ -221,7 +247,10 @@ fn absolute(flag: &str, path: &Path, cwd: &Path) -> Result<PathBuf> {
     }
     let joined = cwd.join(path);
     // `./x` and `x/.` are x.
-    Ok(joined.components().filter(|part| *part != Component::CurDir).collect())
+    Ok(joined
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .collect())
 }
 
 fn environment_rule(text: &OsString) -> Result<EnvRule> {
@@ -231,7 +260,9 @@ fn environment_rule(text: &OsString) -> Result<EnvRule> {
         None => (bytes, None),
     };
     if name.is_empty() {
-        return Err(Error::rule("use --env", "the name is empty").on(text.display()).hint("--env NAME=VALUE sets, --env NAME passes"));
+        return Err(Error::rule("use --env", "the name is empty")
+            .on(text.display())
+            .hint("--env NAME=VALUE sets, --env NAME passes"));
     }
     let own = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     Ok(match value {
@@ -243,8 +274,10 @@ fn environment_rule(text: &OsString) -> Result<EnvRule> {
 /// A host name by the letters of hostname(7).
 fn hostname(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let fits = (1..=64).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['-', '.']);
-    fits.then(|| text.to_owned()).ok_or_else(|| "expected up to 64 letters, digits, hyphens and dots".into())
+    let fits =
+        (1..=64).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['-', '.']);
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "expected up to 64 letters, digits, hyphens and dots".into())
 }
 
 fn write_report(path: &Path, report: &Report) -> Result<()> {
@@ -258,4 +291,3 @@ fn write_report(path: &Path, report: &Report) -> Result<()> {
     }
     std::fs::write(path, text).map_err(fail)
 }
-

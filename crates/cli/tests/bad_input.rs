@@ -1,5 +1,7 @@
 //! Input that is refused: the exit code, the whole message, and nothing of the host touched.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 #[path = "support/sandbox.rs"]
 mod sandbox;
 
@@ -38,12 +40,17 @@ both!(
 );
 
 const HELP: &str = "\n\nFor more information, try '--help'.\n";
-const MUST_EXIST: &str = "\nhint: a path must exist on the host; inside it appears at the same place\n";
+const MUST_EXIST: &str =
+    "\nhint: a path must exist on the host; inside it appears at the same place\n";
 
 /// Runs `casemate run FLAGS -- touch ran`, which must be refused with this message.
 #[track_caller]
 fn refused(stage: &Stage, flags: &[&str], message: &str) {
-    let command: Vec<&str> = flags.iter().copied().chain(["--", "touch", "ran"]).collect();
+    let command: Vec<&str> = flags
+        .iter()
+        .copied()
+        .chain(["--", "touch", "ran"])
+        .collect();
     refused_whole(stage, &command, 125, message);
 }
 
@@ -56,7 +63,7 @@ fn refused_whole(stage: &Stage, args: &[&str], code: i32, message: &str) {
 fn refused_run(stage: &Stage, run: impl FnOnce() -> Ended, code: i32, message: &str) {
     let before = stage.listing("");
     run().assert(code, "", message);
-    assert_eq!(stage.listing(""), before);
+    stage.assert_same("", &before);
     stage.assert_nothing_left();
 }
 
@@ -145,7 +152,10 @@ fn pids(stage: &Stage) {
         ("0", "0 is not in 1..4000000"),
         ("-1", "-1 is not in 1..4000000"),
         ("4000000", "4000000 is not in 1..4000000"),
-        ("99999999999999999999", "number too large to fit in target type"),
+        (
+            "99999999999999999999",
+            "number too large to fit in target type",
+        ),
         ("x", "invalid digit found in string"),
     ] {
         bad_value(stage, "--pids", "N", value, why);
@@ -178,7 +188,13 @@ fn ports(stage: &Stage) {
 fn host_names(stage: &Stage) {
     let long = "x".repeat(65);
     for value in ["a b", "-a", ".a", "a/b", "a_b", "ä", &long] {
-        bad_value(stage, "--hostname", "H", value, "expected up to 64 letters, digits, hyphens and dots");
+        bad_value(
+            stage,
+            "--hostname",
+            "H",
+            value,
+            "expected up to 64 letters, digits, hyphens and dots",
+        );
     }
 }
 
@@ -191,14 +207,24 @@ fn layers(stage: &Stage) {
 }
 
 fn networks(stage: &Stage) {
-    let message = format!("error: invalid value 'bridge' for '--net <NET>'\n  [possible values: none, host]{HELP}");
+    let message = format!(
+        "error: invalid value 'bridge' for '--net <NET>'\n  [possible values: none, host]{HELP}"
+    );
     refused(stage, &["--net", "bridge"], &message);
 }
 
 fn environment(stage: &Stage) {
     const HINT: &str = "the name is empty\nhint: --env NAME=VALUE sets, --env NAME passes\n";
-    refused(stage, &["--env", "=x"], &format!("casemate: error: use --env =x: {HINT}"));
-    refused(stage, &["--env", "="], &format!("casemate: error: use --env =: {HINT}"));
+    refused(
+        stage,
+        &["--env", "=x"],
+        &format!("casemate: error: use --env =x: {HINT}"),
+    );
+    refused(
+        stage,
+        &["--env", "="],
+        &format!("casemate: error: use --env =: {HINT}"),
+    );
 }
 
 fn keep_without_root(stage: &Stage) {
@@ -220,12 +246,18 @@ fn flags_given_twice(stage: &Stage) {
 fn missing_paths(stage: &Stage) {
     let nope = stage.text("nope");
     for flag in ["--ro", "--rw", "--hide"] {
-        let message = format!("casemate: error: {flag}: bring in {nope}: No such file or directory (os error 2){MUST_EXIST}");
+        let message = format!(
+            "casemate: error: {flag}: bring in {nope}: No such file or directory (os error 2){MUST_EXIST}"
+        );
         refused(stage, &[flag, &nope], &message);
     }
-    let message = format!("casemate: error: use as the working folder {nope}: No such file or directory (os error 2)\n");
+    let message = format!(
+        "casemate: error: use as the working folder {nope}: No such file or directory (os error 2)\n"
+    );
     refused(stage, &["--workdir", &nope], &message);
-    let message = format!("casemate: error: read the archive {nope}: No such file or directory (os error 2)\n");
+    let message = format!(
+        "casemate: error: read the archive {nope}: No such file or directory (os error 2)\n"
+    );
     refused(stage, &["--root", &nope], &message);
     let message = format!(
         "casemate: error: apply the policy: \n{nope}: cannot read the policy file: No such file or directory (os error 2)\n\
@@ -242,12 +274,16 @@ fn relative_paths_start_at_the_current_folder(stage: &Stage) {
     refused(stage, &["--ro", "nope"], &message);
     refused(stage, &["--ro", "./nope/."], &message);
     stage.write("ws/sub/file", "here\n");
-    stage.shell(&["--ro", "sub/file"], "cat sub/file; echo x >> sub/file").assert(
-        2,
-        "here\n",
-        "sh: 1: cannot create sub/file: Read-only file system\n",
-    );
-    stage.shell(&["--workdir", "./sub"], "pwd").assert_out(&format!("{}\n", stage.text("ws/sub")));
+    stage
+        .shell(&["--ro", "sub/file"], "cat sub/file; echo x >> sub/file")
+        .assert(
+            2,
+            "here\n",
+            "sh: 1: cannot create sub/file: Read-only file system\n",
+        );
+    stage
+        .shell(&["--workdir", "./sub"], "pwd")
+        .assert_out(&format!("{}\n", stage.text("ws/sub")));
 }
 
 fn parent_folders(stage: &Stage) {
@@ -274,26 +310,43 @@ fn symlink_loops(stage: &Stage) {
         );
         refused(stage, &[flag, &path], &message);
     }
-    let message =
-        format!("casemate: error: use as the working folder {path}: Too many levels of symbolic links (os error 40)\n");
+    let message = format!(
+        "casemate: error: use as the working folder {path}: Too many levels of symbolic links (os error 40)\n"
+    );
     refused(stage, &["--workdir", &path], &message);
-    let message = format!("casemate: error: read the archive {path}: Too many levels of symbolic links (os error 40)\n");
+    let message = format!(
+        "casemate: error: read the archive {path}: Too many levels of symbolic links (os error 40)\n"
+    );
     refused(stage, &["--root", &path], &message);
 }
 
 fn paths_that_are_not_utf8(stage: &Stage) {
     for flag in ["--ro", "--rw", "--hide", "--workdir", "--root"] {
-        let run = || Ended::of(stage.casemate().args(["run", flag]).arg(not_utf8()).args(["--", "touch", "ran"]));
+        let run = || {
+            Ended::of(
+                stage
+                    .casemate()
+                    .args(["run", flag])
+                    .arg(not_utf8())
+                    .args(["--", "touch", "ran"]),
+            )
+        };
         let message = format!("casemate: error: use {flag} x\u{fffd}: the path is not UTF-8\n");
         refused_run(stage, run, 125, &message);
     }
     stage.folder(stage.workspace().join(not_utf8()));
     let run = || {
         let mut command = stage.casemate();
-        Ended::of(command.current_dir(stage.workspace().join(not_utf8())).args(["run", "--", "touch", "ran"]))
+        Ended::of(
+            command
+                .current_dir(stage.workspace().join(not_utf8()))
+                .args(["run", "--", "touch", "ran"]),
+        )
     };
-    let message =
-        format!("casemate: error: use as the working folder {}/x\u{fffd}: its path is not UTF-8\n", stage.text("ws"));
+    let message = format!(
+        "casemate: error: use as the working folder {}/x\u{fffd}: its path is not UTF-8\n",
+        stage.text("ws")
+    );
     refused_run(stage, run, 125, &message);
 }
 
@@ -307,7 +360,9 @@ fn empty_paths(stage: &Stage) {
         ("--report", "FILE|-"),
         ("--policy", "FILE"),
     ] {
-        let message = format!("error: a value is required for '{flag} <{shown}>' but none was supplied{HELP}");
+        let message = format!(
+            "error: a value is required for '{flag} <{shown}>' but none was supplied{HELP}"
+        );
         refused(stage, &[flag, ""], &message);
     }
 }
@@ -327,8 +382,9 @@ fn folders_that_are_too_broad(stage: &Stage) {
         ("/var", "it is shared with the rest of the system"),
         ("/home", "it is shared with the rest of the system"),
     ] {
-        let message =
-            format!("casemate: error: --rw: bring in {path}: {why}\nhint: name the folders that the program needs\n");
+        let message = format!(
+            "casemate: error: --rw: bring in {path}: {why}\nhint: name the folders that the program needs\n"
+        );
         refused(stage, &["--rw", path], &message);
     }
     // A link to it is the same folder.
@@ -345,27 +401,43 @@ fn folders_that_are_too_broad(stage: &Stage) {
 fn fresh_folders_are_not_the_hosts(stage: &Stage) {
     for flag in ["--ro", "--rw"] {
         for path in ["/proc", "/proc/1", "/sys", "/sys/kernel"] {
-            let message =
-                format!("casemate: error: {flag}: bring in {path}: a sandbox has a /proc and /sys of its own\n");
+            let message = format!(
+                "casemate: error: {flag}: bring in {path}: a sandbox has a /proc and /sys of its own\n"
+            );
             refused(stage, &[flag, path], &message);
         }
     }
 }
 
 fn the_whole_view_can_not_be_hidden(stage: &Stage) {
-    refused(stage, &["--hide", "/"], "casemate: error: --hide: bring in /: nothing would be left\n");
+    refused(
+        stage,
+        &["--hide", "/"],
+        "casemate: error: --hide: bring in /: nothing would be left\n",
+    );
     let ended = stage.run(["--ro", "/", "--", "touch", "ran"]);
     assert_eq!((ended.code, &*ended.out), (125, ""));
-    assert!(ended.err.starts_with("casemate: error: --ro: bring in /: "), "{}", ended.err);
+    assert!(
+        ended.err.starts_with("casemate: error: --ro: bring in /: "),
+        "{}",
+        ended.err
+    );
 }
 
 fn working_folders(stage: &Stage) {
     stage.write("ws/file", "");
     let (file, home) = (stage.text("ws/file"), stage.text("home"));
-    refused(stage, &["--workdir", &file], &format!("casemate: error: use as the working folder {file}: not a folder\n"));
+    refused(
+        stage,
+        &["--workdir", &file],
+        &format!("casemate: error: use as the working folder {file}: not a folder\n"),
+    );
     for (path, why) in [
         ("/", "it is the whole file system"),
-        (&*home, "it is or holds your home folder, with your keys in it"),
+        (
+            &*home,
+            "it is or holds your home folder, with your keys in it",
+        ),
         ("/etc", "it belongs to the system"),
         ("/var", "it is shared with the rest of the system"),
     ] {
@@ -382,7 +454,12 @@ fn programs_that_can_not_be_run(stage: &Stage) {
     stage.script("ws/broken", b"\x7fELF, or so it says");
     let ws = stage.text("ws");
     const FORM: &str = "Exec format error (os error 8)\nhint: it is neither a binary of this machine nor a script with a #! line\n";
-    refused_whole(stage, &["--", "/usr"], 126, "casemate: error: run /usr: it is a folder\n");
+    refused_whole(
+        stage,
+        &["--", "/usr"],
+        126,
+        "casemate: error: run /usr: it is a folder\n",
+    );
     let path = format!("{ws}/plain");
     let message = format!(
         "casemate: error: run {path}: it has no execute permission\nhint: chmod +x it, or run it by its interpreter\n"
@@ -390,7 +467,12 @@ fn programs_that_can_not_be_run(stage: &Stage) {
     refused_whole(stage, &["--", &path], 126, &message);
     for name in ["text", "broken"] {
         let path = format!("{ws}/{name}");
-        refused_whole(stage, &["--", &path], 126, &format!("casemate: error: run {path}: {FORM}"));
+        refused_whole(
+            stage,
+            &["--", &path],
+            126,
+            &format!("casemate: error: run {path}: {FORM}"),
+        );
     }
 }
 
@@ -399,7 +481,9 @@ fn programs_that_are_not_there(stage: &Stage) {
     let message = format!("casemate: error: run {nope}: No such file or directory (os error 2)\n");
     refused_whole(stage, &["--", &nope], 127, &message);
     const HINT: &str = "hint: it is in no folder of PATH; give its path, or install it\n";
-    let message = format!("casemate: error: run no-such-program: No such file or directory (os error 2)\n{HINT}");
+    let message = format!(
+        "casemate: error: run no-such-program: No such file or directory (os error 2)\n{HINT}"
+    );
     refused_whole(stage, &["--", "no-such-program"], 127, &message);
 }
 
@@ -414,7 +498,10 @@ fn an_interpreter_that_is_not_there(stage: &Stage) {
 }
 
 fn policies(stage: &Stage) {
-    stage.write("ws/p.yaml", "version: 1\nfilesystem_polcy:\n  read_only: [/usr]\n");
+    stage.write(
+        "ws/p.yaml",
+        "version: 1\nfilesystem_polcy:\n  read_only: [/usr]\n",
+    );
     refused(
         stage,
         &["--policy", "p.yaml"],

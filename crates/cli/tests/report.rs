@@ -1,5 +1,7 @@
 //! The report: its shape, its counts, and the file that it goes to.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 #[path = "support/sandbox.rs"]
 mod sandbox;
 
@@ -32,7 +34,12 @@ both!(
 );
 
 fn keys(value: &Value) -> Vec<&str> {
-    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut keys: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     keys.sort_unstable();
     keys
 }
@@ -41,7 +48,10 @@ fn keys(value: &Value) -> Vec<&str> {
 fn told(stage: &Stage, flags: &[&str], script: &str) -> Value {
     stage.folder("outside");
     let path = stage.text("outside/report.json");
-    let flags: Vec<&str> = ["--report", &path].into_iter().chain(flags.iter().copied()).collect();
+    let flags: Vec<&str> = ["--report", &path]
+        .into_iter()
+        .chain(flags.iter().copied())
+        .collect();
     let ended = stage.shell(&flags, script);
     let told = report(&stage.read("outside/report.json"));
     assert_eq!(told["exit_code"], ended.code, "{ended:?}");
@@ -53,8 +63,23 @@ fn every_field(stage: &Stage) {
     assert_eq!(
         keys(&told),
         [
-            "carriers", "command", "exit_code", "files", "layers", "limits", "name", "notes", "outcome", "peak_memory",
-            "refused", "system_seconds", "tasks_started", "user_seconds", "version", "view", "wall_seconds",
+            "carriers",
+            "command",
+            "exit_code",
+            "files",
+            "layers",
+            "limits",
+            "name",
+            "notes",
+            "outcome",
+            "peak_memory",
+            "refused",
+            "system_seconds",
+            "tasks_started",
+            "user_seconds",
+            "version",
+            "view",
+            "wall_seconds",
         ]
     );
     assert_eq!(told["version"], 1);
@@ -62,8 +87,14 @@ fn every_field(stage: &Stage) {
     assert_eq!(told["command"], json!(["sh", "-c", "exit 3"]));
     assert_eq!(told["outcome"], json!({"how": "exited", "status": 3}));
     assert_eq!(keys(&told["peak_memory"]), ["bytes", "source"]);
-    assert_eq!(told["files"], json!({"created": [], "changed": [], "deleted": [], "not_listed": 0}));
-    assert_eq!(told["carriers"], json!({"protected": [], "removed": [], "new": []}));
+    assert_eq!(
+        told["files"],
+        json!({"created": [], "changed": [], "deleted": [], "not_listed": 0})
+    );
+    assert_eq!(
+        told["carriers"],
+        json!({"protected": [], "removed": [], "new": []})
+    );
     assert_eq!(told["refused"], json!([]));
     assert_eq!((&told["view"], &told["notes"]), (&json!([]), &json!([])));
     for layer in told["layers"].as_array().unwrap() {
@@ -74,23 +105,39 @@ fn every_field(stage: &Stage) {
     }
     let wall = told["wall_seconds"].as_f64().unwrap();
     assert!(wall > 0.0 && wall < 5.0, "{wall}");
-    assert!(report(&stage.shell(&["--report", "-"], "").out).get("name").is_none());
+    assert!(
+        report(&stage.shell(&["--report", "-"], "").out)
+            .get("name")
+            .is_none()
+    );
 }
 
 fn outcomes(stage: &Stage) {
     let outcome = |flags: &[&str], script: &str| told(stage, flags, script)["outcome"].clone();
-    assert_eq!(outcome(&[], "exit 0"), json!({"how": "exited", "status": 0}));
-    assert_eq!(outcome(&[], "kill -9 $$"), json!({"how": "signaled", "signal": 9}));
+    assert_eq!(
+        outcome(&[], "exit 0"),
+        json!({"how": "exited", "status": 0})
+    );
+    assert_eq!(
+        outcome(&[], "kill -9 $$"),
+        json!({"how": "signaled", "signal": 9})
+    );
     assert_eq!(
         outcome(&["--time", "300ms"], "sleep 30"),
         json!({"how": "stopped", "limit": {"limit": "time", "max": 0.3}})
     );
     assert_eq!(
-        outcome(&["--disk", "4M", "--ro", "."], "cat /dev/zero > /tmp/f 2>/dev/null"),
+        outcome(
+            &["--disk", "4M", "--ro", "."],
+            "cat /dev/zero > /tmp/f 2>/dev/null"
+        ),
         json!({"how": "stopped", "limit": {"limit": "disk", "max": 4 << 20}})
     );
     assert_eq!(
-        outcome(&["--disk", "4M", "--ro", "."], "cd /tmp; i=0; while mkdir d$i 2>/dev/null; do i=$((i+1)); done"),
+        outcome(
+            &["--disk", "4M", "--ro", "."],
+            "cd /tmp; i=0; while mkdir d$i 2>/dev/null; do i=$((i+1)); done; sleep 1"
+        ),
         json!({"how": "stopped", "limit": {"limit": "inodes", "max": 1024}})
     );
 }
@@ -100,7 +147,10 @@ fn changes(stage: &Stage, script: &str) -> [Vec<String>; 3] {
     let told = told(stage, &[], script);
     let ws = format!("{}/", stage.text("ws"));
     ["created", "changed", "deleted"].map(|list| {
-        texts(&told["files"][list]).iter().map(|path| path.strip_prefix(&ws).unwrap().to_owned()).collect()
+        texts(&told["files"][list])
+            .iter()
+            .map(|path| path.strip_prefix(&ws).unwrap().to_owned())
+            .collect()
     })
 }
 
@@ -121,17 +171,30 @@ fn files(stage: &Stage) {
 }
 
 fn files_are_told_by_what_happened_to_them(stage: &Stage) {
-    for name in ["moved", "replaced", "mode", "time", "back", "name with spaces\n and lines"] {
+    for name in [
+        "moved",
+        "replaced",
+        "mode",
+        "time",
+        "back",
+        "name with spaces\n and lines",
+    ] {
         stage.write(format!("ws/{name}"), "old\n");
     }
     let script = "mv moved to; echo old > r; mv r replaced; chmod 600 mode; touch -d @1 time; mv back x; mv x back; \
-                  echo x > *lines; echo x > gone; rm gone";
+                  for name in *lines; do echo x > \"$name\"; done; echo x > gone; rm gone";
     assert_eq!(
         changes(stage, script),
         [
             vec!["to"],
             // Renaming there and back changes the status time, which nobody can set back.
-            vec!["back", "mode", "name with spaces\n and lines", "replaced", "time"],
+            vec![
+                "back",
+                "mode",
+                "name with spaces\n and lines",
+                "replaced",
+                "time"
+            ],
             vec!["moved"],
         ]
     );
@@ -145,8 +208,17 @@ fn more_files_than_are_listed(stage: &Stage) {
 
 /// What was refused of a kind, with its count.
 fn refused(told: &Value, kind: &str) -> Vec<(String, u64)> {
-    let refusals = told["refused"].as_array().unwrap().iter().filter(|refusal| refusal["kind"] == kind);
-    let what = |refusal: &Value| (refusal["what"].as_str().unwrap().to_owned(), refusal["count"].as_u64().unwrap());
+    let refusals = told["refused"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|refusal| refusal["kind"] == kind);
+    let what = |refusal: &Value| {
+        (
+            refusal["what"].as_str().unwrap().to_owned(),
+            refusal["count"].as_u64().unwrap(),
+        )
+    };
     refusals.map(what).collect()
 }
 
@@ -154,7 +226,10 @@ fn refused_system_calls_are_counted(stage: &Stage) {
     // mount(2) and keyctl(2) by their numbers on x86_64.
     let script = "perl -e 'syscall(165, 0, 0, 0, 0, 0) for 1..3; syscall(250, 0, 0, 0, 0, 0)'";
     let told = told(stage, &[], script);
-    assert_eq!(refused(&told, "syscall"), [("keyctl".into(), 1), ("mount".into(), 3)]);
+    assert_eq!(
+        refused(&told, "syscall"),
+        [("keyctl".into(), 1), ("mount".into(), 3)]
+    );
     assert_eq!(keys(&told["refused"][0]), ["count", "kind", "what", "why"]);
 }
 
@@ -168,42 +243,93 @@ fn refused_host_sockets(stage: &Stage) {
     );
     let whole = path.to_str().unwrap();
     let report_path = stage.text("outside/report.json");
-    let args = ["--report", &report_path, "--", "/usr/bin/python3", "connect.py", whole, whole, "host.sock", "/none"];
-    stage.run(args).assert_out("Connection refused\nConnection refused\nConnection refused\nNo such file or directory\n");
+    let args = [
+        "--report",
+        &report_path,
+        "--",
+        "/usr/bin/python3",
+        "connect.py",
+        whole,
+        whole,
+        "host.sock",
+        "/none",
+    ];
+    stage.run(args).assert_out(
+        "Connection refused\nConnection refused\nConnection refused\nNo such file or directory\n",
+    );
     let told = report(&stage.read("outside/report.json"));
-    let all: u64 = refused(&told, "connect").iter().map(|(_, count)| count).sum();
+    let all: u64 = refused(&told, "connect")
+        .iter()
+        .map(|(_, count)| count)
+        .sum();
     assert_eq!(all, 3, "{}", told["refused"]);
-    assert!(refused(&told, "connect").contains(&(whole.to_owned(), 2)), "{}", told["refused"]);
+    assert!(
+        refused(&told, "connect").contains(&(whole.to_owned(), 2)),
+        "{}",
+        told["refused"]
+    );
 }
 
 fn layers(stage: &Stage) {
     let told = told(stage, &[], "");
     let layers = told["layers"].as_array().unwrap();
-    let names: Vec<&str> = layers.iter().map(|layer| layer["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = layers
+        .iter()
+        .map(|layer| layer["name"].as_str().unwrap())
+        .collect();
     assert_eq!(
         names,
         [
-            "namespaces", "cgroup-namespace", "time-namespace", "network", "no-new-privs", "capabilities", "landlock",
-            "seccomp", "seccomp-notify",
+            "namespaces",
+            "cgroup-namespace",
+            "time-namespace",
+            "network",
+            "no-new-privs",
+            "capabilities",
+            "landlock",
+            "seccomp",
+            "seccomp-notify",
         ]
     );
-    assert!(layers.iter().all(|layer| layer["active"] == true), "{}", told["layers"]);
+    assert!(
+        layers.iter().all(|layer| layer["active"] == true),
+        "{}",
+        told["layers"]
+    );
     let landlock = layers[6]["detail"].as_str().unwrap();
     let doctor = report(&Ended::of(stage.casemate().args(["doctor", "--json"])).out);
     let checks = doctor["checks"].as_array().unwrap();
-    let found = checks.iter().find(|check| check["name"] == "landlock").unwrap()["value"].as_str().unwrap();
+    let found = checks
+        .iter()
+        .find(|check| check["name"] == "landlock")
+        .unwrap()["value"]
+        .as_str()
+        .unwrap();
     let abi = |text: &str| text.split([' ', ';']).nth(1).map(str::to_owned);
-    assert_eq!(abi(landlock), abi(found), "{landlock} in the report, {found} in doctor");
+    assert_eq!(
+        abi(landlock),
+        abi(found),
+        "{landlock} in the report, {found} in doctor"
+    );
     let open = self::told(stage, &["--net", "host"], "");
-    assert_eq!(open["layers"][3], json!({"name": "network", "active": false, "detail": "the host's"}));
-    assert_eq!(texts(&open["notes"]), ["the network is the host's: nothing is isolated there"]);
+    assert_eq!(
+        open["layers"][3],
+        json!({"name": "network", "active": false, "detail": "the host's"})
+    );
+    assert_eq!(
+        texts(&open["notes"]),
+        ["the network is the host's: nothing is isolated there"]
+    );
 }
 
 fn tasks(stage: &Stage) {
     let started = |script: &str| told(stage, &[], script)["tasks_started"].as_u64().unwrap();
     assert_eq!(started("exit 0"), 1);
     assert_eq!(started("/bin/true; /bin/true; /bin/true; exit 0"), 4);
-    assert_eq!(started("for i in $(seq 20); do (:) & done; wait; exit 0"), 22);
+    assert_eq!(
+        started("for i in $(seq 20); do (:) & done; wait; exit 0"),
+        22
+    );
 }
 
 /// Busy for about half a second; says how long it took by its own account.
@@ -215,26 +341,42 @@ print(u.ru_utime + u.ru_stime)";
 
 #[track_caller]
 fn assert_near(is: f64, should: f64, what: &str) {
-    assert!((is / should - 1.0).abs() <= 0.2, "{what}: {is} s, and not {should} s");
+    assert!(
+        (is / should - 1.0).abs() <= 0.2,
+        "{what}: {is} s, and not {should} s"
+    );
 }
 
 fn processor_time(stage: &Stage) {
     stage.write("ws/busy.py", BUSY);
-    let path = stage.text("outside/report.json");
-    let mut inside: Vec<f64> = Vec::new();
-    let mut bare: Vec<f64> = Vec::new();
-    for _ in 0..3 {
-        let ended = stage.run(["--report", &path, "--", "/usr/bin/python3", "busy.py"]);
-        let told = report(&stage.read("outside/report.json"));
-        let used = told["user_seconds"].as_f64().unwrap() + told["system_seconds"].as_f64().unwrap();
-        assert!(told["user_seconds"].as_f64().unwrap() > 0.0);
-        assert_near(used, ended.out.trim().parse().unwrap(), "the report against the program's own account");
-        inside.push(used);
-        bare.push(stage.outside("/usr/bin/python3 busy.py").trim().parse().unwrap());
+    let (mut inside, mut bare) = (f64::INFINITY, f64::INFINITY);
+    // The least of each: what other programs on the machine add is no cost of the wall. It takes
+    // more rounds to find on a busy machine.
+    for round in 0..15 {
+        inside = inside.min(busy_inside(stage));
+        bare = bare.min(seconds(&stage.outside("/usr/bin/python3 busy.py")));
+        if round >= 2 && (inside / bare - 1.0).abs() <= 0.1 {
+            break;
+        }
     }
-    // The least of each: what other programs on the machine add is no cost of the wall.
-    let least = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
-    assert_near(least(&inside), least(&bare), "inside against bare");
+    assert_near(inside, bare, "inside against bare");
+}
+
+/// What a busy program used by its report, which is near what it says itself.
+fn busy_inside(stage: &Stage) -> f64 {
+    let path = stage.text("outside/report.json");
+    let ended = stage.run(["--report", &path, "--", "/usr/bin/python3", "busy.py"]);
+    let told = report(&stage.read("outside/report.json"));
+    let (user, system) = (&told["user_seconds"], &told["system_seconds"]);
+    assert!(user.as_f64().unwrap() > 0.0, "{told}");
+    let used = user.as_f64().unwrap() + system.as_f64().unwrap();
+    let what = "the report against the program's own account";
+    assert_near(used, seconds(&ended.out), what);
+    used
+}
+
+fn seconds(text: &str) -> f64 {
+    text.trim().parse().unwrap()
 }
 
 fn processor_time_of_children(stage: &Stage) {
@@ -255,24 +397,50 @@ fn peak_memory(stage: &Stage) {
         stage.python(&["--report", &path], script).assert_out("");
         report(&stage.read("outside/report.json"))
     };
-    let (peak, source) = (told["peak_memory"]["bytes"].as_u64().unwrap(), &told["peak_memory"]["source"]);
-    assert!((100 << 20..200 << 20).contains(&peak), "{peak} bytes by {source}");
+    let (peak, source) = (
+        told["peak_memory"]["bytes"].as_u64().unwrap(),
+        &told["peak_memory"]["source"],
+    );
+    assert!(
+        (100 << 20..200 << 20).contains(&peak),
+        "{peak} bytes by {source}"
+    );
 }
 
 fn what_was_brought_in(stage: &Stage) {
-    stage.script("outside/tool/bin/prog", "#!/bin/sh\ncat \"$(dirname \"$0\")/../share/data\"\n");
+    stage.script(
+        "outside/tool/bin/prog",
+        "#!/bin/sh\ncat \"$(dirname \"$0\")/../share/data\"\n",
+    );
     stage.write("outside/tool/share/data", "found\n");
     stage.write("outside/tool/credentials", "secret\n");
-    let (prog, path) = (stage.text("outside/tool/bin/prog"), stage.text("outside/report.json"));
-    stage.run(["--report", &path, "--", &prog]).assert_out("found\n");
+    let (prog, path) = (
+        stage.text("outside/tool/bin/prog"),
+        stage.text("outside/report.json"),
+    );
+    stage
+        .run(["--report", &path, "--", &prog])
+        .assert_out("found\n");
     let told = report(&stage.read("outside/report.json"));
     let tool = stage.text("outside/tool");
-    assert_eq!(texts(&told["view"]), [format!("{tool}: read-only, since {prog} is installed there")]);
+    assert_eq!(
+        texts(&told["view"]),
+        [format!(
+            "{tool}: read-only, since {prog} is installed there"
+        )]
+    );
     stage.run(["--", &prog]).assert_out("found\n");
-    stage.script("outside/tool/bin/thief", "#!/bin/sh\ncat \"$(dirname \"$0\")/../credentials\"; echo x > $0.x\n");
+    stage.script(
+        "outside/tool/bin/thief",
+        "#!/bin/sh\ncat \"$(dirname \"$0\")/../credentials\"; echo x > $0.x\n",
+    );
     let ended = stage.run(["--", &stage.text("outside/tool/bin/thief")]);
     assert_eq!(ended.out, "");
-    assert!(ended.err.ends_with("thief.x: Read-only file system\n"), "{}", ended.err);
+    assert!(
+        ended.err.ends_with("thief.x: Read-only file system\n"),
+        "{}",
+        ended.err
+    );
 }
 
 fn standard_output(stage: &Stage) {
@@ -286,26 +454,44 @@ fn standard_output(stage: &Stage) {
 fn a_file(stage: &Stage) {
     // Relative to the caller's folder, and replaced whole.
     stage.write("ws/r.json", "x".repeat(1 << 16));
-    stage.shell(&["--report", "r.json"], "echo on").assert_out("on\n");
+    stage
+        .shell(&["--report", "r.json"], "echo on")
+        .assert_out("on\n");
     assert_eq!(report(&stage.read("ws/r.json"))["exit_code"], 0);
 }
 
 fn an_unwritable_path_is_refused_before_the_start(stage: &Stage) {
     let nope = stage.text("nope");
     for (path, why) in [
-        (format!("{nope}/r.json"), "No such file or directory (os error 2)"),
+        (
+            format!("{nope}/r.json"),
+            "No such file or directory (os error 2)",
+        ),
         ("/".into(), "Is a directory (os error 21)"),
-        ("/proc/nope".into(), "No such file or directory (os error 2)"),
+        (
+            "/proc/nope".into(),
+            "No such file or directory (os error 2)",
+        ),
     ] {
         let ended = stage.run(["--report", &path, "--", "touch", "ran"]);
-        ended.assert(125, "", &format!("casemate: error: write the report {path}: {why}\n"));
-        assert!(!stage.path("ws/ran").exists(), "the program ran, and its report had nowhere to go");
+        ended.assert(
+            125,
+            "",
+            &format!("casemate: error: write the report {path}: {why}\n"),
+        );
+        assert!(
+            !stage.path("ws/ran").exists(),
+            "the program ran, and its report had nowhere to go"
+        );
     }
 }
 
 fn a_link_made_by_the_program_leads_nowhere(stage: &Stage) {
     stage.write("outside/bashrc", "precious\n");
-    let script = format!("rm -f r.json; ln -s {} r.json", stage.text("outside/bashrc"));
+    let script = format!(
+        "rm -f r.json; ln -s {} r.json",
+        stage.text("outside/bashrc")
+    );
     stage.shell(&["--report", "r.json"], &script);
     assert_eq!(stage.read("outside/bashrc"), "precious\n");
     // Nor does one that an earlier program left.
@@ -321,5 +507,8 @@ fn a_pipe_made_by_the_program_blocks_nothing(stage: &Stage) {
     command.args(["-s", "KILL", "5"]).arg(binary);
     let script = "rm -f r.json; mkfifo r.json";
     let ended = Ended::of(command.args(["run", "--report", "r.json", "--", "sh", "-c", script]));
-    assert!(ended.took < Duration::from_secs(4), "casemate waits for a reader of the program's pipe");
+    assert!(
+        ended.took < Duration::from_secs(4),
+        "casemate waits for a reader of the program's pipe"
+    );
 }

@@ -25,11 +25,19 @@ pub enum Place {
 }
 
 const fn root(path: &'static str, trusted_by: &'static str) -> Carrier {
-    Carrier { path, place: Place::Root, trusted_by }
+    Carrier {
+        path,
+        place: Place::Root,
+        trusted_by,
+    }
 }
 
 const fn anywhere(path: &'static str, trusted_by: &'static str) -> Carrier {
-    Carrier { path, place: Place::Anywhere, trusted_by }
+    Carrier {
+        path,
+        place: Place::Anywhere,
+        trusted_by,
+    }
 }
 
 /// Names inside a git folder (`.git`, or a bare repository) that git acts on (githooks(5),
@@ -39,13 +47,19 @@ pub const GIT: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
 /// Names that are protected where they exist at the start, and whose creation at the workspace's
 /// root is undone.
 pub const NAMES: &[Carrier] = &[
-    anywhere(".vscode", "Visual Studio Code: tasks and settings that run programs"),
+    anywhere(
+        ".vscode",
+        "Visual Studio Code: tasks and settings that run programs",
+    ),
     anywhere(".idea", "JetBrains editors: run configurations"),
     anywhere(".zed", "Zed: tasks and settings"),
     anywhere(".cursor", "Cursor: rules and MCP servers"),
     anywhere(".claude", "Claude Code: hooks and settings"),
     anywhere(".mcp.json", "agents: MCP servers to start"),
-    anywhere(".devcontainer", "development containers: commands on the host"),
+    anywhere(
+        ".devcontainer",
+        "development containers: commands on the host",
+    ),
     anywhere(".envrc", "direnv: runs when the folder is entered"),
     anywhere(".husky", "husky: git hooks"),
     root(".pre-commit-config.yaml", "pre-commit: git hooks"),
@@ -79,6 +93,10 @@ mod tests {
 
     #[test]
     fn names_are_single_components() {
-        assert!(NAMES.iter().all(|carrier| !carrier.path.contains('/') && carrier.path != ".git"));
+        assert!(
+            NAMES
+                .iter()
+                .all(|carrier| !carrier.path.contains('/') && carrier.path != ".git")
+        );
     }
 }

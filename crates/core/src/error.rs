@@ -34,7 +34,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A step that the kernel refused.
     pub fn errno(step: impl Into<String>, errno: impl Into<i32>) -> Self {
-        Self { step: step.into(), object: None, cause: Cause::Errno(errno.into()), hint: None }
+        Self {
+            step: step.into(),
+            object: None,
+            cause: Cause::Errno(errno.into()),
+            hint: None,
+        }
     }
 
     /// A step that failed with an I/O error of the standard library.
@@ -43,12 +48,22 @@ impl Error {
             Some(errno) => Cause::Errno(errno),
             None => Cause::Rule(error.to_string()),
         };
-        Self { step: step.into(), object: None, cause, hint: None }
+        Self {
+            step: step.into(),
+            object: None,
+            cause,
+            hint: None,
+        }
     }
 
     /// A step that a rule of ours refuses.
     pub fn rule(step: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { step: step.into(), object: None, cause: Cause::Rule(why.into()), hint: None }
+        Self {
+            step: step.into(),
+            object: None,
+            cause: Cause::Rule(why.into()),
+            hint: None,
+        }
     }
 
     /// Names the object of the step.
@@ -98,7 +113,10 @@ mod tests {
     #[test]
     fn display_names_step_object_cause_and_hint() {
         let error = Error::errno("open", 2).on("/x").hint("create it first");
-        assert_eq!(error.to_string(), "open /x: No such file or directory (os error 2)\nhint: create it first");
+        assert_eq!(
+            error.to_string(),
+            "open /x: No such file or directory (os error 2)\nhint: create it first"
+        );
     }
 
     #[test]

@@ -36,7 +36,10 @@ pub struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { code: FAILED, error }
+        Self {
+            code: FAILED,
+            error,
+        }
     }
 }
 

@@ -64,9 +64,12 @@ impl FromStr for Layer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|layer| layer.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|layer| layer.name()).collect();
-            format!("no such layer; the layers are {}", names.join(", "))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|layer| layer.name() == text)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::ALL.iter().map(|layer| layer.name()).collect();
+                format!("no such layer; the layers are {}", names.join(", "))
+            })
     }
 }

@@ -58,7 +58,9 @@ impl FromStr for ByteSize {
             "t" | "tb" | "tib" => 40,
             _ => return Err(FORM.into()),
         };
-        let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes <= i64::MAX as u64);
+        let bytes = number
+            .checked_mul(1 << shift)
+            .filter(|bytes| *bytes <= i64::MAX as u64);
         match bytes {
             None => Err("the size is too large".into()),
             Some(0) => Err("the size must be larger than zero".into()),
@@ -84,7 +86,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(FORM.into()),
     };
-    match number.checked_mul(millis).filter(|total| *total <= u64::from(u32::MAX) * 1000) {
+    match number
+        .checked_mul(millis)
+        .filter(|total| *total <= u64::from(u32::MAX) * 1000)
+    {
         None => Err("the duration is too long".into()),
         Some(0) => Err("the duration must be longer than zero".into()),
         Some(total) => Ok(Duration::from_millis(total)),
@@ -128,7 +133,10 @@ impl<T> Limit<T> {
     pub fn new(asked: Option<T>, default: T) -> Self {
         match asked {
             Some(value) => Self { value, asked: true },
-            None => Self { value: default, asked: false },
+            None => Self {
+                value: default,
+                asked: false,
+            },
         }
     }
 }
@@ -247,7 +255,10 @@ impl fmt::Display for Reached {
             Self::Inodes { max } => write!(f, "inode limit {max} reached"),
             Self::Time { max } => write!(f, "time limit {max:?} reached"),
             Self::Protected { name, times } => {
-                write!(f, "the program created the protected name {name} {times} times")
+                write!(
+                    f,
+                    "the program created the protected name {name} {times} times"
+                )
             }
         }
     }
@@ -267,7 +278,17 @@ mod tests {
 
     #[test]
     fn sizes_that_overflow_or_mean_nothing_are_refused() {
-        for bad in ["", "M", "-1", "1.5G", "99999999999999999999", "16777216T", "0", "5X", "1 G"] {
+        for bad in [
+            "",
+            "M",
+            "-1",
+            "1.5G",
+            "99999999999999999999",
+            "16777216T",
+            "0",
+            "5X",
+            "1 G",
+        ] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad} was accepted");
         }
     }
@@ -276,7 +297,14 @@ mod tests {
     fn durations() {
         assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1500)));
-        for bad in ["", "s", "1w", "0", "99999999999999999999s", "18446744073709551615h"] {
+        for bad in [
+            "",
+            "s",
+            "1w",
+            "0",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad} was accepted");
         }
     }

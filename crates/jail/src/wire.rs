@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Failed(Failure),
     /// The program was stopped by a signal, as Ctrl-Z does.
     Stopped,
+    /// So many bytes are in System V segments, which belong to no process.
+    Segments(u64),
     /// The program ended and everything inside is dead.
     Exited(Exit),
 }
@@ -44,6 +46,8 @@ pub(crate) enum Order {
     Signal(i32),
     /// Send a signal to the program's process group, as a terminal would.
     SignalGroup(i32),
+    /// Say how many bytes are in System V segments.
+    Count,
     /// Kill everything and say what it used.
     End,
 }
@@ -53,6 +57,7 @@ impl Order {
         match self {
             Self::Signal(number) => [b's', number as u8],
             Self::SignalGroup(number) => [b'g', number as u8],
+            Self::Count => [b'c', 0],
             Self::End => [b'e', 0],
         }
     }
@@ -61,6 +66,7 @@ impl Order {
         match bytes {
             [b's', number] => Some(Self::Signal((*number).into())),
             [b'g', number] => Some(Self::SignalGroup((*number).into())),
+            [b'c', 0] => Some(Self::Count),
             [b'e', 0] => Some(Self::End),
             _ => None,
         }
@@ -74,11 +80,17 @@ impl Event {
             Self::Terminal => vec![b'T'],
             Self::Listener => vec![b'L'],
             Self::Stopped => vec![b'Z'],
+            Self::Segments(bytes) => [&[b'M'][..], &bytes.to_le_bytes()].concat(),
             Self::Failed(failure) => encode_failure(failure),
             Self::Exited(exit) => {
                 let mut bytes = vec![b'X', u8::from(exit.signaled)];
                 bytes.extend(exit.status.to_le_bytes());
-                for number in [exit.user_micros, exit.system_micros, exit.max_rss, exit.last_pid] {
+                for number in [
+                    exit.user_micros,
+                    exit.system_micros,
+                    exit.max_rss,
+                    exit.last_pid,
+                ] {
                     bytes.extend(number.to_le_bytes());
                 }
                 bytes
@@ -93,9 +105,11 @@ impl Event {
             (b'T', []) => Some(Self::Terminal),
             (b'L', []) => Some(Self::Listener),
             (b'Z', []) => Some(Self::Stopped),
+            (b'M', bytes) => Some(Self::Segments(u64::from_le_bytes(bytes.try_into().ok()?))),
             (b'F', rest) => decode_failure(rest).map(Self::Failed),
             (b'X', [signaled, rest @ ..]) if rest.len() == 36 => {
-                let number = |at: usize| Some(u64::from_le_bytes(rest.get(at..at + 8)?.try_into().ok()?));
+                let number =
+                    |at: usize| Some(u64::from_le_bytes(rest.get(at..at + 8)?.try_into().ok()?));
                 Some(Self::Exited(Exit {
                     status: i32::from_le_bytes(rest.get(..4)?.try_into().ok()?),
                     signaled: *signaled != 0,
@@ -111,37 +125,54 @@ impl Event {
 }
 
 fn encode_failure(failure: &Failure) -> Vec<u8> {
-        let (errno, rule) = match &failure.error.cause {
-            Cause::Errno(errno) => (*errno, ""),
-            Cause::Rule(rule) => (0, rule.as_str()),
-        };
-        let mut bytes = vec![b'F', failure.code];
-        bytes.extend(errno.to_le_bytes());
-        let texts = [
-            failure.error.step.as_str(),
-            failure.error.object.as_deref().unwrap_or(""),
-            rule,
-            failure.error.hint.as_deref().unwrap_or(""),
-        ];
-        for text in texts {
-            // Four texts fit a message; a path may be as long as the kernel's limit.
-            let cut = text.as_bytes().len().min(casemate_sys::channel::MAX / 4 - 16);
-            bytes.extend(&text.as_bytes()[..cut]);
-            bytes.push(0);
-        }
-        bytes
+    let (errno, rule) = match &failure.error.cause {
+        Cause::Errno(errno) => (*errno, ""),
+        Cause::Rule(rule) => (0, rule.as_str()),
+    };
+    let mut bytes = vec![b'F', failure.code];
+    bytes.extend(errno.to_le_bytes());
+    let texts = [
+        failure.error.step.as_str(),
+        failure.error.object.as_deref().unwrap_or(""),
+        rule,
+        failure.error.hint.as_deref().unwrap_or(""),
+    ];
+    for text in texts {
+        // Four texts fit a message; a path may be as long as the kernel's limit.
+        let cut = text
+            .as_bytes()
+            .len()
+            .min(casemate_sys::channel::MAX / 4 - 16);
+        bytes.extend(&text.as_bytes()[..cut]);
+        bytes.push(0);
     }
+    bytes
+}
 
 fn decode_failure(bytes: &[u8]) -> Option<Failure> {
-        let (code, rest) = bytes.split_first()?;
-        let (errno, rest) = rest.split_at_checked(4)?;
-        let errno = i32::from_le_bytes(errno.try_into().ok()?);
-        let mut texts = rest.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
-        let (step, object, rule, hint) = (texts.next()?, texts.next()?, texts.next()?, texts.next()?);
-        let cause = if errno == 0 { Cause::Rule(rule) } else { Cause::Errno(errno) };
-        let some = |text: String| (!text.is_empty()).then_some(text);
-        Some(Failure { code: *code, error: Error { step, object: some(object), cause, hint: some(hint) } })
-    }
+    let (code, rest) = bytes.split_first()?;
+    let (errno, rest) = rest.split_at_checked(4)?;
+    let errno = i32::from_le_bytes(errno.try_into().ok()?);
+    let mut texts = rest
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8_lossy(text).into_owned());
+    let (step, object, rule, hint) = (texts.next()?, texts.next()?, texts.next()?, texts.next()?);
+    let cause = if errno == 0 {
+        Cause::Rule(rule)
+    } else {
+        Cause::Errno(errno)
+    };
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    Some(Failure {
+        code: *code,
+        error: Error {
+            step,
+            object: some(object),
+            cause,
+            hint: some(hint),
+        },
+    })
+}
 
 #[cfg(test)]
 mod tests {
@@ -149,12 +180,31 @@ mod tests {
 
     #[test]
     fn events_survive_the_way() {
-        let exit = Exit { status: 9, signaled: true, user_micros: 1, system_micros: 2, max_rss: 3, last_pid: 4 };
-        let failure = Failure { code: 127, error: Error::errno("run", 2).on("x").hint("y") };
-        for event in [Event::View, Event::Stopped, Event::Exited(exit), Event::Failed(failure)] {
+        let exit = Exit {
+            status: 9,
+            signaled: true,
+            user_micros: 1,
+            system_micros: 2,
+            max_rss: 3,
+            last_pid: 4,
+        };
+        let failure = Failure {
+            code: 127,
+            error: Error::errno("run", 2).on("x").hint("y"),
+        };
+        for event in [
+            Event::View,
+            Event::Stopped,
+            Event::Segments(5),
+            Event::Exited(exit),
+            Event::Failed(failure),
+        ] {
             assert_eq!(Event::decode(&event.encode()), Some(event));
         }
-        assert_eq!(Order::decode(&Order::SignalGroup(2).encode()), Some(Order::SignalGroup(2)));
+        assert_eq!(
+            Order::decode(&Order::SignalGroup(2).encode()),
+            Some(Order::SignalGroup(2))
+        );
     }
 
     #[test]

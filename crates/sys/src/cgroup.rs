@@ -97,7 +97,9 @@ impl Cgroup {
 
     fn create_v2(wanted: &Wanted) -> Result<Option<Self>, Errno> {
         for base in bases_v2() {
-            let Ok(parent) = open_folder(&base) else { continue };
+            let Ok(parent) = open_folder(&base) else {
+                continue;
+            };
             let controllers = read(parent.as_fd(), "cgroup.subtree_control").unwrap_or_default();
             let has = |name: &str| controllers.split_whitespace().any(|c| c == name);
             let held = Held {
@@ -108,8 +110,14 @@ impl Cgroup {
             if held == Held::default() {
                 continue;
             }
-            let Some(folder) = Folder::create(Controller::All, parent)? else { continue };
-            let cgroup = Self { version: 2, folders: vec![folder], held };
+            let Some(folder) = Folder::create(Controller::All, parent)? else {
+                continue;
+            };
+            let cgroup = Self {
+                version: 2,
+                folders: vec![folder],
+                held,
+            };
             let fd = cgroup.folders[0].fd.as_fd();
             if held.memory {
                 write(fd, "memory.max", &wanted.memory.to_string())?;
@@ -129,22 +137,36 @@ impl Cgroup {
     }
 
     fn create_v1(wanted: &Wanted) -> Result<Option<Self>, Errno> {
-        let mut cgroup = Self { version: 1, folders: Vec::new(), held: Held::default() };
+        let mut cgroup = Self {
+            version: 1,
+            folders: Vec::new(),
+            held: Held::default(),
+        };
         let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mut controllers = vec![Controller::Memory, Controller::Pids];
         if wanted.milli_cpus.is_some() {
             controllers.push(Controller::Cpu);
         }
         for controller in controllers {
-            let Some(base) = base_v1(&own, controller.name()) else { continue };
-            let Ok(parent) = open_folder(&base) else { continue };
-            let Some(folder) = Folder::create(controller, parent)? else { continue };
+            let Some(base) = base_v1(&own, controller.name()) else {
+                continue;
+            };
+            let Ok(parent) = open_folder(&base) else {
+                continue;
+            };
+            let Some(folder) = Folder::create(controller, parent)? else {
+                continue;
+            };
             let fd = folder.fd.as_fd();
             match controller {
                 Controller::Memory => {
                     write(fd, "memory.limit_in_bytes", &wanted.memory.to_string())?;
                     // Only with swap accounting; without it there is no such file.
-                    let _ = write(fd, "memory.memsw.limit_in_bytes", &wanted.memory.to_string());
+                    let _ = write(
+                        fd,
+                        "memory.memsw.limit_in_bytes",
+                        &wanted.memory.to_string(),
+                    );
                     cgroup.held.memory = true;
                 }
                 Controller::Pids => {
@@ -185,7 +207,16 @@ impl Cgroup {
         if self.version == 2 {
             return Ok(());
         }
-        self.folders.iter().try_for_each(|folder| write(folder.fd.as_fd(), "cgroup.procs", "0"))
+        self.folders
+            .iter()
+            .try_for_each(|folder| write(folder.fd.as_fd(), "cgroup.procs", "0"))
+    }
+
+    /// Moves another process in.
+    pub fn add(&self, pid: i32) -> Result<(), Errno> {
+        self.folders
+            .iter()
+            .try_for_each(|folder| write(folder.fd.as_fd(), "cgroup.procs", &pid.to_string()))
     }
 
     /// Reads the counters.
@@ -224,10 +255,17 @@ impl Folder {
                 Err(errno) => return Err(errno),
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let Ok(fd) = openat(&parent, &name, flags, Mode::empty()) else { continue };
+            let Ok(fd) = openat(&parent, &name, flags, Mode::empty()) else {
+                continue;
+            };
             flock(&fd, FlockOperation::NonBlockingLockExclusive)?;
             if rustix::fs::statat(&parent, &name, AtFlags::empty()).is_ok() {
-                return Ok(Some(Self { controller, parent, name, fd }));
+                return Ok(Some(Self {
+                    controller,
+                    parent,
+                    name,
+                    fd,
+                }));
             }
         }
         Err(Errno::AGAIN)
@@ -246,14 +284,23 @@ pub fn sweep() {
         Some(2) => bases_v2(),
         Some(1) if rustix::process::geteuid().is_root() => {
             let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-            ["memory", "pids", "cpu"].into_iter().filter_map(|c| base_v1(&own, c)).collect()
+            ["memory", "pids", "cpu"]
+                .into_iter()
+                .filter_map(|c| base_v1(&own, c))
+                .collect()
         }
         _ => return,
     };
     for base in bases {
-        let Ok(entries) = std::fs::read_dir(&base) else { continue };
+        let Ok(entries) = std::fs::read_dir(&base) else {
+            continue;
+        };
         for entry in entries.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(PREFIX.as_bytes())
+            {
                 remove_if_unheld(&entry.path());
             }
         }
@@ -283,9 +330,14 @@ pub fn version() -> Option<u8> {
 /// then the one above, of which the own one is a leaf.
 fn bases_v2() -> Vec<PathBuf> {
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else { return Vec::new() };
+    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else {
+        return Vec::new();
+    };
     let own = Path::new(MOUNT).join(path.trim_start_matches('/'));
-    let parent = own.parent().filter(|parent| parent.starts_with(MOUNT)).map(Path::to_path_buf);
+    let parent = own
+        .parent()
+        .filter(|parent| parent.starts_with(MOUNT))
+        .map(Path::to_path_buf);
     [Some(own), parent].into_iter().flatten().collect()
 }
 
@@ -293,30 +345,58 @@ fn base_v1(own: &str, controller: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
-        controllers.split(',').any(|c| c == controller).then_some(path)
+        controllers
+            .split(',')
+            .any(|c| c == controller)
+            .then_some(path)
     })?;
-    Some(Path::new(MOUNT).join(controller).join(path.trim_start_matches('/')))
+    Some(
+        Path::new(MOUNT)
+            .join(controller)
+            .join(path.trim_start_matches('/')),
+    )
 }
 
 fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
-    open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 fn write(folder: BorrowedFd<'_>, file: &str, text: &str) -> Result<(), Errno> {
-    let fd = openat(folder, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = openat(
+        folder,
+        file,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     rustix::io::write(&fd, text.as_bytes())?;
     Ok(())
 }
 
 fn read(folder: BorrowedFd<'_>, file: &str) -> Option<String> {
-    let fd = openat(folder, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let fd = openat(
+        folder,
+        file,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
     let mut buffer = [0; 2048];
     let length = rustix::io::read(&fd, &mut buffer).ok()?;
     Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
 fn field(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::IoSliceMut;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg,
-    socketpair,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair,
 };
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -31,7 +31,12 @@ pub struct Message {
 impl Channel {
     /// Two connected ends, close-on-exec.
     pub fn pair() -> Result<(Self, Self), Errno> {
-        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         Ok((Self(a), Self(b)))
     }
 
@@ -43,9 +48,18 @@ impl Channel {
             return Err(Errno::INVAL);
         }
         let sent = rustix::io::retry_on_intr(|| {
-            sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+            sendmsg(
+                &self.0,
+                &[IoSlice::new(bytes)],
+                &mut control,
+                SendFlags::NOSIGNAL,
+            )
         })?;
-        if sent == bytes.len() { Ok(()) } else { Err(Errno::MSGSIZE) }
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(Errno::MSGSIZE)
+        }
     }
 
     /// The next message, or `None` when the other end is gone.
@@ -54,14 +68,22 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let result = rustix::io::retry_on_intr(|| {
-            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+            recvmsg(
+                &self.0,
+                &mut [IoSliceMut::new(&mut bytes)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            )
         });
         let message = match result {
             Ok(message) => message,
             Err(Errno::CONNRESET) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        if message
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+        {
             return Err(Errno::MSGSIZE);
         }
         if message.bytes == 0 {

@@ -32,7 +32,8 @@ impl FileRights {
     /// Read, list and execute.
     pub const READ: Self = Self(EXECUTE | READ_FILE | READ_DIR);
     /// Everything but making device nodes.
-    pub const WRITE: Self = Self((FIRST | REFER | TRUNCATE | IOCTL_DEV) & !(MAKE_CHAR | MAKE_BLOCK));
+    pub const WRITE: Self =
+        Self((FIRST | REFER | TRUNCATE | IOCTL_DEV) & !(MAKE_CHAR | MAKE_BLOCK));
     /// Opening what is there for reading, writing and device control, as `/dev` needs.
     pub const DEVICES: Self = Self(READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV);
     /// Reading and writing what is there, as `/proc` needs.
@@ -86,8 +87,9 @@ impl Abi {
         const VERSION: libc::c_uint = 1;
         let none = std::ptr::null::<RulesetAttr>();
         // SAFETY: with the version flag the kernel takes a null pointer and size 0.
-        let version =
-            check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, VERSION) })?;
+        let version = check(unsafe {
+            libc::syscall(libc::SYS_landlock_create_ruleset, none, 0usize, VERSION)
+        })?;
         Ok(Self(version as u32))
     }
 
@@ -107,8 +109,14 @@ impl Abi {
             (2, "renames between folders are always refused"),
             (3, "truncate(2) is held by mounts alone"),
             (4, "TCP ports can't be restricted"),
-            (5, "ioctl(2) on devices is held by the short list of devices alone"),
-            (6, "signals and abstract sockets are held by namespaces alone"),
+            (
+                5,
+                "ioctl(2) on devices is held by the short list of devices alone",
+            ),
+            (
+                6,
+                "signals and abstract sockets are held by namespaces alone",
+            ),
         ]
         .into_iter()
         .filter(|(since, _)| self.0 < *since)
@@ -128,8 +136,16 @@ impl Ruleset {
     /// TCP rights for which ports are given.
     pub fn new(abi: Abi, ports: Ports<'_>, scoped: bool) -> Result<Self, Errno> {
         let net = ports.bind.map_or(0, |_| BIND_TCP) | ports.connect.map_or(0, |_| CONNECT_TCP);
-        let scopes = if scoped { SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL } else { 0 };
-        let attr = RulesetAttr { fs: abi.files(), net, scoped: scopes };
+        let scopes = if scoped {
+            SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL
+        } else {
+            0
+        };
+        let attr = RulesetAttr {
+            fs: abi.files(),
+            net,
+            scoped: scopes,
+        };
         // An older kernel takes the fields that it knows.
         let size: usize = match abi.0 {
             0..=3 => 8,
@@ -148,7 +164,10 @@ impl Ruleset {
         let ruleset = Self { fd, abi };
         for (allowed, list) in [(BIND_TCP, ports.bind), (CONNECT_TCP, ports.connect)] {
             for port in list.unwrap_or_default() {
-                let rule = NetPort { allowed, port: u64::from(*port) };
+                let rule = NetPort {
+                    allowed,
+                    port: u64::from(*port),
+                };
                 ruleset.add(RULE_PORT, (&raw const rule).cast())?;
             }
         }
@@ -157,14 +176,23 @@ impl Ruleset {
 
     /// Grants rights below what this descriptor (opened with O_PATH) points to.
     pub fn allow(&self, path: BorrowedFd<'_>, rights: FileRights) -> Result<(), Errno> {
-        let rule = PathBeneath { allowed: rights.0 & self.abi.files(), parent: path.as_raw_fd() };
+        let rule = PathBeneath {
+            allowed: rights.0 & self.abi.files(),
+            parent: path.as_raw_fd(),
+        };
         self.add(RULE_PATH, (&raw const rule).cast())
     }
 
     fn add(&self, kind: libc::c_int, rule: *const libc::c_void) -> Result<(), Errno> {
         // SAFETY: the callers pass a rule of this kind.
         check(unsafe {
-            libc::syscall(libc::SYS_landlock_add_rule, self.fd.as_raw_fd(), kind, rule, 0)
+            libc::syscall(
+                libc::SYS_landlock_add_rule,
+                self.fd.as_raw_fd(),
+                kind,
+                rule,
+                0,
+            )
         })?;
         Ok(())
     }

@@ -37,7 +37,9 @@ pub use rustix::io::Errno;
 fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
     if result == -1 {
         // The C library just set errno for this thread.
-        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+        let errno = std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO);
         return Err(Errno::from_raw_os_error(errno));
     }
     Ok(result)

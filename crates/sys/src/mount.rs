@@ -57,7 +57,11 @@ impl Detached {
     }
 
     /// Makes a new file system, such as `tmpfs` with `size` and `nr_inodes`.
-    pub fn new(kind: &str, options: &[(&str, &str)], attributes: Attributes) -> Result<Self, Errno> {
+    pub fn new(
+        kind: &str,
+        options: &[(&str, &str)],
+        attributes: Attributes,
+    ) -> Result<Self, Errno> {
         let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
         for (key, value) in options {
             match *value {
@@ -78,7 +82,13 @@ impl Detached {
 
     /// Puts the mount at a path below a folder.
     pub fn attach(&self, folder: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
-        move_mount(self.0.as_fd(), "", folder, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        move_mount(
+            self.0.as_fd(),
+            "",
+            folder,
+            path,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
     }
 
     /// The mount's root.
@@ -97,7 +107,12 @@ struct MountAttr {
 }
 
 fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(), Errno> {
-    let attr = MountAttr { set: attributes.0, clear: 0, propagation: libc::MS_PRIVATE, userns: 0 };
+    let attr = MountAttr {
+        set: attributes.0,
+        clear: 0,
+        propagation: libc::MS_PRIVATE,
+        userns: 0,
+    };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     // SAFETY: attr is a whole mount_attr with its size, the path an empty C string.
     check(unsafe {

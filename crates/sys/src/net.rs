@@ -7,14 +7,21 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 /// Brings `lo` up in the current network namespace (netdevice(7), SIOCSIFFLAGS); with it come
 /// 127.0.0.1 and ::1.
 pub fn loopback_up() -> Result<(), Errno> {
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     // SAFETY: an all-zero ifreq is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: request names an interface and holds its flags, as SIOCSIFFLAGS reads them.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())?;
+    check(
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into(),
+    )?;
     Ok(())
 }
 
@@ -27,8 +34,15 @@ pub struct Address {
 impl Address {
     /// Bytes that a program gave, copied.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Errno> {
-        let mut address = Self { bytes: [0; 128], length: bytes.len() as u32 };
-        address.bytes.get_mut(..bytes.len()).ok_or(Errno::INVAL)?.copy_from_slice(bytes);
+        let mut address = Self {
+            bytes: [0; 128],
+            length: bytes.len() as u32,
+        };
+        address
+            .bytes
+            .get_mut(..bytes.len())
+            .ok_or(Errno::INVAL)?
+            .copy_from_slice(bytes);
         Ok(address)
     }
 
@@ -47,7 +61,16 @@ impl Address {
 /// Connects a socket (connect(2)).
 pub fn connect(socket: &OwnedFd, address: &Address) -> Result<(), Errno> {
     // SAFETY: bytes holds at least length bytes; the kernel checks what they mean.
-    check(unsafe { libc::connect(socket.as_raw_fd(), address.bytes.as_ptr().cast(), address.length) }.into())?;
+    check(
+        unsafe {
+            libc::connect(
+                socket.as_raw_fd(),
+                address.bytes.as_ptr().cast(),
+                address.length,
+            )
+        }
+        .into(),
+    )?;
     Ok(())
 }
 
@@ -56,8 +79,17 @@ pub fn domain(socket: &OwnedFd) -> Result<i32, Errno> {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: value and length describe an int that the kernel fills.
-    check(unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN, (&raw mut value).cast(), &raw mut length)
-    }.into())?;
+    check(
+        unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_DOMAIN,
+                (&raw mut value).cast(),
+                &raw mut length,
+            )
+        }
+        .into(),
+    )?;
     Ok(value)
 }

@@ -9,7 +9,14 @@ use rustix::thread::{
 /// Empties the sets that count for this process, which will execute nothing.
 pub fn drop_capabilities() -> Result<(), Errno> {
     let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )
 }
 
 /// Empties every capability set, the bounding set included, and locks root's special treatment
@@ -64,7 +71,11 @@ pub fn undumpable() -> Result<(), Errno> {
 pub fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     // SAFETY: plain system calls; a count of 0 makes the list pointer unused.
     unsafe {
-        check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()))?;
+        check(libc::syscall(
+            libc::SYS_setgroups,
+            0,
+            std::ptr::null::<libc::gid_t>(),
+        ))?;
         check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
     }

@@ -80,15 +80,17 @@ pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone, E
     }
     // SAFETY: args is a whole clone_args with its size; without CLONE_VM the child has its own
     // copy of memory and of this stack, so both sides may return from here.
-    let pid = check(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())
-    })?;
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
     if pid == 0 {
         return Ok(Clone::Child);
     }
     // SAFETY: the kernel stored a new descriptor in pidfd, which nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Clone::Parent(Child { pid: pid as i32, pidfd }))
+    Ok(Clone::Parent(Child {
+        pid: pid as i32,
+        pidfd,
+    }))
 }
 
 /// Makes a child that shares this process's memory until it executes a program or ends, while
@@ -117,10 +119,14 @@ pub fn spawn_sharing_memory(child: &mut dyn FnMut() -> i32) -> Result<Child, Err
         }
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         let top = stack.byte_add(STACK);
-        let pid = check(libc::clone(start, top, flags, (&raw mut child).cast(), &raw mut pidfd).into());
+        let pid =
+            check(libc::clone(start, top, flags, (&raw mut child).cast(), &raw mut pidfd).into());
         libc::munmap(stack, STACK);
         let pid = pid? as i32;
-        Ok(Child { pid, pidfd: OwnedFd::from_raw_fd(pidfd) })
+        Ok(Child {
+            pid,
+            pidfd: OwnedFd::from_raw_fd(pidfd),
+        })
     }
 }
 
@@ -142,7 +148,14 @@ pub fn exit_now(status: i32) -> ! {
 pub fn close_on_exec_from(first: i32) -> Result<(), Errno> {
     const CLOEXEC: libc::c_uint = 4;
     // SAFETY: only sets a flag on descriptors.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, u32::MAX, CLOEXEC) })?;
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first as libc::c_uint,
+            u32::MAX,
+            CLOEXEC,
+        )
+    })?;
     Ok(())
 }
 
@@ -180,7 +193,11 @@ impl Exec {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
 }
 
 static ARGV: AtomicUsize = AtomicUsize::new(0);
@@ -305,10 +322,20 @@ pub fn kill_all() {
 /// Reads memory of another process (process_vm_readv(2)); fewer bytes than asked for may come
 /// back.
 pub fn read_memory(pid: i32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
+    let local = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: address as *mut libc::c_void,
+        iov_len: buffer.len(),
+    };
     // SAFETY: local points to the buffer for its whole length; remote is another process's
     // address, which the kernel checks.
-    let count = check(unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) } as libc::c_long)?;
+    let count =
+        check(
+            unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) }
+                as libc::c_long,
+        )?;
     Ok(count as usize)
 }

@@ -24,11 +24,19 @@ impl Signals {
         let set = set_of(numbers);
         let mut before = set_of(&[]);
         // SAFETY: both sets are initialised; sigprocmask writes the second.
-        check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before) }.into())?;
+        check(
+            unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before) }.into(),
+        )?;
         // SAFETY: makes a new descriptor from an initialised set.
-        let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into())?;
+        let fd = check(
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }
+                .into(),
+        )?;
         // SAFETY: the kernel just made this descriptor for us.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd as i32) }, before })
+        Ok(Self {
+            fd: unsafe { OwnedFd::from_raw_fd(fd as i32) },
+            before,
+        })
     }
 
     /// The next signal that waits, if any.
@@ -48,7 +56,13 @@ impl Signals {
     /// The signal mask from before, for a program that is about to be executed.
     pub fn restore_mask(&self) {
         // SAFETY: before was filled by the kernel.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+        unsafe {
+            libc::sigprocmask(
+                libc::SIG_SETMASK,
+                &raw const self.before,
+                std::ptr::null_mut(),
+            )
+        };
     }
 }
 

@@ -27,7 +27,13 @@ impl UnixDiag {
     /// Opens it in the current network namespace.
     pub fn open() -> Result<Self, Errno> {
         let protocol = netlink::SOCK_DIAG;
-        socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(protocol)).map(Self)
+        socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC,
+            Some(protocol),
+        )
+        .map(Self)
     }
 
     /// True if a socket bound to this inode exists in the namespace.
@@ -37,7 +43,8 @@ impl UnixDiag {
         let mut found = false;
         loop {
             // The dump is read to its end even after a hit, so that the next one starts clean.
-            let (_, length) = rustix::io::retry_on_intr(|| recv(&self.0, &mut buffer[..], RecvFlags::empty()))?;
+            let (_, length) =
+                rustix::io::retry_on_intr(|| recv(&self.0, &mut buffer[..], RecvFlags::empty()))?;
             match scan(&buffer[..length.min(buffer.len())], device, inode)? {
                 Scan::More { hit } => found |= hit,
                 Scan::End { hit } => return Ok(found | hit),
@@ -90,7 +97,13 @@ fn scan(mut bytes: &[u8], device: u64, inode: u64) -> Result<Scan, Errno> {
                 let errno = word(bytes, HEADER).map_or(libc::EIO, |e| (e as i32).wrapping_neg());
                 return Err(Errno::from_raw_os_error(errno));
             }
-            _ => hit |= is_bound_to(bytes.get(HEADER + BODY..length).unwrap_or_default(), device, inode),
+            _ => {
+                hit |= is_bound_to(
+                    bytes.get(HEADER + BODY..length).unwrap_or_default(),
+                    device,
+                    inode,
+                )
+            }
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -105,10 +118,15 @@ fn is_bound_to(mut attributes: &[u8], device: u64, inode: u64) -> bool {
             return false;
         }
         if kind == ATTRIBUTE_VFS {
-            let (Some(ino), Some(dev)) = (word(attributes, 4), word(attributes, 8)) else { return false };
-            return u64::from(ino) == inode & 0xffff_ffff && u64::from(dev) == kernel_device(device);
+            let (Some(ino), Some(dev)) = (word(attributes, 4), word(attributes, 8)) else {
+                return false;
+            };
+            return u64::from(ino) == inode & 0xffff_ffff
+                && u64::from(dev) == kernel_device(device);
         }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        attributes = attributes
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
     }
     false
 }

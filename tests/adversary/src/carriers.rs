@@ -1,7 +1,7 @@
 //! The workspace as a carrier: files in it that the host's tools run or trust later.
 //!
-//! Every attempt looks again after a while, since a watcher that repairs is too late for an
-//! editor that reads at once, but one that repairs at all would make a mere write a false alarm.
+//! Every attempt looks again after a while: a wall may also undo what it could not refuse, and
+//! what counts is what the host's tools would find.
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -165,7 +165,10 @@ fn rewrite_git_config() -> Verdict {
 fn replace_git_config() -> Verdict {
     let lock = at(".git/config.lock")?;
     fs::write(&lock, MARK).attack("create .git/config.lock")?;
-    fs::rename(lock, at(".git/config")?).attack("rename")?;
+    let renamed = fs::rename(&lock, at(".git/config")?);
+    // A lock that is left behind would stop git for everyone.
+    let _ = fs::remove_file(lock);
+    renamed.attack("rename")?;
     remains(".git/config")
 }
 

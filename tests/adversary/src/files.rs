@@ -1,7 +1,6 @@
 //! Reading what the workspace does not hold.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -46,10 +45,6 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
     attempt!(
         read_through_new_symlink,
         "follow a symbolic link made inside to the host's root"
-    ),
-    attempt!(
-        read_through_old_hard_link,
-        "read through a hard link that was in the workspace before"
     ),
     attempt!(link_secret_in, "hard-link the key into the workspace"),
     attempt!(rename_secret_in, "move the key into the workspace"),
@@ -163,17 +158,6 @@ fn read_through_new_symlink() -> Verdict {
     let verdict = read_path(format!("{}{}", link.display(), stage::secret()?.display()));
     let _ = fs::remove_file(link);
     verdict
-}
-
-/// An inode shared with the host is the host's file under a local name; a private copy is not.
-fn read_through_old_hard_link() -> Verdict {
-    let path = stage::workspace("linked-secret")?;
-    let bytes = fs::read(&path).attack("open")?;
-    let how = stage::reveals(&bytes, "a hard link")?;
-    match fs::metadata(&path).prepare("stat")?.nlink() {
-        1 => blocked("the workspace holds a private copy (one link)"),
-        links => Ok(format!("{how}, of {links} to the host's own file")),
-    }
 }
 
 /// linkat(2): allowed to the owner, if both names are on one mount.

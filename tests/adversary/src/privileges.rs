@@ -4,7 +4,8 @@
 use std::io;
 
 use crate::attempt::{Attempt, CAP_SYS_RESOURCE, Stop, Verdict, attempt};
-use crate::call::{Step, blocked, c, sys};
+use crate::call::{Step, blocked, c, open, sys};
+use crate::stage;
 
 pub(crate) const ATTEMPTS: &[Attempt] = &[
     attempt!(set_host_name, "set the host name").root(),
@@ -28,7 +29,7 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
     attempt!(port_access, "gain access to all I/O ports")
         .root()
         .kernel("iopl"),
-    attempt!(disk_quota, "turn on disk quotas")
+    attempt!(disk_quota, "ask for the disk quota of another user")
         .root()
         .kernel("quota"),
     attempt!(
@@ -62,7 +63,7 @@ fn set_host_name() -> Verdict {
 /// adjtimex(2), to the tick it has.
 fn adjust_clock() -> Verdict {
     let mut clock: libc::timex = unsafe { std::mem::zeroed() };
-    sys!(libc::adjtimex(&mut clock)).prepare("adjtimex")?;
+    sys!(libc::adjtimex(&mut clock)).attack("adjtimex")?;
     clock.modes = libc::ADJ_TICK;
     sys!(libc::adjtimex(&mut clock)).attack("adjtimex")?;
     Ok("the tick was set".to_owned())
@@ -139,25 +140,19 @@ fn port_access() -> Verdict {
     Ok("the level is 3".to_owned())
 }
 
-/// quotactl(2), Q_QUOTAON on a device that does not exist.
+/// quotactl(2), Q_GETQUOTA of another user, by the call of 2021 that takes a descriptor.
 fn disk_quota() -> Verdict {
-    const QUOTA_ON: i32 = 0x0080_0002_u32 as i32;
-    let (device, file) = (c("/nonexistent/device"), c("/nonexistent/quota"));
-    let (device, file) = (device.as_ptr(), file.as_ptr());
+    const GET_USER_QUOTA: u32 = 0x80_0007 << 8;
+    let directory = open(stage::workspace("")?, libc::O_RDONLY).prepare("open")?;
+    let (call, mut answer) = (libc::SYS_quotactl_fd, [0u64; 16]);
     let result = sys!(libc::syscall(
-        libc::SYS_quotactl,
-        QUOTA_ON << 8,
-        device,
-        0,
-        file
+        call,
+        directory,
+        GET_USER_QUOTA,
+        12345,
+        &mut answer
     ));
-    match result {
-        // The device is looked up before the rights are checked.
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-            Ok("quotactl was let through to the kernel".to_owned())
-        }
-        result => passes_check("quotactl", result),
-    }
+    passes_check("quotactl_fd", result)
 }
 
 /// sched(7): with one such process a processor has no time for anyone else. It ends at once.

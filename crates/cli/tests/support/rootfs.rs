@@ -1,19 +1,21 @@
 //! Small root file systems: a folder with a static busybox, and tar archives made by hand, since
 //! no tar program makes the ones that a hostile person would.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use crate::sandbox::Stage;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// Debian's busybox-static.
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Its names that the tests use.
-const APPLETS: &[&str] =
-    &["cat", "chmod", "dd", "echo", "find", "grep", "head", "id", "ls", "mkdir", "mknod", "mv", "rm", "sh", "stat", "touch", "true"];
+const APPLETS: &[&str] = &[
+    "cat", "chmod", "dd", "echo", "find", "grep", "head", "id", "ls", "mkdir", "mknod", "mv", "rm",
+    "sh", "stat", "touch", "true",
+];
 
 /// True if there is a static busybox to make a root of; says so if not.
 pub(crate) fn can_be_made() -> bool {
@@ -32,7 +34,7 @@ pub(crate) fn folder(stage: &Stage, name: &str) {
     stage.write(format!("{name}/bin/busybox"), fs::read(BUSYBOX).unwrap());
     stage.mode(&format!("{name}/bin/busybox"), 0o755);
     for applet in APPLETS {
-        symlink("busybox", stage.path(&format!("{name}/bin/{applet}"))).unwrap();
+        stage.symlink("busybox", &format!("{name}/bin/{applet}"));
     }
     stage.write(format!("{name}/etc/issue"), "the root's own\n");
 }
@@ -48,6 +50,11 @@ impl Tar {
             tar = tar.entry(&format!("bin/{applet}"), b'2', "busybox", 0o777, &[]);
         }
         tar
+    }
+
+    /// An empty one, for those that are refused before anything is unpacked.
+    pub(crate) fn with_nothing() -> Self {
+        Self(Vec::new())
     }
 
     pub(crate) fn file(self, name: &str, mode: u32, contents: &[u8]) -> Self {
@@ -76,7 +83,8 @@ impl Tar {
 
     fn entry(mut self, name: &str, kind: u8, link: &str, mode: u32, contents: &[u8]) -> Self {
         let mut header = [0; 512];
-        let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+        let mut put =
+            |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, name);
         put(100, &format!("{mode:07o}"));
         put(108, "0000000");

@@ -3,13 +3,19 @@
 //! Each test is written once, as a function of a [`Stage`], and [`both!`] makes two of it. The
 //! binary is linked into the stage, since the build's own folder need not be open to everybody.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "each test program uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -50,7 +56,11 @@ pub(crate) fn as_root(test: impl FnOnce(&Stage)) {
 /// Runs a test as an unprivileged user: a made-up one if the tests run as root.
 pub(crate) fn as_user(test: impl FnOnce(&Stage)) {
     let own = rustix::process::geteuid();
-    test(&Stage::new(if own.is_root() { NOBODY } else { own.as_raw() }));
+    test(&Stage::new(if own.is_root() {
+        NOBODY
+    } else {
+        own.as_raw()
+    }));
 }
 
 /// A folder with a workspace, a home and the binary, and who owns them.
@@ -61,7 +71,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     fn new(uid: u32) -> Self {
-        let folder = tempfile::Builder::new().prefix("casemate-test-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("casemate-test-")
+            .tempdir()
+            .unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let stage = Self { folder, uid };
         stage.link_binary();
@@ -101,19 +114,21 @@ impl Stage {
         self.path("ws")
     }
 
-    /// Makes a folder and those above it; the caller owns the last.
+    /// Makes a folder and those above it; the caller owns the new ones.
     pub(crate) fn folder(&self, path: impl AsRef<Path>) {
-        fs::create_dir_all(self.path("").join(&path)).unwrap();
+        let path = self.path("").join(path);
+        if path.exists() {
+            return;
+        }
+        self.folder(path.parent().unwrap());
+        fs::create_dir(&path).unwrap();
         self.own(path);
     }
 
     /// Writes a file that the caller owns, path relative to the stage's folder.
     pub(crate) fn write(&self, path: impl AsRef<Path>, contents: impl AsRef<[u8]>) {
         let path = self.path("").join(path);
-        let parent = path.parent().unwrap();
-        if !parent.exists() {
-            self.folder(parent);
-        }
+        self.folder(path.parent().unwrap());
         fs::write(&path, contents).unwrap();
         self.own(&path);
     }
@@ -122,6 +137,12 @@ impl Stage {
     pub(crate) fn script(&self, path: &str, contents: impl AsRef<[u8]>) {
         self.write(path, contents);
         self.mode(path, 0o755);
+    }
+
+    /// Makes a symbolic link that the caller owns.
+    pub(crate) fn symlink(&self, to: impl AsRef<Path>, path: &str) {
+        symlink(to, self.path(path)).unwrap();
+        self.own(path);
     }
 
     pub(crate) fn mode(&self, path: &str, mode: u32) {
@@ -135,15 +156,21 @@ impl Stage {
 
     fn own(&self, path: impl AsRef<Path>) {
         if rustix::process::geteuid().is_root() {
-            chown(self.path("").join(path), Some(self.uid), Some(self.uid)).unwrap();
+            lchown(self.path("").join(path), Some(self.uid), Some(self.uid)).unwrap();
         }
     }
 
     /// A program that the caller starts, in the workspace and with a plain environment.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.workspace()).stdin(Stdio::null()).env_clear();
-        command.env("PATH", PATH).env("LANG", "C.UTF-8").env("HOME", self.path("home"));
+        command
+            .current_dir(self.workspace())
+            .stdin(Stdio::null())
+            .env_clear();
+        command
+            .env("PATH", PATH)
+            .env("LANG", "C.UTF-8")
+            .env("HOME", self.path("home"));
         command.env("GIT_CONFIG_NOSYSTEM", "1");
         if rustix::process::geteuid().is_root() && self.uid != 0 {
             // As root, this also gives up all other groups.
@@ -169,7 +196,12 @@ impl Stage {
 
     /// `casemate run FLAGS -- python3 -c SCRIPT`.
     pub(crate) fn python(&self, flags: &[&str], script: &str) -> Ended {
-        self.run(flags.iter().copied().chain(["--", "/usr/bin/python3", "-c", script]))
+        self.run(
+            flags
+                .iter()
+                .copied()
+                .chain(["--", "/usr/bin/python3", "-c", script]),
+        )
     }
 
     /// A shell script that the caller runs without any sandbox.
@@ -188,15 +220,37 @@ impl Stage {
         found
     }
 
+    /// Fails, and shows what differs, unless a folder is as it was.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, folder: &str, before: &BTreeMap<PathBuf, String>) {
+        let after = self.listing(folder);
+        let gone = before
+            .iter()
+            .filter(|(path, was)| after.get(*path) != Some(was));
+        let new = after
+            .iter()
+            .filter(|(path, is)| before.get(*path) != Some(is));
+        let (gone, new): (Vec<_>, Vec<_>) = (gone.collect(), new.collect());
+        assert!(
+            gone.is_empty() && new.is_empty(),
+            "in {folder}, gone or changed: {gone:#?}\nnew or changed: {new:#?}"
+        );
+    }
+
     /// Fails if anything of a run is still there: processes, mounts, or files that changed.
     pub(crate) fn assert_nothing_left(&self) {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let folder = self.text("");
-        assert!(!mounts.contains(folder.trim_end_matches('/')), "a mount was left:\n{mounts}");
+        assert!(
+            !mounts.contains(folder.trim_end_matches('/')),
+            "a mount was left:\n{mounts}"
+        );
         // A process that was killed may take a moment to go.
-        wait_until(Duration::from_secs(2), "every process of the run to be gone", || {
-            self.processes().is_empty()
-        });
+        wait_until(
+            Duration::from_secs(2),
+            "every process of the run to be gone",
+            || self.processes().is_empty(),
+        );
     }
 
     /// Processes whose program or folder is in the stage.
@@ -209,7 +263,9 @@ impl Stage {
         };
         let entries = fs::read_dir("/proc").unwrap().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(of_stage).collect()
+        pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+            .filter(of_stage)
+            .collect()
     }
 }
 
@@ -217,13 +273,29 @@ fn list(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let (path, meta) = (entry.path(), entry.metadata().unwrap());
         let kind = meta.file_type();
-        let mut shown = format!("{:o} {}:{} links {}", meta.mode(), meta.uid(), meta.gid(), meta.nlink());
+        let mut shown = format!(
+            "{:o} {}:{} links {}",
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.nlink()
+        );
         if kind.is_symlink() {
             let _ = write!(shown, " -> {}", fs::read_link(&path).unwrap().display());
         } else if kind.is_file() {
             let contents = fs::read(&path).unwrap();
-            let _ = write!(shown, " {:?}", String::from_utf8_lossy(&contents[..contents.len().min(256)]));
-            let _ = write!(shown, " {} bytes at {}.{:09}", meta.size(), meta.mtime(), meta.mtime_nsec());
+            let _ = write!(
+                shown,
+                " {:?}",
+                String::from_utf8_lossy(&contents[..contents.len().min(256)])
+            );
+            let _ = write!(
+                shown,
+                " {} bytes at {}.{:09}",
+                meta.size(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            );
         } else if kind.is_char_device() || kind.is_block_device() {
             let _ = write!(shown, " device {}", meta.rdev());
         }
@@ -246,9 +318,15 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn of(command: &mut Command) -> Self {
         let started = Instant::now();
-        let Output { status, stdout, stderr } = command.output().unwrap();
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().unwrap();
         Self {
-            code: status.code().unwrap_or_else(|| 1000 + status.signal().unwrap_or(0)),
+            code: status
+                .code()
+                .unwrap_or_else(|| 1000 + status.signal().unwrap_or(0)),
             out: String::from_utf8_lossy(&stdout).into_owned(),
             err: String::from_utf8_lossy(&stderr).into_owned(),
             took: started.elapsed(),
@@ -276,7 +354,11 @@ pub(crate) fn report(text: &str) -> serde_json::Value {
 
 /// The texts of a JSON list.
 pub(crate) fn texts(list: &serde_json::Value) -> Vec<&str> {
-    list.as_array().unwrap().iter().map(|item| item.as_str().unwrap()).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item.as_str().unwrap())
+        .collect()
 }
 
 /// Waits for something that happens by itself.

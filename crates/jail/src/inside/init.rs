@@ -58,7 +58,9 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
     die_with_supervisor(handover)?;
     map_ids(handover)?;
     if let Some(cgroup) = handover.cgroup {
-        cgroup.enter().map_err(|errno| failed("enter the cgroup", errno))?;
+        cgroup
+            .enter()
+            .map_err(|errno| failed("enter the cgroup", errno))?;
     }
     late_namespaces(plan)?;
     rustix::system::sethostname(plan.spec.hostname.as_bytes())
@@ -66,18 +68,30 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
     if plan.spec.network == Network::None {
         net::loopback_up().map_err(|errno| failed("bring the loopback interface up", errno))?;
     }
-    let diag = UnixDiag::open().map_err(|errno| failed("open a sock_diag socket", errno))?.into_fd();
+    let diag = UnixDiag::open()
+        .map_err(|errno| failed("open a sock_diag socket", errno))?
+        .into_fd();
     // Modes are exact while the view is made; the program gets the caller's mask.
     rustix::process::umask(Mode::empty());
     let view = view::build(plan, &handover.channel)?;
-    let fds = [view.root.as_fd(), view.proc.as_fd(), view.disk.as_fd(), diag.as_fd()];
+    let fds = [
+        view.root.as_fd(),
+        view.proc.as_fd(),
+        view.disk.as_fd(),
+        diag.as_fd(),
+    ];
     send(&handover.channel, &Event::View, &fds)?;
     drop((view, diag));
     rustix::process::setsid().map_err(|errno| failed("start a session", errno))?;
-    let terminal = if handover.streams.iter().any(Option::is_none) { Some(open_terminal(handover)?) } else { None };
+    let terminal = if handover.streams.iter().any(Option::is_none) {
+        Some(open_terminal(handover)?)
+    } else {
+        None
+    };
     process::wipe_start_strings("casemate-init");
     privilege::undumpable().map_err(|errno| failed("hide init", errno))?;
-    let child = start_program(handover, terminal).map_err(|errno| failed("start the program's process", errno))?;
+    let child = start_program(handover, terminal)
+        .map_err(|errno| failed("start the program's process", errno))?;
     privilege::drop_capabilities().map_err(|errno| failed("drop init's capabilities", errno))?;
     Ok(child)
 }
@@ -87,8 +101,13 @@ fn die_with_supervisor(handover: &Handover<'_>) -> Result<()> {
         .map_err(|errno| failed("tie init to its supervisor", errno))?;
     // The supervisor may have died just before; then its end of the channel is closed.
     let mut fds = [PollFd::new(&handover.channel, PollFlags::empty())];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) && fds[0].revents().contains(PollFlags::HUP) {
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    if poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().contains(PollFlags::HUP)
+    {
         process::exit_now(1);
     }
     Ok(())
@@ -98,12 +117,16 @@ fn die_with_supervisor(handover: &Handover<'_>) -> Result<()> {
 /// if it maps itself; another map has to come from the supervisor.
 fn map_ids(handover: &Handover<'_>) -> Result<()> {
     if handover.maps_from_outside {
-        let message = handover.channel.receive().map_err(|errno| failed("wait for the id maps", errno))?;
+        let message = handover
+            .channel
+            .receive()
+            .map_err(|errno| failed("wait for the id maps", errno))?;
         if message.is_none() {
             process::exit_now(1);
         }
         if let Some((uid, gid)) = handover.plan.spec.identity {
-            privilege::become_user(uid, gid).map_err(|errno| failed("become the policy's user", errno))?;
+            privilege::become_user(uid, gid)
+                .map_err(|errno| failed("become the policy's user", errno))?;
         }
     } else {
         let host = &handover.plan.host;
@@ -141,7 +164,11 @@ fn late_namespaces(plan: &Plan) -> Result<()> {
 fn start_clocks_at_zero() {
     use rustix::time::{ClockId, clock_gettime};
     let offset = |clock| 1 - clock_gettime(clock).tv_sec;
-    let text = format!("monotonic {} 0\nboottime {} 0\n", offset(ClockId::Monotonic), offset(ClockId::Boottime));
+    let text = format!(
+        "monotonic {} 0\nboottime {} 0\n",
+        offset(ClockId::Monotonic),
+        offset(ClockId::Boottime)
+    );
     // A kernel that has the namespace has the file; failing to hide the uptime harms nobody.
     let _ = write_file("/proc/self/timens_offsets", &text);
 }
@@ -162,7 +189,10 @@ fn open_terminal(handover: &Handover<'_>) -> Result<OwnedFd> {
 
 /// Starts the process that becomes the program. It shares init's memory until it executes,
 /// except on kernels that don't let a process with a new time namespace do that (before 6.3).
-fn start_program(handover: &Handover<'_>, mut terminal: Option<OwnedFd>) -> Result<process::Child, Errno> {
+fn start_program(
+    handover: &Handover<'_>,
+    mut terminal: Option<OwnedFd>,
+) -> Result<process::Child, Errno> {
     match process::spawn_sharing_memory(&mut || payload::main(handover, terminal.take())) {
         Err(Errno::INVAL) => {}
         result => return result,
@@ -175,13 +205,18 @@ fn start_program(handover: &Handover<'_>, mut terminal: Option<OwnedFd>) -> Resu
 
 /// Reaps and forwards until the program ends, then ends everything else.
 fn serve(channel: &Channel, child: &process::Child) -> Exit {
-    let Ok(signals) = Signals::block(&[Signal::CHILD.as_raw()]) else { process::exit_now(1) };
+    let Ok(signals) = Signals::block(&[Signal::CHILD.as_raw()]) else {
+        process::exit_now(1)
+    };
     casemate_sys::memory::release_code();
     let end = loop {
         if let Some(end) = reap(channel, child.pid) {
             break end;
         }
-        let mut fds = [PollFd::new(channel, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(channel, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
         if poll(&mut fds, None).is_err() {
             continue;
         }
@@ -192,7 +227,16 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
         if !orders.is_empty() {
             match channel.receive() {
                 Ok(Some(message)) => match Order::decode(&message.bytes) {
-                    Some(Order::End) => break Exit { status: 9, signaled: true, ..Exit::default() },
+                    Some(Order::Count) => {
+                        let _ = channel.send(&Event::Segments(segments()).encode(), &[]);
+                    }
+                    Some(Order::End) => {
+                        break Exit {
+                            status: 9,
+                            signaled: true,
+                            ..Exit::default()
+                        };
+                    }
                     Some(Order::Signal(number)) => signal::send(child.pid, number),
                     Some(Order::SignalGroup(number)) => signal::send(-child.pid, number),
                     None => {}
@@ -225,8 +269,19 @@ fn reap(channel: &Channel, program: i32) -> Option<Exit> {
     while let Ok(Some((pid, change))) = process::wait_any(false, true) {
         match change {
             _ if pid != program => {}
-            Change::Exited(status) => end = Some(Exit { status, ..Exit::default() }),
-            Change::Signaled(status) => end = Some(Exit { status, signaled: true, ..Exit::default() }),
+            Change::Exited(status) => {
+                end = Some(Exit {
+                    status,
+                    ..Exit::default()
+                })
+            }
+            Change::Signaled(status) => {
+                end = Some(Exit {
+                    status,
+                    signaled: true,
+                    ..Exit::default()
+                })
+            }
             Change::Stopped(_) => {
                 let _ = channel.send(&Event::Stopped.encode(), &[]);
             }
@@ -235,19 +290,41 @@ fn reap(channel: &Channel, program: i32) -> Option<Exit> {
     end
 }
 
+/// Resident and swapped bytes of all System V segments of this IPC namespace (proc(5),
+/// /proc/sysvipc/shm, its last two columns).
+fn segments() -> u64 {
+    let text = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let number = |field: Option<&str>| {
+        field
+            .and_then(|field| field.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let of_line = |line: &str| {
+        let mut columns = line.split_whitespace().rev();
+        number(columns.next()).saturating_add(number(columns.next()))
+    };
+    text.lines().skip(1).map(of_line).sum()
+}
+
 /// The last field of /proc/loadavg: the last id that this pid namespace gave out (proc(5)).
 fn last_pid() -> u64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().last().and_then(|number| number.parse().ok()).unwrap_or(0)
+    text.split_whitespace()
+        .last()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
 pub(super) fn send(channel: &Channel, event: &Event, fds: &[BorrowedFd<'_>]) -> Result<()> {
-    channel.send(&event.encode(), fds).map_err(|errno| failed("tell the supervisor", errno))
+    channel
+        .send(&event.encode(), fds)
+        .map_err(|errno| failed("tell the supervisor", errno))
 }
 
 fn write_file(path: &str, text: &str) -> Result<()> {
     let fail = |errno| failed("write", errno).on(path);
-    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
+    let file =
+        rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
     rustix::io::write(&file, text.as_bytes()).map_err(fail)?;
     Ok(())
 }

@@ -40,10 +40,13 @@ fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> Result<()> {
     streams(handover, terminal)?;
     rustix::process::umask(handover.umask);
     let workdir = &plan.workdir;
-    rustix::process::chdir(workdir).map_err(|errno| failed("enter the working folder", errno).on(workdir.display()))?;
+    rustix::process::chdir(workdir)
+        .map_err(|errno| failed("enter the working folder", errno).on(workdir.display()))?;
     limits(handover)?;
-    privilege::fresh_session_keyring().map_err(|errno| failed("join a fresh session keyring", errno))?;
-    privilege::drop_capabilities_for_good().map_err(|errno| failed("drop all capabilities", errno))?;
+    privilege::fresh_session_keyring()
+        .map_err(|errno| failed("join a fresh session keyring", errno))?;
+    privilege::drop_capabilities_for_good()
+        .map_err(|errno| failed("drop all capabilities", errno))?;
     privilege::no_new_privileges().map_err(|errno| failed("set no_new_privs", errno))?;
     // exec makes a process dumpable again, but not before: until then it looks like init.
     landlock(handover)?;
@@ -61,7 +64,9 @@ fn streams(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> Result<()> {
         rustix::termios::tcsetpgrp(terminal, rustix::process::getpid()).map_err(fail)?;
     }
     for (index, stream) in handover.streams.iter().enumerate() {
-        let Some(source) = stream.as_ref().or(terminal.as_ref()) else { continue };
+        let Some(source) = stream.as_ref().or(terminal.as_ref()) else {
+            continue;
+        };
         let placed = match index {
             0 => rustix::stdio::dup2_stdin(source),
             1 => rustix::stdio::dup2_stdout(source),
@@ -74,7 +79,10 @@ fn streams(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> Result<()> {
 
 fn limits(handover: &Handover<'_>) -> Result<()> {
     let wanted = &handover.plan.spec.limits;
-    let held = handover.cgroup.map(casemate_sys::cgroup::Cgroup::held).unwrap_or_default();
+    let held = handover
+        .cgroup
+        .map(casemate_sys::cgroup::Cgroup::held)
+        .unwrap_or_default();
     let mut limits = vec![(Resource::Core, 0), (Resource::Nofile, wanted.open_files)];
     if !held.pids {
         // Init counts as one.
@@ -84,26 +92,44 @@ fn limits(handover: &Handover<'_>) -> Result<()> {
         limits.push((Resource::Data, wanted.memory.value.0));
     }
     for (resource, most) in limits {
-        let allowed = rustix::process::getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
-        setrlimit(resource, Rlimit { current: Some(allowed), maximum: Some(allowed) })
-            .map_err(|errno| failed("set a resource limit", errno).on(format!("{resource:?}")))?;
+        let allowed = rustix::process::getrlimit(resource)
+            .maximum
+            .map_or(most, |hard| hard.min(most));
+        setrlimit(
+            resource,
+            Rlimit {
+                current: Some(allowed),
+                maximum: Some(allowed),
+            },
+        )
+        .map_err(|errno| failed("set a resource limit", errno).on(format!("{resource:?}")))?;
     }
     Ok(())
 }
 
 fn landlock(handover: &Handover<'_>) -> Result<()> {
-    let Some(abi) = handover.landlock else { return Ok(()) };
+    let Some(abi) = handover.landlock else {
+        return Ok(());
+    };
     let spec = &handover.plan.spec;
     let fail = |errno| failed("restrict by Landlock", errno);
-    let ports = Ports { bind: spec.tcp_bind.as_deref(), connect: spec.tcp_connect.as_deref() };
+    let ports = Ports {
+        bind: spec.tcp_bind.as_deref(),
+        connect: spec.tcp_connect.as_deref(),
+    };
     let ruleset = Ruleset::new(abi, ports, true).map_err(|errno| match errno {
-        Errno::OPNOTSUPP => Error::rule("restrict TCP ports", format!("this kernel's Landlock is ABI {}, and ports need 4", abi.0))
-            .hint("ports can be restricted from Linux 6.7 on"),
+        Errno::OPNOTSUPP => Error::rule(
+            "restrict TCP ports",
+            format!("this kernel's Landlock is ABI {}, and ports need 4", abi.0),
+        )
+        .hint("ports can be restricted from Linux 6.7 on"),
         errno => fail(errno),
     })?;
     let allow = |path: &Path, rights: FileRights| -> Result<()> {
         match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(fd) => ruleset.allow(fd.as_fd(), rights).map_err(|errno| fail(errno).on(path.display())),
+            Ok(fd) => ruleset
+                .allow(fd.as_fd(), rights)
+                .map_err(|errno| fail(errno).on(path.display())),
             Err(errno) => Err(fail(errno).on(path.display())),
         }
     };
@@ -121,9 +147,16 @@ fn filter(handover: &Handover<'_>) -> Result<()> {
     let fail = |errno| failed("install the system call filter", errno);
     let program = seccomp::assemble(Profile { listener: true });
     match seccomp::install(&program, true) {
-        Ok(Some(listener)) => return send(&handover.channel, &Event::Listener, &[listener.as_fd()]),
+        Ok(Some(listener)) => {
+            return send(&handover.channel, &Event::Listener, &[listener.as_fd()]);
+        }
         Ok(None) => {}
-        Err(_) if handover.plan.spec.allow_missing.contains(&Layer::SeccompNotify) => {}
+        Err(_)
+            if handover
+                .plan
+                .spec
+                .allow_missing
+                .contains(&Layer::SeccompNotify) => {}
         Err(errno) => {
             return Err(fail(errno).hint(
                 "another filter of this process may already have a listener (containers do that); \
@@ -152,8 +185,12 @@ fn exec(handover: &Handover<'_>) -> Failure {
     };
     let error = Error::errno("run", last.raw_os_error()).on(tried);
     let error = match last {
-        Errno::NOENT => error.hint("the program or its interpreter is not in the view; bring its folder in with --ro PATH"),
-        Errno::NOEXEC => error.hint("it is neither a binary of this machine nor a script with a #! line"),
+        Errno::NOENT => error.hint(
+            "the program or its interpreter is not in the view; bring its folder in with --ro PATH",
+        ),
+        Errno::NOEXEC => {
+            error.hint("it is neither a binary of this machine nor a script with a #! line")
+        }
         _ => error,
     };
     Failure { code, error }

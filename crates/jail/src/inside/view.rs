@@ -14,8 +14,8 @@ use casemate_core::error::{Error, Result};
 use casemate_core::spec::{Access, Root};
 use casemate_sys::Errno;
 use casemate_sys::channel::Channel;
-use casemate_sys::process::{Clone, exit_now};
 use casemate_sys::mount::{Attributes, Detached, pivot_to_current_folder};
+use casemate_sys::process::{Clone, exit_now};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
@@ -26,15 +26,45 @@ const PLAIN: Attributes = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
 
 /// What procfs says of the host beyond what programs need (proc(5)). Covered if it exists.
 const COVERED: &[&str] = &[
-    "acpi", "asound", "cmdline", "diskstats", "interrupts", "key-users", "keys", "latency_stats", "partitions",
-    "sched_debug", "scsi", "swaps",
+    "acpi",
+    "asound",
+    "cmdline",
+    "diskstats",
+    "interrupts",
+    "key-users",
+    "keys",
+    "latency_stats",
+    "partitions",
+    "sched_debug",
+    "scsi",
+    "swaps",
 ];
 
 /// What file modes keep from everybody but root; covered where the program is root outside.
 const COVERED_FOR_ROOT: &[&str] = &[
-    "bus", "config.gz", "driver", "fs", "iomem", "ioports", "irq", "kallsyms", "kcore", "kmsg", "kpagecgroup",
-    "kpagecount", "kpageflags", "modules", "mtrr", "pagetypeinfo", "slabinfo", "softirqs", "sysrq-trigger",
-    "timer_list", "timer_stats", "vmallocinfo", "zoneinfo",
+    "bus",
+    "config.gz",
+    "driver",
+    "fs",
+    "iomem",
+    "ioports",
+    "irq",
+    "kallsyms",
+    "kcore",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "modules",
+    "mtrr",
+    "pagetypeinfo",
+    "slabinfo",
+    "softirqs",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
+    "zoneinfo",
 ];
 
 const EMPTY_FOLDER: &str = ".empty";
@@ -64,7 +94,9 @@ struct Builder {
 pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<View> {
     // An archive is opened while the host's paths still mean something.
     let archive = match &plan.spec.root {
-        Root::Archive(path) => Some(std::fs::File::open(path).map_err(|e| Error::io("open", &e).on(path.display()))?),
+        Root::Archive(path) => {
+            Some(std::fs::File::open(path).map_err(|e| Error::io("open", &e).on(path.display()))?)
+        }
         _ => None,
     };
     let mut builder = Builder::new(plan)?;
@@ -82,7 +114,12 @@ impl Builder {
         let limits = &plan.spec.limits;
         let (size, inodes) = (limits.disk.value.0.to_string(), limits.inodes.to_string());
         let fresh = tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?;
-        put(&fresh, CWD, Path::new("/proc"), "put the private disk in place")?;
+        put(
+            &fresh,
+            CWD,
+            Path::new("/proc"),
+            "put the private disk in place",
+        )?;
         let (empty_folder, empty_file) = covers(&fresh)?;
         let (root, disk) = match &plan.spec.root {
             Root::Directory(path) => (overlay(plan, path)?, Some(fresh)),
@@ -92,27 +129,44 @@ impl Builder {
             put(&root, CWD, Path::new("/proc"), "put the new root in place")?;
         }
         let as_root = plan.host.uid == 0;
-        Ok(Self { root, disk, empty_folder, empty_file, as_root, parent: None })
+        Ok(Self {
+            root,
+            disk,
+            empty_folder,
+            empty_file,
+            as_root,
+            parent: None,
+        })
     }
 
     fn carry_out(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Symlink { target, to } => self.symlink(target, to),
             Step::File { target, contents } => self.file(target, contents),
-            Step::Bind { source, target, access, kind, devices } => {
-                self.bind(source, target, *access, *kind, *devices)
-            }
+            Step::Bind {
+                source,
+                target,
+                access,
+                kind,
+                devices,
+            } => self.bind(source, target, *access, *kind, *devices),
             Step::Private { target, name, mode } => self.private(target, name, *mode),
             Step::Cover { target, kind } => {
-                let cover = self.cover(*kind).map_err(|error| error.on(target.display()))?;
+                let cover = self
+                    .cover(*kind)
+                    .map_err(|error| error.on(target.display()))?;
                 self.mount(&cover, target, *kind)
             }
             Step::Pin { target, access } => self.pin(target, *access),
             Step::Proc => self.proc(),
             Step::Terminals => {
                 let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
-                let terminals = Detached::new("devpts", &options, Attributes::NO_SUID.and(Attributes::NO_EXEC))
-                    .map_err(|errno| failed("mount a fresh devpts", errno))?;
+                let terminals = Detached::new(
+                    "devpts",
+                    &options,
+                    Attributes::NO_SUID.and(Attributes::NO_EXEC),
+                )
+                .map_err(|errno| failed("mount a fresh devpts", errno))?;
                 self.mount(&terminals, Path::new("/dev/pts"), Kind::Folder)
             }
         }
@@ -131,9 +185,18 @@ impl Builder {
         self.mount(&copy, target, Kind::Folder)
     }
 
-    fn bind(&mut self, source: &Path, target: &Path, access: Access, kind: Kind, devices: bool) -> Result<()> {
+    fn bind(
+        &mut self,
+        source: &Path,
+        target: &Path,
+        access: Access,
+        kind: Kind,
+        devices: bool,
+    ) -> Result<()> {
         let fail = |errno| {
-            failed("bring in", errno).on(source.display()).hint("the path must be readable and must exist when the run starts")
+            failed("bring in", errno)
+                .on(source.display())
+                .hint("the path must be readable and must exist when the run starts")
         };
         let mut attributes = if devices { Attributes::NO_SUID } else { PLAIN };
         if access != Access::ReadWrite {
@@ -151,9 +214,14 @@ impl Builder {
         let relative = target.strip_prefix("/").unwrap_or(target);
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        let fd = openat2(self.root.as_fd(), relative, flags, Mode::empty(), resolve).map_err(fail)?;
+        let fd =
+            openat2(self.root.as_fd(), relative, flags, Mode::empty(), resolve).map_err(fail)?;
         let copy = Detached::copy_of(fd.as_fd()).map_err(fail)?;
-        let attributes = if access == Access::ReadWrite { PLAIN } else { PLAIN.and(Attributes::READ_ONLY) };
+        let attributes = if access == Access::ReadWrite {
+            PLAIN
+        } else {
+            PLAIN.and(Attributes::READ_ONLY)
+        };
         copy.restrict(attributes).map_err(fail)?;
         let (parent, name) = self.place(target)?;
         put(&copy, parent, Path::new(name), "protect").map_err(|error| error.on(target.display()))
@@ -161,7 +229,8 @@ impl Builder {
 
     fn proc(&mut self) -> Result<()> {
         let attributes = PLAIN.and(Attributes::NO_EXEC);
-        let proc = Detached::new("proc", &[], attributes).map_err(|errno| {
+        // Processes that the program can't trace don't exist for it: init is one.
+        let proc = Detached::new("proc", &[("hidepid", "ptraceable")], attributes).map_err(|errno| {
             failed("mount a fresh /proc", errno).hint(
                 "the kernel refuses it where parts of /proc are covered, as in most containers; \
                  start the container with an unmasked /proc (docker: --security-opt systempaths=unconfined)",
@@ -171,10 +240,19 @@ impl Builder {
         let fail = |errno| failed("make /proc/sys read-only", errno);
         let sys = open_path(proc.as_fd(), "sys")?;
         let sys = Detached::copy_of(sys.as_fd()).map_err(fail)?;
-        sys.restrict(attributes.and(Attributes::READ_ONLY)).map_err(fail)?;
-        put(&sys, proc.as_fd(), Path::new("sys"), "make /proc/sys read-only")?;
+        sys.restrict(attributes.and(Attributes::READ_ONLY))
+            .map_err(fail)?;
+        put(
+            &sys,
+            proc.as_fd(),
+            Path::new("sys"),
+            "make /proc/sys read-only",
+        )?;
         let more: &[&str] = if self.as_root { COVERED_FOR_ROOT } else { &[] };
-        COVERED.iter().chain(more).try_for_each(|name| self.cover_in(proc.as_fd(), name))
+        COVERED
+            .iter()
+            .chain(more)
+            .try_for_each(|name| self.cover_in(proc.as_fd(), name))
     }
 
     /// Covers a file or folder if it exists.
@@ -193,9 +271,15 @@ impl Builder {
 
     /// Something empty and read-only.
     fn cover(&self, kind: Kind) -> Result<Detached> {
-        let source = if kind == Kind::Folder { &self.empty_folder } else { &self.empty_file };
+        let source = if kind == Kind::Folder {
+            &self.empty_folder
+        } else {
+            &self.empty_file
+        };
         let cover = Detached::copy_of(source.as_fd()).map_err(|errno| failed("cover", errno))?;
-        cover.restrict(PLAIN.and(Attributes::READ_ONLY)).map_err(|errno| failed("cover", errno))?;
+        cover
+            .restrict(PLAIN.and(Attributes::READ_ONLY))
+            .map_err(|errno| failed("cover", errno))?;
         Ok(cover)
     }
 
@@ -222,12 +306,20 @@ impl Builder {
     fn mount(&mut self, mount: &Detached, target: &Path, kind: Kind) -> Result<()> {
         let (parent, name) = self.place(target)?;
         match kind {
-            Kind::Folder => make_folder(parent, name, 0o755).map_err(|error| error.on(target.display()))?,
+            Kind::Folder => {
+                make_folder(parent, name, 0o755).map_err(|error| error.on(target.display()))?
+            }
             Kind::File => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                let flags = OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::WRONLY
+                    | OFlags::CLOEXEC
+                    | OFlags::NOFOLLOW;
                 match openat(parent, name, flags, Mode::from_raw_mode(0o644)) {
                     Ok(_) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(failed("make the mount point", errno).on(target.display())),
+                    Err(errno) => {
+                        return Err(failed("make the mount point", errno).on(target.display()));
+                    }
                 }
             }
         }
@@ -237,7 +329,9 @@ impl Builder {
     /// The folder that a target is in, made if it isn't there, and the target's name. Never
     /// leaves the new root, whatever links a root file system of the caller's has.
     fn place<'a>(&mut self, target: &'a Path) -> Result<(BorrowedFd<'_>, &'a OsStr)> {
-        let name = target.file_name().ok_or_else(|| Error::rule("mount", "not a path below /").on(target.display()))?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| Error::rule("mount", "not a path below /").on(target.display()))?;
         let folder = target.parent().unwrap_or(Path::new("/"));
         if folder == Path::new("/") {
             return Ok((self.root.as_fd(), name));
@@ -256,12 +350,18 @@ impl Builder {
     fn finish(self) -> Result<View> {
         let fail = |what: &'static str| move |errno| failed(what, errno);
         let disk = self.disk.as_ref().unwrap_or(&self.root);
-        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FILE, AtFlags::empty()).map_err(fail("tidy up"))?;
-        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FOLDER, AtFlags::REMOVEDIR).map_err(fail("tidy up"))?;
+        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FILE, AtFlags::empty())
+            .map_err(fail("tidy up"))?;
+        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FOLDER, AtFlags::REMOVEDIR)
+            .map_err(fail("tidy up"))?;
         rustix::process::fchdir(self.root.as_fd()).map_err(fail("enter the new root"))?;
         pivot_to_current_folder().map_err(fail("pivot to the new root"))?;
         let open = |path: &str| open_path(CWD, path);
-        Ok(View { root: open("/")?, proc: open("/proc")?, disk: open("/tmp")? })
+        Ok(View {
+            root: open("/")?,
+            proc: open("/proc")?,
+            disk: open("/tmp")?,
+        })
     }
 }
 
@@ -299,7 +399,12 @@ fn overlay(plan: &Plan, lower: &Path) -> Result<Detached> {
     }
     let lower_text = text(lower.into()).replace('\\', "\\\\").replace(':', "\\:");
     let (writes, work) = (text(writes), text(work));
-    let options = [("lowerdir", lower_text.as_str()), ("upperdir", &writes), ("workdir", &work), ("userxattr", "")];
+    let options = [
+        ("lowerdir", lower_text.as_str()),
+        ("upperdir", &writes),
+        ("workdir", &work),
+        ("userxattr", ""),
+    ];
     Detached::new("overlay", &options, PLAIN).map_err(|errno| {
         failed("mount an overlay on", errno)
             .on(lower.display())
@@ -313,8 +418,11 @@ fn unpack(root: &Detached, path: &Path, file: std::fs::File, channel: &Channel) 
     let child = match casemate_sys::process::clone(0, None).map_err(fail)? {
         Clone::Parent(child) => child,
         Clone::Child => {
-            let entered = rustix::process::fchdir(root.as_fd()).and_then(|()| rustix::process::chroot("."));
-            let result = entered.map_err(fail).and_then(|()| archive::unpack(path, file, Path::new("/")));
+            let entered =
+                rustix::process::fchdir(root.as_fd()).and_then(|()| rustix::process::chroot("."));
+            let result = entered
+                .map_err(fail)
+                .and_then(|()| archive::unpack(path, file, Path::new("/")));
             if let Err(error) = &result {
                 let _ = channel.send(&Event::Failed(error.clone().into()).encode(), &[]);
             }
@@ -330,7 +438,9 @@ fn unpack(root: &Detached, path: &Path, file: std::fs::File, channel: &Channel) 
 }
 
 fn put(mount: &Detached, folder: BorrowedFd<'_>, name: &Path, step: &str) -> Result<()> {
-    mount.attach(folder, name).map_err(|errno| failed(step, errno).on(name.display()))
+    mount
+        .attach(folder, name)
+        .map_err(|errno| failed(step, errno).on(name.display()))
 }
 
 fn make_folder(parent: BorrowedFd<'_>, name: impl rustix::path::Arg, mode: u32) -> Result<()> {
@@ -340,7 +450,10 @@ fn make_folder(parent: BorrowedFd<'_>, name: impl rustix::path::Arg, mode: u32) 
     }
 }
 
-fn open_path(folder: BorrowedFd<'_>, path: impl rustix::path::Arg + Copy + AsRef<Path>) -> Result<OwnedFd> {
+fn open_path(
+    folder: BorrowedFd<'_>,
+    path: impl rustix::path::Arg + Copy + AsRef<Path>,
+) -> Result<OwnedFd> {
     openat(folder, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed("open", errno).on(path.as_ref().display()))
 }
@@ -358,7 +471,11 @@ fn open_or_make(root: BorrowedFd<'_>, folder: &Path) -> Result<OwnedFd> {
         (Some(parent), Some(name)) => (parent, name),
         _ => return Err(Error::rule("make the folder", "not a path").on(folder.display())),
     };
-    let parent = if parent == Path::new("/") { rustix::io::dup(root).map_err(|e| failed("open", e))? } else { open_or_make(root, parent)? };
+    let parent = if parent == Path::new("/") {
+        rustix::io::dup(root).map_err(|e| failed("open", e))?
+    } else {
+        open_or_make(root, parent)?
+    };
     make_folder(parent.as_fd(), name, 0o755).map_err(|error| error.on(folder.display()))?;
     openat2(root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT)
         .map_err(|errno| failed("open the folder", errno).on(folder.display()))

@@ -24,8 +24,11 @@ fn open(path: &Path) -> Result<Archive<Box<dyn Read>>> {
     let read = file.read(&mut magic).map_err(|error| fail(&error))?;
     file.rewind().map_err(|error| fail(&error))?;
     let reader = BufReader::with_capacity(128 << 10, file);
-    let reader: Box<dyn Read> =
-        if magic[..read] == [0x1f, 0x8b] { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) };
+    let reader: Box<dyn Read> = if magic[..read] == [0x1f, 0x8b] {
+        Box::new(GzDecoder::new(reader))
+    } else {
+        Box::new(reader)
+    };
     Ok(Archive::new(reader))
 }
 
@@ -39,16 +42,30 @@ pub(super) fn check(path: &Path) -> Result<()> {
         let entry = entry.map_err(|error| broken(path, &error))?;
         count += 1;
         if count > MOST_ENTRIES {
-            return Err(refused(path, Path::new(""), "it has more than two million entries"));
+            return Err(refused(
+                path,
+                Path::new(""),
+                "it has more than two million entries",
+            ));
         }
         let name = name_of(&entry, path)?;
         match entry.header().entry_type() {
             EntryType::Char | EntryType::Block => {
-                return Err(refused(path, &name, "it is a device node").hint("make the archive without /dev; a sandbox has its own"));
+                return Err(refused(path, &name, "it is a device node")
+                    .hint("make the archive without /dev; a sandbox has its own"));
             }
             EntryType::Link => {
-                let to = entry.link_name().ok().flatten().unwrap_or_default().into_owned();
-                links.push((name.clone(), inside(&to).ok_or_else(|| refused(path, &name, "it is a hard link that leads out"))?));
+                let to = entry
+                    .link_name()
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default()
+                    .into_owned();
+                links.push((
+                    name.clone(),
+                    inside(&to)
+                        .ok_or_else(|| refused(path, &name, "it is a hard link that leads out"))?,
+                ));
             }
             _ => {
                 files.insert(name);
@@ -57,7 +74,14 @@ pub(super) fn check(path: &Path) -> Result<()> {
     }
     for (name, to) in links {
         if !files.contains(&to) {
-            return Err(refused(path, &name, &format!("it is a hard link to {}, which is not in the archive", to.display())));
+            return Err(refused(
+                path,
+                &name,
+                &format!(
+                    "it is a hard link to {}, which is not in the archive",
+                    to.display()
+                ),
+            ));
         }
         files.insert(name);
     }
@@ -71,9 +95,14 @@ pub(crate) fn unpack(path_outside: &Path, file: File, into: &Path) -> Result<()>
     let mut magic = [0; 2];
     let fail = |error: &std::io::Error| broken(path_outside, error);
     let read = reader.read(&mut magic).map_err(|error| fail(&error))?;
-    reader.seek_relative(-(read as i64)).map_err(|error| fail(&error))?;
-    let reader: Box<dyn Read> =
-        if magic[..read] == [0x1f, 0x8b] { Box::new(GzDecoder::new(reader)) } else { Box::new(reader) };
+    reader
+        .seek_relative(-(read as i64))
+        .map_err(|error| fail(&error))?;
+    let reader: Box<dyn Read> = if magic[..read] == [0x1f, 0x8b] {
+        Box::new(GzDecoder::new(reader))
+    } else {
+        Box::new(reader)
+    };
     let mut archive = Archive::new(reader);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(false);
@@ -82,11 +111,16 @@ pub(crate) fn unpack(path_outside: &Path, file: File, into: &Path) -> Result<()>
     for entry in entries(&mut archive, path_outside)? {
         let mut entry = entry.map_err(|error| fail(&error))?;
         let name = name_of(&entry, path_outside)?;
-        if matches!(entry.header().entry_type(), EntryType::Char | EntryType::Block) {
+        if matches!(
+            entry.header().entry_type(),
+            EntryType::Char | EntryType::Block
+        ) {
             return Err(refused(path_outside, &name, "it is a device node"));
         }
         entry.set_mask(0o6000);
-        entry.unpack_in(into).map_err(|error| fail(&error).on(name.display()))?;
+        entry
+            .unpack_in(into)
+            .map_err(|error| fail(&error).on(name.display()))?;
     }
     Ok(())
 }
@@ -98,7 +132,10 @@ fn entries<'a>(archive: &'a mut Archive<Box<dyn Read>>, path: &Path) -> Result<E
 }
 
 fn name_of<R: Read>(entry: &Entry<'_, R>, archive: &Path) -> Result<PathBuf> {
-    let name = entry.path().map_err(|error| broken(archive, &error))?.into_owned();
+    let name = entry
+        .path()
+        .map_err(|error| broken(archive, &error))?
+        .into_owned();
     inside(&name).ok_or_else(|| refused(archive, &name, "its name leads out of the archive"))
 }
 
@@ -122,7 +159,11 @@ fn broken(path: &Path, error: &std::io::Error) -> Error {
 }
 
 fn refused(archive: &Path, name: &Path, why: &str) -> Error {
-    Error::rule("use the root archive", format!("entry {}: {why}", name.display())).on(archive.display())
+    Error::rule(
+        "use the root archive",
+        format!("entry {}: {why}", name.display()),
+    )
+    .on(archive.display())
 }
 
 #[cfg(test)]
@@ -149,17 +190,41 @@ mod tests {
     }
 
     fn check_one(kind: EntryType, name: &str, link: &str) -> std::result::Result<(), String> {
-        let file = archive(|builder| builder.append(&header(kind, name, link), std::io::empty()).unwrap());
+        let file = archive(|builder| {
+            builder
+                .append(&header(kind, name, link), std::io::empty())
+                .unwrap()
+        });
         check(file.path()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn what_leads_out_is_refused() {
-        assert!(check_one(EntryType::Regular, "../x", "").unwrap_err().contains("leads out"));
-        assert!(check_one(EntryType::Regular, "a/../../x", "").unwrap_err().contains("leads out"));
-        assert!(check_one(EntryType::Char, "dev/null", "").unwrap_err().contains("device node"));
-        assert!(check_one(EntryType::Link, "x", "../../etc/passwd").unwrap_err().contains("leads out"));
-        assert!(check_one(EntryType::Link, "x", "etc/passwd").unwrap_err().contains("not in the archive"));
+        assert!(
+            check_one(EntryType::Regular, "../x", "")
+                .unwrap_err()
+                .contains("leads out")
+        );
+        assert!(
+            check_one(EntryType::Regular, "a/../../x", "")
+                .unwrap_err()
+                .contains("leads out")
+        );
+        assert!(
+            check_one(EntryType::Char, "dev/null", "")
+                .unwrap_err()
+                .contains("device node")
+        );
+        assert!(
+            check_one(EntryType::Link, "x", "../../etc/passwd")
+                .unwrap_err()
+                .contains("leads out")
+        );
+        assert!(
+            check_one(EntryType::Link, "x", "etc/passwd")
+                .unwrap_err()
+                .contains("not in the archive")
+        );
         assert_eq!(check_one(EntryType::Regular, "/etc/passwd", ""), Ok(()));
     }
 }

@@ -7,7 +7,9 @@ use casemate_sys::landlock::FileRights;
 use std::path::{Path, PathBuf};
 
 /// System folders, read-only. On a merged system most are symbolic links into /usr.
-const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+const SYSTEM: &[&str] = &[
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+];
 
 /// Device nodes that give nothing away (null(4), random(4), tty(4)).
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
@@ -29,7 +31,9 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Result<Vec<Step>> {
             steps.extend(etc::steps(spec, host));
         }
         Root::Directory(path) if !path.is_dir() => {
-            return Err(Error::rule("use as the root file system", "not a folder").on(path.display()));
+            return Err(
+                Error::rule("use as the root file system", "not a folder").on(path.display())
+            );
         }
         Root::Directory(_) | Root::Archive(_) => steps.extend(etc::identity(spec, host)),
     }
@@ -37,16 +41,26 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Result<Vec<Step>> {
     steps.push(Step::Proc);
     steps.extend(processors());
     for (target, name, mode) in PRIVATE {
-        steps.push(Step::Private { target: target.into(), name, mode: *mode });
+        steps.push(Step::Private {
+            target: target.into(),
+            name,
+            mode: *mode,
+        });
     }
-    steps.push(Step::Private { target: host.inner_home(), name: "home", mode: 0o700 });
+    steps.push(Step::Private {
+        target: host.inner_home(),
+        name: "home",
+        mode: 0o700,
+    });
     Ok(steps)
 }
 
 /// What may be written in every view.
 pub(super) fn rules() -> Vec<(PathBuf, FileRights)> {
-    let mut rules: Vec<_> =
-        PRIVATE.iter().map(|(target, ..)| (PathBuf::from(target), FileRights::WRITE)).collect();
+    let mut rules: Vec<_> = PRIVATE
+        .iter()
+        .map(|(target, ..)| (PathBuf::from(target), FileRights::WRITE))
+        .collect();
     rules.push(("/home".into(), FileRights::WRITE));
     rules.push(("/dev".into(), FileRights::DEVICES));
     rules.push(("/proc".into(), FileRights::PROC));
@@ -60,17 +74,26 @@ pub(super) fn contains(path: &Path) -> bool {
 
 /// True if a view has something of its own at this path, whatever the host has there.
 pub(super) fn is_fresh(path: &Path) -> bool {
-    let fresh = ["/proc", "/sys", "/dev", "/etc", "/tmp", "/var/tmp", "/run", "/home"];
+    let fresh = [
+        "/proc", "/sys", "/dev", "/etc", "/tmp", "/var/tmp", "/run", "/home",
+    ];
     fresh.iter().any(|folder| path == Path::new(folder))
-        || DEVICES.iter().any(|name| path == Path::new("/dev").join(name))
+        || DEVICES
+            .iter()
+            .any(|name| path == Path::new("/dev").join(name))
 }
 
 fn system() -> Vec<Step> {
     SYSTEM
         .iter()
         .filter_map(|folder| match std::fs::read_link(folder) {
-            Ok(to) => Some(Step::Symlink { target: folder.into(), to }),
-            Err(_) if Path::new(folder).is_dir() => Some(Step::same(*folder, Access::ReadOnly, Kind::Folder)),
+            Ok(to) => Some(Step::Symlink {
+                target: folder.into(),
+                to,
+            }),
+            Err(_) if Path::new(folder).is_dir() => {
+                Some(Step::same(*folder, Access::ReadOnly, Kind::Folder))
+            }
             Err(_) => None,
         })
         .collect()
@@ -90,10 +113,18 @@ fn devices() -> Vec<Step> {
             }
         })
         .collect();
-    let links =
-        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")];
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
     for (name, to) in links {
-        steps.push(Step::Symlink { target: Path::new("/dev").join(name), to: to.into() });
+        steps.push(Step::Symlink {
+            target: Path::new("/dev").join(name),
+            to: to.into(),
+        });
     }
     steps.push(Step::Terminals);
     steps
@@ -102,5 +133,7 @@ fn devices() -> Vec<Step> {
 /// The one part of /sys that ordinary programs read: which processors there are.
 fn processors() -> Option<Step> {
     let path = "/sys/devices/system/cpu";
-    Path::new(path).is_dir().then(|| Step::same(path, Access::ReadOnly, Kind::Folder))
+    Path::new(path)
+        .is_dir()
+        .then(|| Step::same(path, Access::ReadOnly, Kind::Folder))
 }

@@ -23,7 +23,15 @@ const PROGRAM_FOLDERS: &[&str] = &["bin", "sbin", "shims", "libexec", "scripts"]
 
 /// Files in an installation that hold credentials.
 const CREDENTIALS: &[&str] = &[
-    "credentials", "credentials.toml", ".npmrc", ".netrc", ".pypirc", ".git-credentials", ".env", "auth.json", "etc/npmrc",
+    "credentials",
+    "credentials.toml",
+    ".npmrc",
+    ".netrc",
+    ".pypirc",
+    ".git-credentials",
+    ".env",
+    "auth.json",
+    "etc/npmrc",
 ];
 
 /// The program, found.
@@ -45,7 +53,12 @@ pub(super) struct Brought {
 
 impl Brought {
     pub(super) fn grant(&self) -> Resolved {
-        Resolved { path: self.path.clone(), link: None, access: Access::ReadOnly, kind: self.kind }
+        Resolved {
+            path: self.path.clone(),
+            link: None,
+            access: Access::ReadOnly,
+            kind: self.kind,
+        }
     }
 
     /// Covers over the credential files in it.
@@ -57,19 +70,35 @@ impl Brought {
             .iter()
             .map(|name| self.path.join(name))
             .filter(|path| path.is_file())
-            .map(|target| Step::Cover { target, kind: Kind::File })
+            .map(|target| Step::Cover {
+                target,
+                kind: Kind::File,
+            })
             .collect()
     }
 }
 
 /// Finds the program as the caller's shell would, and what it needs.
-pub(super) fn resolve(spec: &SandboxSpec, host: &Host, grants: &[Resolved], workdir: &Path) -> Result<Command> {
+pub(super) fn resolve(
+    spec: &SandboxSpec,
+    host: &Host,
+    grants: &[Resolved],
+    workdir: &Path,
+) -> Result<Command> {
     let name = Path::new(&spec.command[0]);
     if matches!(spec.root, Root::Directory(_) | Root::Archive(_)) {
-        return Ok(Command { candidates: elsewhere(name, workdir), brought: Vec::new(), env: Vec::new() });
+        return Ok(Command {
+            candidates: elsewhere(name, workdir),
+            brought: Vec::new(),
+            env: Vec::new(),
+        });
     }
     let path = find(name, host, workdir)?;
-    let mut command = Command { candidates: vec![path.clone()], brought: Vec::new(), env: Vec::new() };
+    let mut command = Command {
+        candidates: vec![path.clone()],
+        brought: Vec::new(),
+        env: Vec::new(),
+    };
     let mut seen = grants.to_vec();
     command.need(&path, host, &mut seen, 0)?;
     Ok(command)
@@ -82,13 +111,29 @@ impl Command {
             CString::new(text.as_bytes())
                 .map_err(|_| Error::rule("run", "an argument holds a NUL byte").on(text.display()))
         };
-        let args = spec.command.iter().map(|arg| string(arg)).collect::<Result<Vec<_>>>()?;
-        let exec = |path: &PathBuf| Ok(Exec::new(string(path.as_os_str())?, args.clone(), env.clone()));
+        let args = spec
+            .command
+            .iter()
+            .map(|arg| string(arg))
+            .collect::<Result<Vec<_>>>()?;
+        let exec = |path: &PathBuf| {
+            Ok(Exec::new(
+                string(path.as_os_str())?,
+                args.clone(),
+                env.clone(),
+            ))
+        };
         self.candidates.iter().map(exec).collect()
     }
 
     /// Brings in what a program at this path needs: each link on the way, its interpreter.
-    fn need(&mut self, path: &Path, host: &Host, seen: &mut Vec<Resolved>, depth: u32) -> Result<()> {
+    fn need(
+        &mut self,
+        path: &Path,
+        host: &Host,
+        seen: &mut Vec<Resolved>,
+        depth: u32,
+    ) -> Result<()> {
         if depth > 16 {
             return Err(Error::rule("run", "too many links or interpreters").on(path.display()));
         }
@@ -110,7 +155,11 @@ impl Command {
 
     fn bring(&mut self, program: &Path, host: &Host, seen: &mut Vec<Resolved>) {
         for (path, kind) in installation(program, host) {
-            let why = format!("{}: read-only, since {} is installed there", path.display(), program.display());
+            let why = format!(
+                "{}: read-only, since {} is installed there",
+                path.display(),
+                program.display()
+            );
             let brought = Brought { path, kind, why };
             seen.push(brought.grant());
             self.brought.push(brought);
@@ -119,11 +168,21 @@ impl Command {
         // rustup's proxies and cargo look for each other through the home folder, which is fresh.
         if program.starts_with(home.join(".cargo")) {
             self.env.push(("CARGO_HOME", home.join(".cargo").into()));
-            let rustup = host.var("RUSTUP_HOME").map_or_else(|| home.join(".rustup"), PathBuf::from);
+            let rustup = host
+                .var("RUSTUP_HOME")
+                .map_or_else(|| home.join(".rustup"), PathBuf::from);
             if rustup.is_dir() && !is_visible(&rustup, seen) {
-                let why = format!("{}: read-only, for the toolchains of {}", rustup.display(), program.display());
+                let why = format!(
+                    "{}: read-only, for the toolchains of {}",
+                    rustup.display(),
+                    program.display()
+                );
                 self.env.push(("RUSTUP_HOME", rustup.clone().into()));
-                let brought = Brought { path: rustup, kind: Kind::Folder, why };
+                let brought = Brought {
+                    path: rustup,
+                    kind: Kind::Folder,
+                    why,
+                };
                 seen.push(brought.grant());
                 self.brought.push(brought);
             }
@@ -134,7 +193,9 @@ impl Command {
 /// The folders that belong to an installed program; the program alone if it is in none.
 fn installation(program: &Path, host: &Host) -> Vec<(PathBuf, Kind)> {
     let folder = program.parent().unwrap_or(Path::new("/"));
-    let in_program_folder = folder.file_name().is_some_and(|name| PROGRAM_FOLDERS.iter().any(|known| name == *known));
+    let in_program_folder = folder
+        .file_name()
+        .is_some_and(|name| PROGRAM_FOLDERS.iter().any(|known| name == *known));
     let prefix = folder.parent().filter(|_| in_program_folder);
     match prefix {
         None => vec![(program.into(), Kind::File)],
@@ -151,17 +212,30 @@ fn installation(program: &Path, host: &Host) -> Vec<(PathBuf, Kind)> {
 /// A prefix that is mostly something else than an installation: the home folder, `~/.local`, /.
 fn is_personal(prefix: &Path, host: &Host) -> bool {
     let root = prefix.components().count() < 3 && !prefix.starts_with("/opt");
-    root || host.home.as_deref().is_some_and(|home| home.starts_with(prefix) || prefix == home.join(".local"))
+    root || host
+        .home
+        .as_deref()
+        .is_some_and(|home| home.starts_with(prefix) || prefix == home.join(".local"))
 }
 
 /// The interpreter of a script (execve(2)), and the program that env(1) would start for it.
 fn interpreters(path: &Path, host: &Host) -> Vec<PathBuf> {
     let mut start = [0; 256];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    let Some(line) = start[..read].strip_prefix(b"#!") else { return Vec::new() };
-    let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
+    let read = std::fs::File::open(path)
+        .and_then(|mut file| file.read(&mut start))
+        .unwrap_or(0);
+    let Some(line) = start[..read].strip_prefix(b"#!") else {
+        return Vec::new();
+    };
+    let line =
+        String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default())
+            .into_owned();
     let mut words = line.split_whitespace();
-    let Some(interpreter) = words.next().map(PathBuf::from).filter(|path| path.is_absolute()) else {
+    let Some(interpreter) = words
+        .next()
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+    else {
         return Vec::new();
     };
     let mut found = vec![interpreter.clone()];
@@ -178,7 +252,8 @@ fn find(name: &Path, host: &Host, workdir: &Path) -> Result<PathBuf> {
         return match std::fs::metadata(&path) {
             Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => Ok(path),
             Ok(meta) if meta.is_dir() => Err(not_executable(&path, "it is a folder")),
-            Ok(_) => Err(not_executable(&path, "it has no execute permission").hint("chmod +x it, or run it by its interpreter")),
+            Ok(_) => Err(not_executable(&path, "it has no execute permission")
+                .hint("chmod +x it, or run it by its interpreter")),
             Err(error) => Err(Error::io("run", &error).on(path.display())),
         };
     }
@@ -202,11 +277,17 @@ pub(crate) fn exit_code(error: &Error) -> u8 {
 }
 
 fn search(name: &Path, host: &Host) -> Option<PathBuf> {
-    let path = host.var("PATH").cloned().unwrap_or_else(|| PLAIN_PATH.into());
+    let path = host
+        .var("PATH")
+        .cloned()
+        .unwrap_or_else(|| PLAIN_PATH.into());
     std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(name))
-        .find(|path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
+        .find(|path| {
+            std::fs::metadata(path)
+                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        })
 }
 
 /// In another root file system, the program is looked for when that is there.
@@ -214,5 +295,8 @@ fn elsewhere(name: &Path, workdir: &Path) -> Vec<PathBuf> {
     if name.as_os_str().as_bytes().contains(&b'/') {
         return vec![workdir.join(name)];
     }
-    PLAIN_PATH.split(':').map(|folder| Path::new(folder).join(name)).collect()
+    PLAIN_PATH
+        .split(':')
+        .map(|folder| Path::new(folder).join(name))
+        .collect()
 }

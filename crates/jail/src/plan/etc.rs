@@ -46,7 +46,11 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
     }
     let mut steps = identity(spec, host);
     steps.extend(java());
-    steps.extend(names.into_iter().filter_map(|name| share(&Path::new("/etc").join(name))));
+    steps.extend(
+        names
+            .into_iter()
+            .filter_map(|name| share(&Path::new("/etc").join(name))),
+    );
     steps
 }
 
@@ -61,28 +65,57 @@ fn share(path: &Path) -> Option<Step> {
         && meta.len() <= COPIED
         && let Ok(contents) = std::fs::read_to_string(path)
     {
-        return Some(Step::File { target: path.into(), contents });
+        return Some(Step::File {
+            target: path.into(),
+            contents,
+        });
     }
     if !meta.is_symlink() {
-        let kind = if meta.is_dir() { Kind::Folder } else { Kind::File };
+        let kind = if meta.is_dir() {
+            Kind::Folder
+        } else {
+            Kind::File
+        };
         return Some(Step::same(path, Access::ReadOnly, kind));
     }
     let real = std::fs::canonicalize(path).ok()?;
     if real.starts_with("/usr") {
-        return Some(Step::Symlink { target: path.into(), to: real });
+        return Some(Step::Symlink {
+            target: path.into(),
+            to: real,
+        });
     }
-    let kind = if real.is_dir() { Kind::Folder } else { Kind::File };
-    Some(Step::Bind { source: real, target: path.into(), access: Access::ReadOnly, kind, devices: false })
+    let kind = if real.is_dir() {
+        Kind::Folder
+    } else {
+        Kind::File
+    };
+    Some(Step::Bind {
+        source: real,
+        target: path.into(),
+        access: Access::ReadOnly,
+        kind,
+        devices: false,
+    })
 }
 
 /// Debian keeps a Java installation's settings in /etc/java-N-openjdk.
 fn java() -> Vec<Step> {
-    let Ok(entries) = std::fs::read_dir("/usr/lib/jvm") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/usr/lib/jvm") else {
+        return Vec::new();
+    };
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     names.sort();
     names
         .iter()
-        .filter_map(|name| name.to_str()?.strip_prefix("java-")?.split('-').next()?.parse::<u32>().ok())
+        .filter_map(|name| {
+            name.to_str()?
+                .strip_prefix("java-")?
+                .split('-')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        })
         .filter_map(|version| share(&Path::new("/etc").join(format!("java-{version}-openjdk"))))
         .fold(Vec::new(), |mut steps, step| {
             if !steps.contains(&step) {
@@ -97,7 +130,11 @@ pub(super) fn identity(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
     let (uid, gid) = spec.identity.unwrap_or((host.uid, host.gid));
     let (user, home) = (&host.user, host.inner_home());
     let home = home.display();
-    let shell = if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" };
+    let shell = if Path::new("/bin/bash").exists() {
+        "/bin/bash"
+    } else {
+        "/bin/sh"
+    };
     let mut passwd = String::new();
     let mut group = String::new();
     if uid != 0 {
@@ -118,11 +155,20 @@ pub(super) fn identity(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
         ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n".to_owned()),
     ];
     if spec.network == Network::None {
-        files.push(("hosts", format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost {name}\n")));
-        files.push(("resolv.conf", "# No network: no names are resolved here.\n".to_owned()));
+        files.push((
+            "hosts",
+            format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost {name}\n"),
+        ));
+        files.push((
+            "resolv.conf",
+            "# No network: no names are resolved here.\n".to_owned(),
+        ));
     }
     files
         .into_iter()
-        .map(|(name, contents)| Step::File { target: Path::new("/etc").join(name), contents })
+        .map(|(name, contents)| Step::File {
+            target: Path::new("/etc").join(name),
+            contents,
+        })
         .collect()
 }

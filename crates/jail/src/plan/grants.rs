@@ -19,12 +19,20 @@ pub(crate) struct Resolved {
 
 impl Resolved {
     pub(super) fn workdir(path: &Path, access: Access) -> Self {
-        Self { path: path.into(), link: None, access, kind: Kind::Folder }
+        Self {
+            path: path.into(),
+            link: None,
+            access,
+            kind: Kind::Folder,
+        }
     }
 
     pub(super) fn steps(&self) -> Vec<Step> {
         let bind = match self.access {
-            Access::Hidden => Step::Cover { target: self.path.clone(), kind: self.kind },
+            Access::Hidden => Step::Cover {
+                target: self.path.clone(),
+                kind: self.kind,
+            },
             access => Step::Bind {
                 source: self.path.clone(),
                 target: self.path.clone(),
@@ -33,7 +41,10 @@ impl Resolved {
                 devices: self.path.starts_with("/dev"),
             },
         };
-        let link = self.link.clone().map(|target| Step::Symlink { target, to: self.path.clone() });
+        let link = self.link.clone().map(|target| Step::Symlink {
+            target,
+            to: self.path.clone(),
+        });
         [Some(bind), link].into_iter().flatten().collect()
     }
 
@@ -43,19 +54,38 @@ impl Resolved {
             (Access::ReadWrite, true) => FileRights::DEVICES,
             _ => return None,
         };
-        let rights = if self.kind == Kind::File { rights.for_file() } else { rights };
+        let rights = if self.kind == Kind::File {
+            rights.for_file()
+        } else {
+            rights
+        };
         Some((self.path.clone(), rights))
     }
 }
 
 /// Finds each grant's path, and refuses those that would open the wall.
-pub(super) fn check(spec: &SandboxSpec, host: &Host, notes: &mut Vec<String>) -> Result<Vec<Resolved>> {
+pub(super) fn check(
+    spec: &SandboxSpec,
+    host: &Host,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Resolved>> {
     let mut resolved = Vec::new();
-    for grant in spec.grants.iter().filter(|grant| !(grant.or_fresh && base::is_fresh(&grant.path))) {
+    for grant in spec
+        .grants
+        .iter()
+        .filter(|grant| !(grant.or_fresh && base::is_fresh(&grant.path)))
+    {
         match resolve(grant, host) {
             Ok(found) => insert(&mut resolved, found),
-            Err(error) if !grant.required && error.raw_errno() == Some(rustix::io::Errno::NOENT.raw_os_error()) => {
-                notes.push(format!("{}: {} does not exist and was skipped", grant.origin, grant.path.display()));
+            Err(error)
+                if !grant.required
+                    && error.raw_errno() == Some(rustix::io::Errno::NOENT.raw_os_error()) =>
+            {
+                notes.push(format!(
+                    "{}: {} does not exist and was skipped",
+                    grant.origin,
+                    grant.path.display()
+                ));
             }
             Err(error) => return Err(error),
         }
@@ -77,7 +107,8 @@ fn resolve(grant: &Grant, host: &Host) -> Result<Resolved> {
         return Err(refuse("the path is not UTF-8"));
     }
     let path = std::fs::canonicalize(&grant.path).map_err(|error| {
-        let error = Error::io(format!("{}: bring in", grant.origin), &error).on(grant.path.display());
+        let error =
+            Error::io(format!("{}: bring in", grant.origin), &error).on(grant.path.display());
         match error.raw_errno() {
             Some(errno) if errno == rustix::io::Errno::LOOP.raw_os_error() => {
                 error.hint("the path goes through symbolic links in a circle")
@@ -101,15 +132,27 @@ fn resolve(grant: &Grant, host: &Host) -> Result<Resolved> {
     if grant.access == Access::Hidden && path == Path::new("/") {
         return Err(refuse("nothing would be left"));
     }
-    let kind = if path.is_dir() { Kind::Folder } else { Kind::File };
+    let kind = if path.is_dir() {
+        Kind::Folder
+    } else {
+        Kind::File
+    };
     let link = (path != grant.path && !base::contains(&grant.path)).then(|| grant.path.clone());
-    let link = link.filter(|link| std::fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink()));
-    Ok(Resolved { path, link, access: grant.access, kind })
+    let link =
+        link.filter(|link| std::fs::symlink_metadata(link).is_ok_and(|meta| meta.is_symlink()));
+    Ok(Resolved {
+        path,
+        link,
+        access: grant.access,
+        kind,
+    })
 }
 
 /// The shared temporary folders may be brought in on an explicit word, not by accident.
 fn allowed_whole(path: &Path) -> bool {
-    ["/tmp", "/var/tmp"].iter().any(|folder| path == Path::new(folder))
+    ["/tmp", "/var/tmp"]
+        .iter()
+        .any(|folder| path == Path::new(folder))
 }
 
 /// Why a folder must not be writable as a whole, if so.
@@ -117,10 +160,19 @@ pub(super) fn too_broad(path: &Path, host: &Host) -> Option<&'static str> {
     if path == Path::new("/") {
         return Some("it is the whole file system");
     }
-    if host.home.as_deref().is_some_and(|home| home.starts_with(path)) {
+    if host
+        .home
+        .as_deref()
+        .is_some_and(|home| home.starts_with(path))
+    {
         return Some("it is or holds your home folder, with your keys in it");
     }
-    if ["/tmp", "/var/tmp", "/run", "/var", "/home", "/mnt", "/media", "/srv"].iter().any(|shared| path == Path::new(shared)) {
+    if [
+        "/tmp", "/var/tmp", "/run", "/var", "/home", "/mnt", "/media", "/srv",
+    ]
+    .iter()
+    .any(|shared| path == Path::new(shared))
+    {
         return Some("it is shared with the rest of the system");
     }
     let system = ["/etc", "/boot", "/proc", "/sys", "/dev", "/run"];

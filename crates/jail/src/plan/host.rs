@@ -22,16 +22,27 @@ impl Host {
     pub(crate) fn read() -> Result<Self> {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
-        let cwd = std::env::current_dir()
-            .map_err(|error| Error::io("find the current folder", &error).hint("change to a folder that exists"))?;
+        let cwd = std::env::current_dir().map_err(|error| {
+            Error::io("find the current folder", &error).hint("change to a folder that exists")
+        })?;
         let env: BTreeMap<_, _> = std::env::vars_os().collect();
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let entry = passwd_entry(&passwd, uid);
-        let home = env.get(&OsString::from("HOME")).map(PathBuf::from).or(entry.as_ref().map(|e| e.1.clone()));
+        let home = env
+            .get(&OsString::from("HOME"))
+            .map(PathBuf::from)
+            .or(entry.as_ref().map(|e| e.1.clone()));
         let home = home.filter(|home| home.is_absolute() && home != Path::new("/"));
         let home = home.map(|home| std::fs::canonicalize(&home).unwrap_or(home));
         let user = entry.map_or_else(|| "user".to_owned(), |entry| entry.0);
-        Ok(Self { uid, gid, user, home, cwd, env })
+        Ok(Self {
+            uid,
+            gid,
+            user,
+            home,
+            cwd,
+            env,
+        })
     }
 
     /// The home folder inside: fresh, and the same for every caller of that name.
@@ -52,7 +63,8 @@ fn passwd_entry(passwd: &str, uid: u32) -> Option<(String, PathBuf)> {
         let (name, home) = (fields.first()?, fields.get(5)?);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         let usable = !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
-        (fields.get(2)?.parse() == Ok(uid) && usable).then(|| ((*name).to_owned(), PathBuf::from(home)))
+        (fields.get(2)?.parse() == Ok(uid) && usable)
+            .then(|| ((*name).to_owned(), PathBuf::from(home)))
     })
 }
 
@@ -62,7 +74,10 @@ mod tests {
 
     #[test]
     fn a_name_stays_below_home() {
-        assert_eq!(passwd_entry("a:x:7:7::/h:/s", 7), Some(("a".into(), "/h".into())));
+        assert_eq!(
+            passwd_entry("a:x:7:7::/h:/s", 7),
+            Some(("a".into(), "/h".into()))
+        );
         assert_eq!(passwd_entry("../a:x:7:7::/h:/s", 7), None);
         assert_eq!(passwd_entry("..:x:7:7::/h:/s", 7), None);
     }

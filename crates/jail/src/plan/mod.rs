@@ -59,16 +59,27 @@ impl Plan {
     /// Checks a specification against this machine and plans its run.
     pub fn new(spec: SandboxSpec) -> Result<Self, Failure> {
         let host = Host::read()?;
-        let mut builder = Builder { view: Vec::new(), notes: Vec::new() };
+        let mut builder = Builder {
+            view: Vec::new(),
+            notes: Vec::new(),
+        };
         let workdir = builder.workdir(&spec, &host)?;
         let mut grants = grants::check(&spec, &host, &mut builder.notes)?;
         let granted = grants.iter().any(|grant| grant.path == workdir.path);
         if let (Some(access), Some(_), false) = (workdir.access, &workdir.host, granted) {
-            grants::insert(&mut grants, grants::Resolved::workdir(&workdir.path, access));
+            grants::insert(
+                &mut grants,
+                grants::Resolved::workdir(&workdir.path, access),
+            );
         }
-        let command = command::resolve(&spec, &host, &grants, &workdir.path)
-            .map_err(|error| Failure { code: command::exit_code(&error), error })?;
-        builder.view.extend(command.brought.iter().map(|brought| brought.why.clone()));
+        let command =
+            command::resolve(&spec, &host, &grants, &workdir.path).map_err(|error| Failure {
+                code: command::exit_code(&error),
+                error,
+            })?;
+        builder
+            .view
+            .extend(command.brought.iter().map(|brought| brought.why.clone()));
         for brought in &command.brought {
             grants::insert(&mut grants, brought.grant());
         }
@@ -90,10 +101,15 @@ impl Plan {
         let env = environment::build(&spec, &host, &grants, &command);
         let programs = command.execs(&spec, env)?;
         if let Root::Directory(path) | Root::Archive(path) = &spec.root {
-            builder.view.push(format!("{}: the root file system, copy-on-write", path.display()));
+            builder.view.push(format!(
+                "{}: the root file system, copy-on-write",
+                path.display()
+            ));
         }
         if spec.network == Network::Host {
-            builder.notes.push("the network is the host's: nothing is isolated there".into());
+            builder
+                .notes
+                .push("the network is the host's: nothing is isolated there".into());
         }
         Ok(Self {
             steps,
@@ -120,16 +136,22 @@ impl Plan {
     }
 
     fn workspaces(spec: &SandboxSpec, grants: &[grants::Resolved]) -> Result<Vec<Workspace>> {
-        let writable = grants.iter().filter(|grant| grant.access == Access::ReadWrite);
+        let writable = grants
+            .iter()
+            .filter(|grant| grant.access == Access::ReadWrite);
         let folders: Vec<&Path> = writable
             .filter(|grant| grant.kind == Kind::Folder && !grant.path.starts_with("/dev"))
             .map(|grant| grant.path.as_path())
             .collect();
         // A folder inside another one is looked at once, as part of it.
         let outermost = folders.iter().filter(|folder| {
-            !folders.iter().any(|other| other != *folder && folder.starts_with(other))
+            !folders
+                .iter()
+                .any(|other| other != *folder && folder.starts_with(other))
         });
-        outermost.map(|folder| Workspace::scan(folder, spec)).collect()
+        outermost
+            .map(|folder| Workspace::scan(folder, spec))
+            .collect()
     }
 }
 
@@ -151,16 +173,24 @@ impl Builder {
     /// starts in its fresh home.
     fn workdir(&mut self, spec: &SandboxSpec, host: &Host) -> Result<Workdir> {
         let asked = spec.workdir != host.cwd;
-        let real = std::fs::canonicalize(&spec.workdir)
-            .map_err(|error| Error::io("use as the working folder", &error).on(spec.workdir.display()))?;
+        let real = std::fs::canonicalize(&spec.workdir).map_err(|error| {
+            Error::io("use as the working folder", &error).on(spec.workdir.display())
+        })?;
         if !real.is_dir() {
             return Err(Error::rule("use as the working folder", "not a folder").on(real.display()));
         }
         if real.to_str().is_none() {
-            return Err(Error::rule("use as the working folder", "its path is not UTF-8").on(real.display()));
+            return Err(
+                Error::rule("use as the working folder", "its path is not UTF-8")
+                    .on(real.display()),
+            );
         }
         let Some(why) = grants::too_broad(&real, host) else {
-            return Ok(Workdir { path: real.clone(), host: Some(real), access: spec.workdir_access });
+            return Ok(Workdir {
+                path: real.clone(),
+                host: Some(real),
+                access: spec.workdir_access,
+            });
         };
         if asked {
             return Err(Error::rule("use as the working folder", why)
@@ -173,6 +203,10 @@ impl Builder {
             real.display(),
             home.display(),
         ));
-        Ok(Workdir { path: home, host: None, access: None })
+        Ok(Workdir {
+            path: home,
+            host: None,
+            access: None,
+        })
     }
 }

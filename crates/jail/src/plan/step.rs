@@ -18,9 +18,19 @@ pub(crate) enum Step {
     /// A small file with these contents.
     File { target: PathBuf, contents: String },
     /// A host path, at the same or another place inside.
-    Bind { source: PathBuf, target: PathBuf, access: Access, kind: Kind, devices: bool },
+    Bind {
+        source: PathBuf,
+        target: PathBuf,
+        access: Access,
+        kind: Kind,
+        devices: bool,
+    },
     /// A folder of the private disk, empty and writable.
-    Private { target: PathBuf, name: &'static str, mode: u32 },
+    Private {
+        target: PathBuf,
+        name: &'static str,
+        mode: u32,
+    },
     /// Something empty and read-only on top of what is there.
     Cover { target: PathBuf, kind: Kind },
     /// Something of the view itself, mounted once more on itself: it can't be renamed away,
@@ -36,6 +46,12 @@ impl Step {
     /// A host path at the same place inside.
     pub(crate) fn same(path: impl Into<PathBuf>, access: Access, kind: Kind) -> Self {
         let source = path.into();
-        Self::Bind { target: source.clone(), source, access, kind, devices: false }
+        Self::Bind {
+            target: source.clone(),
+            source,
+            access,
+            kind,
+            devices: false,
+        }
     }
 }

@@ -42,23 +42,44 @@ impl Workspace {
     /// Walks the folder.
     pub(super) fn scan(root: &Path, spec: &SandboxSpec) -> Result<Self> {
         let names = Names::of(spec);
-        let mut walk = Walk { names: &names, found: Found::default(), stamps: spec.report.then(BTreeMap::new) };
+        let mut walk = Walk {
+            names: &names,
+            found: Found::default(),
+            stamps: spec.report.then(BTreeMap::new),
+        };
         walk.folder(root)?;
-        let Found { carriers, repositories, links } = walk.found;
+        let Found {
+            carriers,
+            repositories,
+            links,
+        } = walk.found;
         let mut protected: BTreeSet<PathBuf> = carriers;
         protected.extend(links.leading_outside());
         if protected.len() > MOST_PROTECTED {
-            return Err(Error::rule("protect", format!("{} paths in it would have to be read-only", protected.len()))
-                .on(root.display())
-                .hint("choose a smaller --workdir, or accept names with --allow-carrier NAME"));
+            return Err(Error::rule(
+                "protect",
+                format!("{} paths in it would have to be read-only", protected.len()),
+            )
+            .on(root.display())
+            .hint("choose a smaller --workdir, or accept names with --allow-carrier NAME"));
         }
         let mut watched = vec![(PathBuf::new(), names.missing_at_root(&protected))];
         for repository in &repositories {
-            let missing = carriers::GIT.iter().filter(|name| !protected.contains(&repository.join(name)));
-            let missing = missing.filter(|_| !names.allows(".git")).map(|name| (*name).to_owned());
+            let missing = carriers::GIT
+                .iter()
+                .filter(|name| !protected.contains(&repository.join(name)));
+            let missing = missing
+                .filter(|_| !names.allows(".git"))
+                .map(|name| (*name).to_owned());
             watched.push((repository.clone(), missing.collect()));
         }
-        Ok(Self { root: root.into(), protected, watched, repositories, before: walk.stamps })
+        Ok(Self {
+            root: root.into(),
+            protected,
+            watched,
+            repositories,
+            before: walk.stamps,
+        })
     }
 
     /// Pins for every folder on the way to something protected, outermost first, then the
@@ -66,25 +87,41 @@ impl Workspace {
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut pins: BTreeMap<(usize, &Path), Access> = BTreeMap::new();
         for path in &self.protected {
-            let above = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+            let above = path
+                .ancestors()
+                .skip(1)
+                .filter(|folder| !folder.as_os_str().is_empty());
             for folder in above {
-                pins.entry((folder.components().count(), folder)).or_insert(Access::ReadWrite);
+                pins.entry((folder.components().count(), folder))
+                    .or_insert(Access::ReadWrite);
             }
             pins.insert((path.components().count(), path), Access::ReadOnly);
         }
         // A git folder is pinned even if nothing in it is protected yet.
-        for path in self.repositories.iter().filter(|path| !path.as_os_str().is_empty()) {
-            pins.entry((path.components().count(), path)).or_insert(Access::ReadWrite);
+        for path in self
+            .repositories
+            .iter()
+            .filter(|path| !path.as_os_str().is_empty())
+        {
+            pins.entry((path.components().count(), path))
+                .or_insert(Access::ReadWrite);
         }
         pins.into_iter()
-            .map(|((_, path), access)| Step::Pin { target: self.root.join(path), access })
+            .map(|((_, path), access)| Step::Pin {
+                target: self.root.join(path),
+                access,
+            })
             .collect()
     }
 
     /// The stamps of all files now.
     pub(crate) fn stamps(root: &Path) -> BTreeMap<PathBuf, Stamp> {
         let names = Names::default();
-        let mut walk = Walk { names: &names, found: Found::default(), stamps: Some(BTreeMap::new()) };
+        let mut walk = Walk {
+            names: &names,
+            found: Found::default(),
+            stamps: Some(BTreeMap::new()),
+        };
         // What can't be read now is missing from the report, which is better than no report.
         let _ = walk.folder(root);
         walk.stamps.unwrap_or_default()
@@ -100,7 +137,10 @@ pub(crate) struct Names {
 
 impl Names {
     fn of(spec: &SandboxSpec) -> Self {
-        Self { allowed: spec.allow_carriers.clone(), added: spec.protect_carriers.clone() }
+        Self {
+            allowed: spec.allow_carriers.clone(),
+            added: spec.protect_carriers.clone(),
+        }
     }
 
     fn allows(&self, name: &str) -> bool {
@@ -110,7 +150,11 @@ impl Names {
     /// Names that don't exist at a workspace's root and must not appear there.
     fn missing_at_root(&self, protected: &BTreeSet<PathBuf>) -> Vec<String> {
         let listed = carriers::NAMES.iter().map(|carrier| carrier.path);
-        let added = self.added.iter().map(String::as_str).filter(|name| !name.contains('/'));
+        let added = self
+            .added
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.contains('/'));
         listed
             .chain(added)
             .filter(|name| !self.allows(name) && !protected.contains(Path::new(name)))
@@ -123,7 +167,10 @@ impl Names {
         if self.allows(name) {
             return false;
         }
-        let added = self.added.iter().any(|added| path == Path::new(added) || (at_root && name == added));
+        let added = self
+            .added
+            .iter()
+            .any(|added| path == Path::new(added) || (at_root && name == added));
         let listed = carriers::find(name.as_bytes()).is_some_and(|carrier| match carrier.place {
             Place::Root => at_root,
             Place::Anywhere => !in_packages,
@@ -145,13 +192,20 @@ struct Links(HashMap<(u64, u64), (u64, Vec<PathBuf>)>);
 
 impl Links {
     fn see(&mut self, path: &Path, stat: &Stat) {
-        let entry = self.0.entry((stat.st_dev, stat.st_ino)).or_insert((stat.st_nlink, Vec::new()));
+        let entry = self
+            .0
+            .entry((stat.st_dev, stat.st_ino))
+            .or_insert((stat.st_nlink, Vec::new()));
         entry.1.push(path.into());
     }
 
     /// Files with more names than were seen.
     fn leading_outside(self) -> BTreeSet<PathBuf> {
-        self.0.into_values().filter(|(count, seen)| *count > seen.len() as u64).flat_map(|(_, seen)| seen).collect()
+        self.0
+            .into_values()
+            .filter(|(count, seen)| *count > seen.len() as u64)
+            .flat_map(|(_, seen)| seen)
+            .collect()
     }
 }
 
@@ -172,7 +226,10 @@ impl Walk<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let base = rustix::fs::open(root, flags, Mode::empty())
             .map_err(|errno| Error::errno("read", errno.raw_os_error()).on(root.display()))?;
-        let mut pending = vec![Pending { path: PathBuf::new(), in_packages: false }];
+        let mut pending = vec![Pending {
+            path: PathBuf::new(),
+            in_packages: false,
+        }];
         while let Some(next) = pending.pop() {
             let fd = match next.path.as_os_str().is_empty() {
                 true => rustix::io::dup(&base),
@@ -188,9 +245,15 @@ impl Walk<'_> {
     }
 
     fn entries(&mut self, folder: &OwnedFd, here: &Pending, pending: &mut Vec<Pending>) {
-        let Ok(dir) = Dir::read_from(folder) else { return };
+        let Ok(dir) = Dir::read_from(folder) else {
+            return;
+        };
         let entries: Vec<_> = dir.flatten().collect();
-        let has = |name: &[u8]| entries.iter().any(|entry| entry.file_name().to_bytes() == name);
+        let has = |name: &[u8]| {
+            entries
+                .iter()
+                .any(|entry| entry.file_name().to_bytes() == name)
+        };
         let is_git = has(b"HEAD") && has(b"objects") && has(b"refs");
         let at_root = here.path.as_os_str().is_empty() || has(b".git");
         if is_git {
@@ -203,8 +266,12 @@ impl Walk<'_> {
             }
             let path = here.path.join(OsStr::from_bytes(name));
             let text = String::from_utf8_lossy(name);
-            let guarded = (is_git && carriers::GIT.iter().any(|git| git.as_bytes() == name) && !self.names.allows(".git"))
-                || (name == b".git" && entry.file_type() != FileType::Directory && !self.names.allows(".git"))
+            let guarded = (is_git
+                && carriers::GIT.iter().any(|git| git.as_bytes() == name)
+                && !self.names.allows(".git"))
+                || (name == b".git"
+                    && entry.file_type() != FileType::Directory
+                    && !self.names.allows(".git"))
                 || self.names.protects(&text, &path, at_root, here.in_packages);
             if guarded {
                 self.found.carriers.insert(path.clone());
@@ -213,7 +280,10 @@ impl Walk<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one entry with all that is known of its folder")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one entry with all that is known of its folder"
+    )]
     fn entry(
         &mut self,
         folder: rustix::fd::BorrowedFd<'_>,
@@ -229,7 +299,9 @@ impl Walk<'_> {
         let mut stat = None;
         if kind == FileType::Unknown || kind == FileType::RegularFile || self.stamps.is_some() {
             stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-            kind = stat.as_ref().map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
+            kind = stat
+                .as_ref()
+                .map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
         }
         if let (Some(stamps), Some(stat)) = (&mut self.stamps, &stat) {
             stamps.insert(path.into(), stamp(stat, kind));
@@ -241,7 +313,10 @@ impl Walk<'_> {
                     return;
                 }
                 let in_packages = here.in_packages || name.to_bytes() == b"node_modules";
-                pending.push(Pending { path: path.into(), in_packages });
+                pending.push(Pending {
+                    path: path.into(),
+                    in_packages,
+                });
             }
             FileType::RegularFile => {
                 if let Some(stat) = stat.filter(|stat| stat.st_nlink > 1 && !guarded) {
@@ -258,7 +333,11 @@ fn stamp(stat: &Stat, kind: FileType) -> Stamp {
     if kind == FileType::Directory {
         return (stat.st_ino, 0, 0, 0);
     }
-    let nanos = |seconds: i64, nanos: u64| seconds.saturating_mul(1_000_000_000).saturating_add(nanos as i64);
+    let nanos = |seconds: i64, nanos: u64| {
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanos as i64)
+    };
     (
         stat.st_ino,
         stat.st_size as u64,

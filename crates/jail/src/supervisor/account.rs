@@ -27,19 +27,34 @@ pub(super) struct Account<'a> {
 }
 
 impl Account<'_> {
-    pub(super) fn report(&self, watch: &Watch, guard: &Guard, notifier: Option<&Notifier>) -> Report {
+    pub(super) fn report(
+        &self,
+        watch: &Watch,
+        guard: &Guard,
+        notifier: Option<&Notifier>,
+    ) -> Report {
         let spec = &self.plan.spec;
         let mut refused = notifier.map(Notifier::refusals).unwrap_or_default();
         refused.extend(guard.refusals());
         let (files, new) = self.changes();
         let peak_memory = match watch.counts_memory() {
-            true => Measure { bytes: self.peak, source: "cgroup" },
-            false => Measure { bytes: self.exit.max_rss.max(self.peak), source: "largest process, or the sum that was counted" },
+            true => Measure {
+                bytes: self.peak,
+                source: "cgroup",
+            },
+            false => Measure {
+                bytes: self.exit.max_rss.max(self.peak),
+                source: "largest process, or the sum that was counted",
+            },
         };
         Report {
             version: 1,
             name: spec.name.clone(),
-            command: spec.command.iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+            command: spec
+                .command
+                .iter()
+                .map(|arg| arg.to_string_lossy().into_owned())
+                .collect(),
             outcome: self.outcome.clone(),
             exit_code: self.outcome.code(),
             wall_seconds: self.wall.as_secs_f64(),
@@ -60,7 +75,10 @@ impl Account<'_> {
 
     fn carriers(&self, guard: &Guard, new: Vec<String>) -> Carriers {
         let protected = self.plan.workspaces.iter().flat_map(|workspace| {
-            workspace.protected.iter().map(|path| text(&workspace.root.join(path)))
+            workspace
+                .protected
+                .iter()
+                .map(|path| text(&workspace.root.join(path)))
         });
         Carriers {
             protected: protected.collect(),
@@ -74,20 +92,40 @@ impl Account<'_> {
         let mut changes = Changes::default();
         let mut new = Vec::new();
         for workspace in &self.plan.workspaces {
-            let Some(before) = &workspace.before else { continue };
+            let Some(before) = &workspace.before else {
+                continue;
+            };
             let after = Workspace::stamps(&workspace.root);
             let full = |path: &Path| text(&workspace.root.join(path));
-            changes.created.extend(after.keys().filter(|path| !before.contains_key(*path)).map(|path| full(path)));
-            changes.deleted.extend(before.keys().filter(|path| !after.contains_key(*path)).map(|path| full(path)));
-            let changed = after.iter().filter(|(path, stamp)| before.get(*path).is_some_and(|was| was != *stamp));
+            changes.created.extend(
+                after
+                    .keys()
+                    .filter(|path| !before.contains_key(*path))
+                    .map(|path| full(path)),
+            );
+            changes.deleted.extend(
+                before
+                    .keys()
+                    .filter(|path| !after.contains_key(*path))
+                    .map(|path| full(path)),
+            );
+            let changed = after
+                .iter()
+                .filter(|(path, stamp)| before.get(*path).is_some_and(|was| was != *stamp));
             changes.changed.extend(changed.map(|(path, _)| full(path)));
             let carrier = |path: &&std::path::PathBuf| {
                 let name = path.file_name().unwrap_or_default();
-                !before.contains_key(*path) && (name == ".git" || casemate_core::carriers::find(name.as_encoded_bytes()).is_some())
+                !before.contains_key(*path)
+                    && (name == ".git"
+                        || casemate_core::carriers::find(name.as_encoded_bytes()).is_some())
             };
             new.extend(after.keys().filter(carrier).map(|path| full(path)));
         }
-        for list in [&mut changes.created, &mut changes.changed, &mut changes.deleted] {
+        for list in [
+            &mut changes.created,
+            &mut changes.changed,
+            &mut changes.deleted,
+        ] {
             changes.not_listed += list.len().saturating_sub(MOST_LISTED) as u64;
             list.truncate(MOST_LISTED);
         }
@@ -97,23 +135,41 @@ impl Account<'_> {
     fn layers(&self, notifier: bool) -> Vec<LayerState> {
         let spec = &self.plan.spec;
         let allowed = |name: &str| spec.allow_missing.iter().any(|layer| layer.name() == name);
-        let layer = |name: &str, active: bool, detail: String| LayerState { name: name.into(), active, detail };
+        let layer = |name: &str, active: bool, detail: String| LayerState {
+            name: name.into(),
+            active,
+            detail,
+        };
         let network = match spec.network {
             Network::None => "own namespace, loopback only".to_owned(),
             Network::Host => "the host's".to_owned(),
         };
-        let landlock = self.landlock.map_or("accepted as missing".to_owned(), |abi| {
-            let gaps = abi.gaps();
-            let gaps = if gaps.is_empty() { String::new() } else { format!("; {}", gaps.join("; ")) };
-            format!("ABI {}{gaps}", abi.0)
-        });
+        let landlock = self
+            .landlock
+            .map_or("accepted as missing".to_owned(), |abi| {
+                let gaps = abi.gaps();
+                let gaps = if gaps.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {}", gaps.join("; "))
+                };
+                format!("ABI {}{gaps}", abi.0)
+            });
         vec![
             layer("namespaces", true, "user, mount, pid, ipc, uts".into()),
-            layer("cgroup-namespace", !allowed("cgroup-namespace"), String::new()),
+            layer(
+                "cgroup-namespace",
+                !allowed("cgroup-namespace"),
+                String::new(),
+            ),
             layer("time-namespace", !allowed("time-namespace"), String::new()),
             layer("network", spec.network == Network::None, network),
             layer("no-new-privs", true, String::new()),
-            layer("capabilities", true, "all sets and the bounding set are empty".into()),
+            layer(
+                "capabilities",
+                true,
+                "all sets and the bounding set are empty".into(),
+            ),
             layer("landlock", self.landlock.is_some(), landlock),
             layer("seccomp", true, "allow-list".into()),
             layer("seccomp-notify", notifier, String::new()),

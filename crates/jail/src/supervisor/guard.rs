@@ -46,17 +46,32 @@ impl Guard {
     pub(super) fn watch(plan: &Plan) -> Result<Self> {
         let mut folders = Vec::new();
         for workspace in &plan.workspaces {
-            for (folder, names) in workspace.watched.iter().filter(|(_, names)| !names.is_empty()) {
+            for (folder, names) in workspace
+                .watched
+                .iter()
+                .filter(|(_, names)| !names.is_empty())
+            {
                 let path = workspace.root.join(folder);
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-                let fd = open(&path, flags, Mode::empty())
-                    .map_err(|errno| Error::errno("watch for protected names in", errno.raw_os_error()).on(path.display()))?;
+                let fd = open(&path, flags, Mode::empty()).map_err(|errno| {
+                    Error::errno("watch for protected names in", errno.raw_os_error())
+                        .on(path.display())
+                })?;
                 let _ = dnotify::watch(fd.as_fd());
                 let seen = changed(&fd);
-                folders.push(Folder { path, fd, names: names.clone(), seen });
+                folders.push(Folder {
+                    path,
+                    fd,
+                    names: names.clone(),
+                    seen,
+                });
             }
         }
-        Ok(Self { folders, moved: Vec::new(), times: 0 })
+        Ok(Self {
+            folders,
+            moved: Vec::new(),
+            times: 0,
+        })
     }
 
     /// Looks at the folders that changed; says so if a name appeared too often.
@@ -77,7 +92,11 @@ impl Guard {
                 }
             }
         }
-        last.filter(|_| self.times > PATIENCE).map(|name| Reached::Protected { name, times: self.times })
+        last.filter(|_| self.times > PATIENCE)
+            .map(|name| Reached::Protected {
+                name,
+                times: self.times,
+            })
     }
 
     /// Sentences for the caller.
@@ -95,7 +114,10 @@ impl Guard {
 
     /// The moved paths.
     pub(super) fn removed(&self) -> Vec<&Path> {
-        self.moved.iter().map(|moved| moved.path.as_path()).collect()
+        self.moved
+            .iter()
+            .map(|moved| moved.path.as_path())
+            .collect()
     }
 
     /// The same as refusals.
@@ -123,7 +145,12 @@ impl Folder {
                 number => format!("{name}.casemate-refused.{number}"),
             };
             match renameat_with(&self.fd, name, &self.fd, &aside, RenameFlags::NOREPLACE) {
-                Ok(()) => return Some(Moved { path: self.path.join(name), aside: self.path.join(aside) }),
+                Ok(()) => {
+                    return Some(Moved {
+                        path: self.path.join(name),
+                        aside: self.path.join(aside),
+                    });
+                }
                 Err(Errno::EXIST) => {}
                 Err(_) => return None,
             }
@@ -132,14 +159,17 @@ impl Folder {
     }
 }
 
-/// When an entry of the folder last came or went.
+/// When the folder last changed. The status time, since a program can set the content time back
+/// (utimensat(2)), and that sets this one.
 fn changed(folder: &OwnedFd) -> (i64, u64) {
-    fstat(folder).map_or((0, 0), |stat| (stat.st_mtime, stat.st_mtime_nsec))
+    fstat(folder).map_or((0, 0), |stat| (stat.st_ctime, stat.st_ctime_nsec))
 }
 
 /// True within the step of the clock that file times are taken from.
 fn is_recent((seconds, nanos): (i64, u64)) -> bool {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let past = (now.tv_sec - seconds).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec - nanos as i64);
+    let past = (now.tv_sec - seconds)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(now.tv_nsec - nanos as i64);
     past < 20_000_000
 }

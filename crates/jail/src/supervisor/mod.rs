@@ -9,11 +9,13 @@
 //! - [`terminal`]: streams, pseudo-terminal, raw mode
 //! - [`notifier`]: system calls that the filter hands over
 //! - [`watch`]: limits: who holds each, and whether one was reached
+//! - [`late`]: a cgroup that is entered after the start
 //! - [`guard`]: names that must not appear in a workspace
 //! - [`account`]: the report
 
 mod account;
 mod guard;
+mod late;
 mod notifier;
 mod terminal;
 mod watch;
@@ -55,8 +57,17 @@ pub struct Finished {
 
 /// Signals that are passed on to the program.
 const FORWARDED: [Signal; 11] = [
-    Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM, Signal::USR1, Signal::USR2, Signal::ALARM,
-    Signal::TSTP, Signal::CONT, Signal::WINCH, Signal::PIPE,
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+    Signal::TSTP,
+    Signal::CONT,
+    Signal::WINCH,
+    Signal::PIPE,
 ];
 
 /// Runs a plan to its end.
@@ -64,13 +75,19 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
     cgroup::sweep();
     let landlock = landlock(plan)?;
     let watch = Watch::prepare(plan)?;
-    // Before the guard starts, since its signal would end this process.
-    let taken: Vec<i32> = FORWARDED.iter().chain([&Signal::IO]).map(|signal| signal.as_raw()).collect();
+    // SIGIO is the guard's. SIGTTOU would stop whoever sets a terminal's foreground group or
+    // settings from the background, which both this process and the program's do.
+    let taken: Vec<i32> = FORWARDED
+        .iter()
+        .chain([&Signal::IO, &Signal::TTOU])
+        .map(|signal| signal.as_raw())
+        .collect();
     let signals = Signals::block(&taken)
         .map_err(|errno| Error::errno("block signals", errno.raw_os_error()))?;
     let (terminal, streams) = Terminal::prepare(plan.spec.terminal)?;
     let guard = Guard::watch(plan)?;
-    let (ours, theirs) = Channel::pair().map_err(|errno| Error::errno("make a channel", errno.raw_os_error()))?;
+    let (ours, theirs) =
+        Channel::pair().map_err(|errno| Error::errno("make a channel", errno.raw_os_error()))?;
     let umask = rustix::process::umask(Mode::empty());
     rustix::process::umask(umask);
 
@@ -138,10 +155,12 @@ fn landlock(plan: &Plan) -> Result<Option<Abi>> {
     match Abi::current() {
         Ok(abi) => Ok(Some(abi)),
         Err(_) if plan.spec.allow_missing.contains(&Layer::Landlock) => Ok(None),
-        Err(errno) => Err(Error::errno("find Landlock in this kernel", errno.raw_os_error()).hint(
-            "boot with `landlock` in the lsm= list (CONFIG_SECURITY_LANDLOCK, Linux 5.13); \
+        Err(errno) => Err(
+            Error::errno("find Landlock in this kernel", errno.raw_os_error()).hint(
+                "boot with `landlock` in the lsm= list (CONFIG_SECURITY_LANDLOCK, Linux 5.13); \
              --allow-missing landlock accepts running without it",
-        )),
+            ),
+        ),
     }
 }
 
@@ -177,7 +196,8 @@ impl Supervisor<'_> {
         // As root, an identity that was asked for is a real one: the same id inside and outside.
         for (file, id) in [("uid_map", uid), ("gid_map", gid)] {
             let path = format!("/proc/{}/{file}", self.init.pid);
-            std::fs::write(&path, format!("{id} {id} 1")).map_err(|error| Error::io("write", &error).on(path))?;
+            std::fs::write(&path, format!("{id} {id} 1"))
+                .map_err(|error| Error::io("write", &error).on(path))?;
         }
         self.channel
             .send(&Order::Signal(0).encode(), &[])
@@ -194,7 +214,9 @@ impl Supervisor<'_> {
                     self.forward(arrival);
                 }
             }
-            if ready.notifier && let Some(notifier) = &mut self.notifier {
+            if ready.notifier
+                && let Some(notifier) = &mut self.notifier
+            {
                 notifier.serve_one();
             }
             self.terminal.relay();
@@ -202,6 +224,10 @@ impl Supervisor<'_> {
                 self.look = false;
                 let reached = self.guard.sweep();
                 self.stop_if(reached);
+            }
+            self.watch.enter_late(self.started, self.init.pid);
+            if self.watch.wants_segments() {
+                self.order(Order::Count);
             }
             let reached = self.watch.check(self.started);
             self.stop_if(reached);
@@ -218,33 +244,54 @@ impl Supervisor<'_> {
             PollFd::new(&self.channel, PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
         ];
-        if let Some(notifier) = self.notifier.as_ref().filter(|notifier| !notifier.is_over()) {
+        if let Some(notifier) = self
+            .notifier
+            .as_ref()
+            .filter(|notifier| !notifier.is_over())
+        {
             fds.push(PollFd::new(notifier, PollFlags::IN));
         }
         fds.extend(self.terminal.poll_fds());
-        let wait = wait.map(|wait| Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() });
+        let wait = wait.map(|wait| Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: wait.subsec_nanos().into(),
+        });
         // An interrupted wait is a wait that found nothing.
         let _ = poll(&mut fds, wait.as_ref());
         let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
         Ready {
             channel: is_ready(0),
             signals: is_ready(1),
-            notifier: self.notifier.as_ref().is_some_and(|notifier| !notifier.is_over()) && is_ready(2),
+            notifier: self
+                .notifier
+                .as_ref()
+                .is_some_and(|notifier| !notifier.is_over())
+                && is_ready(2),
         }
     }
 
     fn next_wait(&mut self) -> Option<Duration> {
-        let overdue = self.ended.map(|ended| Duration::from_secs(2).saturating_sub(ended.elapsed()));
+        let overdue = self
+            .ended
+            .map(|ended| Duration::from_secs(2).saturating_sub(ended.elapsed()));
         if overdue == Some(Duration::ZERO) {
             // Init did not answer; the kernel ends what it is init of.
             let _ = rustix::process::pidfd_send_signal(&self.init.pidfd, Signal::KILL);
         }
-        [self.watch.next_check(self.started), overdue.filter(|wait| !wait.is_zero())].into_iter().flatten().min()
+        [
+            self.watch.next_check(self.started),
+            overdue.filter(|wait| !wait.is_zero()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// One event of the sandbox.
     fn event(&mut self) -> Option<End> {
-        let Ok(Some(Message { bytes, fds })) = self.channel.receive() else { return Some(End::Vanished) };
+        let Ok(Some(Message { bytes, fds })) = self.channel.receive() else {
+            return Some(End::Vanished);
+        };
         let mut fds = fds.into_iter();
         match Event::decode(&bytes)? {
             Event::View => {
@@ -260,11 +307,19 @@ impl Supervisor<'_> {
             Event::Listener => {
                 // The program starts now, and this process mostly waits.
                 casemate_sys::memory::release_code();
-                if let (Some(fd), Some(root), Some(diag)) = (fds.next(), self.root.take(), self.diag.take()) {
-                    self.notifier = Some(Notifier::new(seccomp::Listener::from(fd), root, diag.into(), &self.plan.spec));
+                if let (Some(fd), Some(root), Some(diag)) =
+                    (fds.next(), self.root.take(), self.diag.take())
+                {
+                    self.notifier = Some(Notifier::new(
+                        seccomp::Listener::from(fd),
+                        root,
+                        diag.into(),
+                        &self.plan.spec,
+                    ));
                 }
             }
             Event::Stopped => self.suspend(),
+            Event::Segments(bytes) => self.watch.see_segments(bytes),
             Event::Failed(failure) => return Some(End::Failed(failure)),
             Event::Exited(exit) => return Some(End::Exited(exit)),
         }
@@ -285,6 +340,7 @@ impl Supervisor<'_> {
             }
             // What a terminal sends goes to the whole foreground group, as it would without us.
             number if number == Signal::IO.as_raw() => self.look = true,
+            number if number == Signal::TTOU.as_raw() => {}
             number if arrival.from_kernel => self.order(Order::SignalGroup(number)),
             number => self.order(Order::Signal(number)),
         }
@@ -313,19 +369,35 @@ impl Supervisor<'_> {
         if !matches!(end, End::Exited(_)) {
             let _ = rustix::process::pidfd_send_signal(&self.init.pidfd, Signal::KILL);
         }
-        let status = waitid(WaitId::PidFd(self.init.pidfd.as_fd()), WaitIdOptions::EXITED);
+        let status = waitid(
+            WaitId::PidFd(self.init.pidfd.as_fd()),
+            WaitIdOptions::EXITED,
+        );
         self.terminal.drain();
         self.terminal.restore();
         self.guard.sweep();
+        self.watch.leave_late();
         let events = self.watch.events();
-        let reached = self.stopped.take().or_else(|| self.watch.reached_at_end(&events));
+        let reached = self
+            .stopped
+            .take()
+            .or_else(|| self.watch.reached_at_end(&events));
         let exit = match end {
             End::Failed(failure) => return Err(failure),
             End::Exited(exit) => exit,
-            End::Vanished if reached.is_some() => Exit { status: 9, signaled: true, ..Exit::default() },
+            End::Vanished if reached.is_some() => Exit {
+                status: 9,
+                signaled: true,
+                ..Exit::default()
+            },
             End::Vanished => {
-                let how = status.ok().flatten().and_then(|status| status.terminating_signal());
-                let why = how.map_or("it exited early".to_owned(), |signal| format!("signal {signal} ended it"));
+                let how = status
+                    .ok()
+                    .flatten()
+                    .and_then(|status| status.terminating_signal());
+                let why = how.map_or("it exited early".to_owned(), |signal| {
+                    format!("signal {signal} ended it")
+                });
                 return Err(Error::rule("keep the sandbox's init alive", why)
                     .hint("if --memory is very small, the sandbox itself may not fit in it")
                     .into());
@@ -333,18 +405,33 @@ impl Supervisor<'_> {
         };
         let outcome = match (reached, exit.signaled) {
             (Some(limit), _) => Outcome::Stopped { limit },
-            (None, true) => Outcome::Signaled { signal: exit.status },
-            (None, false) => Outcome::Exited { status: exit.status as u8 },
+            (None, true) => Outcome::Signaled {
+                signal: exit.status,
+            },
+            (None, false) => Outcome::Exited {
+                status: exit.status as u8,
+            },
         };
         let mut remarks = self.guard.remarks();
         if let Outcome::Stopped { limit } = &outcome {
             remarks.push(format!("stopped: {limit}"));
         }
         let report = self.plan.spec.report.then(|| {
-            let account = Account { plan: self.plan, exit, wall, outcome: &outcome, landlock, peak: events.peak_memory };
+            let account = Account {
+                plan: self.plan,
+                exit,
+                wall,
+                outcome: &outcome,
+                landlock,
+                peak: events.peak_memory,
+            };
             account.report(&self.watch, &self.guard, self.notifier.as_ref())
         });
-        Ok(Finished { outcome, remarks, report })
+        Ok(Finished {
+            outcome,
+            remarks,
+            report,
+        })
     }
 }
 

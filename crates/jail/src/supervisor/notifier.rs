@@ -43,7 +43,12 @@ pub(super) struct Notifier {
 }
 
 impl Notifier {
-    pub(super) fn new(listener: Listener, root: OwnedFd, diag: UnixDiag, spec: &SandboxSpec) -> Self {
+    pub(super) fn new(
+        listener: Listener,
+        root: OwnedFd,
+        diag: UnixDiag,
+        spec: &SandboxSpec,
+    ) -> Self {
         listener.wake_synchronously();
         Self {
             listener: Arc::new(listener),
@@ -75,7 +80,8 @@ impl Notifier {
         match evaluate(&call.call) {
             Action::Ask(_) => self.connect(&call),
             Action::Refuse(errno) | Action::Fail(errno) => {
-                let what = name(call.call.nr).map_or_else(|| format!("syscall {}", call.call.nr), str::to_owned);
+                let what = name(call.call.nr)
+                    .map_or_else(|| format!("syscall {}", call.call.nr), str::to_owned);
                 self.refuse("syscall", what, format!("not allowed here ({errno})"));
                 self.listener.answer(call.id, Err(errno));
             }
@@ -89,11 +95,18 @@ impl Notifier {
             Ok(ready) => ready,
             Err(errno) => return self.listener.answer(call.id, Err(errno)),
         };
-        let nonblocking = rustix::fs::fcntl_getfl(&socket).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
+        let nonblocking =
+            rustix::fs::fcntl_getfl(&socket).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
         if nonblocking {
-            return self.listener.answer(call.id, connect(&socket, &target.address).map(|()| 0));
+            return self
+                .listener
+                .answer(call.id, connect(&socket, &target.address).map(|()| 0));
         }
-        let (listener, blocking, id) = (Arc::clone(&self.listener), Arc::clone(&self.blocking), call.id);
+        let (listener, blocking, id) = (
+            Arc::clone(&self.listener),
+            Arc::clone(&self.blocking),
+            call.id,
+        );
         if blocking.fetch_add(1, Ordering::Relaxed) >= MOST_BLOCKING {
             blocking.fetch_sub(1, Ordering::Relaxed);
             return self.listener.answer(id, Err(Errno::AGAIN));
@@ -104,7 +117,11 @@ impl Notifier {
             listener.answer(id, result);
             blocking.fetch_sub(1, Ordering::Relaxed);
         };
-        if std::thread::Builder::new().stack_size(STACK).spawn(work).is_err() {
+        if std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(work)
+            .is_err()
+        {
             self.blocking.fetch_sub(1, Ordering::Relaxed);
             self.listener.answer(id, Err(Errno::AGAIN));
         }
@@ -129,7 +146,9 @@ impl Notifier {
         }
         let bytes = &bytes[..length];
         let target = match domain(&socket)? {
-            unix if unix == i32::from(rustix::net::AddressFamily::UNIX.as_raw()) => self.unix(call.pid, bytes)?,
+            unix if unix == i32::from(rustix::net::AddressFamily::UNIX.as_raw()) => {
+                self.unix(call.pid, bytes)?
+            }
             _ => self.inet(bytes)?,
         };
         Ok((socket, target))
@@ -137,21 +156,33 @@ impl Notifier {
 
     fn inet(&mut self, bytes: &[u8]) -> Result<Target, Errno> {
         // AF_UNSPEC dissolves a connection; the kernel checks the rest.
-        let port = bytes.get(2..4).map(|port| u16::from_be_bytes([port[0], port[1]]));
+        let port = bytes
+            .get(2..4)
+            .map(|port| u16::from_be_bytes([port[0], port[1]]));
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && bytes[..2] != [0, 0]
             && !ports.contains(&port)
         {
-            self.refuse("connect", format!("TCP port {port}"), "not in --tcp-connect".into());
+            self.refuse(
+                "connect",
+                format!("TCP port {port}"),
+                "not in --tcp-connect".into(),
+            );
             return Err(Errno::ACCESS);
         }
-        Ok(Target { address: Address::from_bytes(bytes)?, _pinned: None })
+        Ok(Target {
+            address: Address::from_bytes(bytes)?,
+            _pinned: None,
+        })
     }
 
     fn unix(&mut self, pid: u32, bytes: &[u8]) -> Result<Target, Errno> {
         let family = u16::from_ne_bytes([bytes[0], bytes[1]]);
         if family == 0 {
-            return Ok(Target { address: Address::from_bytes(bytes)?, _pinned: None });
+            return Ok(Target {
+                address: Address::from_bytes(bytes)?,
+                _pinned: None,
+            });
         }
         if family != rustix::net::AddressFamily::UNIX.as_raw() {
             return Err(Errno::INVAL);
@@ -162,10 +193,17 @@ impl Notifier {
                 // Abstract names belong to a network namespace: the sandbox's own, or the host's.
                 if self.host_network {
                     let shown = format!("@{}", String::from_utf8_lossy(abstract_name));
-                    self.refuse("connect", shown, "abstract sockets of the host are not reachable".into());
+                    self.refuse(
+                        "connect",
+                        shown,
+                        "abstract sockets of the host are not reachable".into(),
+                    );
                     return Err(Errno::PERM);
                 }
-                return Ok(Target { address: Address::from_bytes(bytes)?, _pinned: None });
+                return Ok(Target {
+                    address: Address::from_bytes(bytes)?,
+                    _pinned: None,
+                });
             }
             path => path.split(|byte| *byte == 0).next().unwrap_or_default(),
         };
@@ -176,11 +214,18 @@ impl Notifier {
             return Err(Errno::CONNREFUSED);
         }
         if !self.is_inside(stat.st_dev, stat.st_ino) {
-            self.refuse("connect", path.display().to_string(), "the socket was not bound inside".into());
+            self.refuse(
+                "connect",
+                path.display().to_string(),
+                "the socket was not bound inside".into(),
+            );
             return Err(Errno::CONNREFUSED);
         }
         let address = Address::unix(&format!("/proc/self/fd/{}", pinned.as_raw_fd()))?;
-        Ok(Target { address, _pinned: Some(pinned) })
+        Ok(Target {
+            address,
+            _pinned: Some(pinned),
+        })
     }
 
     /// Opens the path as the program would, below the sandbox's root.
@@ -188,7 +233,9 @@ impl Notifier {
         let full: PathBuf = if path.is_absolute() {
             path.into()
         } else {
-            std::fs::read_link(format!("/proc/{pid}/cwd")).map_err(|_| Errno::NOENT)?.join(path)
+            std::fs::read_link(format!("/proc/{pid}/cwd"))
+                .map_err(|_| Errno::NOENT)?
+                .join(path)
         };
         let relative = full.strip_prefix("/").unwrap_or(&full);
         let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -200,7 +247,13 @@ impl Notifier {
     /// on a file system that nobody else can reach.
     fn is_inside(&self, device: u64, inode: u64) -> bool {
         let private = |path: &str| {
-            let fd = openat2(&self.root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT);
+            let fd = openat2(
+                &self.root,
+                path,
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+                ResolveFlags::IN_ROOT,
+            );
             fd.and_then(fstat).is_ok_and(|stat| stat.st_dev == device)
         };
         if private("tmp") {
@@ -219,12 +272,15 @@ impl Notifier {
 
     /// What was refused.
     pub(super) fn refusals(&self) -> Vec<Refusal> {
-        let listed = self.refused.iter().map(|((kind, what), (why, count))| Refusal {
-            kind,
-            what: what.clone(),
-            why: why.clone(),
-            count: *count,
-        });
+        let listed = self
+            .refused
+            .iter()
+            .map(|((kind, what), (why, count))| Refusal {
+                kind,
+                what: what.clone(),
+                why: why.clone(),
+                count: *count,
+            });
         let rest = (self.not_listed > 0).then(|| Refusal {
             kind: "syscall",
             what: "others".into(),
@@ -260,6 +316,8 @@ fn take_socket(thread: u32, fd: i32) -> Result<OwnedFd, Errno> {
 
 fn leader(thread: u32) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    let id = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())?;
+    let id = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())?;
     Pid::from_raw(id)
 }

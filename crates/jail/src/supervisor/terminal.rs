@@ -12,7 +12,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{stderr, stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 /// Bytes on their way from one descriptor to another.
 struct Relay {
@@ -40,11 +42,19 @@ impl Terminal {
     /// Decides for each stream; `None` is where the pseudo-terminal goes.
     pub(super) fn prepare(wanted: spec::Terminal) -> Result<(Self, Streams)> {
         let fail = |errno: Errno| Error::errno("set up the streams", errno.raw_os_error());
-        let mut terminal = Self { relays: Vec::new(), master: None, input: false, output: None, saved: None };
+        let mut terminal = Self {
+            relays: Vec::new(),
+            master: None,
+            input: false,
+            output: None,
+            saved: None,
+        };
         let mut streams: Streams = [None, None, None];
         for (index, fd) in [stdin(), stdout(), stderr()].into_iter().enumerate() {
             let own = rustix::io::dup(fd);
-            let own = own.and_then(|own| rustix::io::fcntl_setfd(&own, rustix::io::FdFlags::CLOEXEC).map(|()| own));
+            let own = own.and_then(|own| {
+                rustix::io::fcntl_setfd(&own, rustix::io::FdFlags::CLOEXEC).map(|()| own)
+            });
             let own = own.map_err(fail)?;
             let to_terminal = match wanted {
                 spec::Terminal::Always => true,
@@ -77,10 +87,17 @@ impl Terminal {
         let flags = rustix::fs::fcntl_getfl(&master).unwrap_or(OFlags::empty());
         let _ = rustix::fs::fcntl_setfl(&master, flags | OFlags::NONBLOCK);
         let dup = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 3).ok();
-        if let (true, Ok(input), Some(to)) = (self.input, rustix::io::fcntl_dupfd_cloexec(stdin(), 3), dup(&master)) {
+        if let (true, Ok(input), Some(to)) = (
+            self.input,
+            rustix::io::fcntl_dupfd_cloexec(stdin(), 3),
+            dup(&master),
+        ) {
             self.relays.push(Relay::new(input, to));
         }
-        let output = self.output.take().or_else(|| rustix::io::fcntl_dupfd_cloexec(stderr(), 3).ok());
+        let output = self
+            .output
+            .take()
+            .or_else(|| rustix::io::fcntl_dupfd_cloexec(stderr(), 3).ok());
         if let (Some(from), Some(output)) = (dup(&master), output) {
             self.relays.push(Relay::new(from, output));
         }
@@ -112,8 +129,12 @@ impl Terminal {
 
     /// Gives the pseudo-terminal the size of the caller's; false if there is none.
     pub(super) fn resize(&self) -> bool {
-        let Some(master) = &self.master else { return false };
-        let size = [stdin(), stdout(), stderr()].into_iter().find_map(|fd| tcgetwinsize(fd).ok());
+        let Some(master) = &self.master else {
+            return false;
+        };
+        let size = [stdin(), stdout(), stderr()]
+            .into_iter()
+            .find_map(|fd| tcgetwinsize(fd).ok());
         if let Some(size) = size {
             let _ = tcsetwinsize(master, size);
         }
@@ -137,14 +158,18 @@ impl Terminal {
         for relay in &mut self.relays {
             relay.step();
         }
-        self.relays.retain(|relay| relay.to.is_some() || !relay.ended);
+        self.relays
+            .retain(|relay| relay.to.is_some() || !relay.ended);
     }
 
     /// After the program's end: everything that it wrote still arrives.
     pub(super) fn drain(&mut self) {
         let outputs = self.relays.drain(..).filter(|relay| !relay.reads_input());
         for mut relay in outputs {
-            let patience = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+            let patience = rustix::event::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
             while !(relay.ended && relay.waiting.is_empty()) && relay.to.is_some() {
                 let mut fds = match (&relay.to, relay.waiting.is_empty()) {
                     (Some(to), false) => [PollFd::new(to, PollFlags::OUT)],
@@ -168,7 +193,12 @@ impl Drop for Terminal {
 
 impl Relay {
     fn new(from: OwnedFd, to: OwnedFd) -> Self {
-        Self { from, to: Some(to), waiting: Vec::new(), ended: false }
+        Self {
+            from,
+            to: Some(to),
+            waiting: Vec::new(),
+            ended: false,
+        }
     }
 
     fn reads_input(&self) -> bool {
@@ -227,7 +257,10 @@ impl Relay {
 }
 
 fn is_ready(fd: impl AsFd, flags: PollFlags) -> bool {
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     let mut fds = [PollFd::new(&fd, flags)];
     rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }

@@ -5,23 +5,29 @@
 //! supervisor counts a few times a second, which a burst can outrun; the report says which of
 //! the two it was.
 
+use super::late::{self, LateCgroup};
 use crate::plan::Plan;
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limits, Reached};
 use casemate_core::report::LimitState;
-use casemate_sys::cgroup::{Cgroup, Events, Held, Wanted};
+use casemate_sys::cgroup::{self, Cgroup, Events, Held, Wanted};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often counters are looked at.
+/// Descriptors of one process that are looked at for memory files.
+const MOST_FILES: usize = 1024;
+/// How often counters are looked at, where the kernel holds the memory, and where it doesn't.
 const TICK: Duration = Duration::from_millis(100);
+const FAST_TICK: Duration = Duration::from_millis(20);
 
 /// The limits of a run that is under way.
 pub(super) struct Watch {
     limits: Limits,
     cgroup: Option<Cgroup>,
+    late: Late,
     held: Held,
     as_root: bool,
     writable_host: bool,
@@ -31,6 +37,15 @@ pub(super) struct Watch {
     last: Instant,
     /// The largest sum that was counted.
     counted_peak: u64,
+    /// What init counted in System V segments, bytes.
+    segments: u64,
+}
+
+/// A cgroup that is entered after the start.
+enum Late {
+    Never,
+    Waiting(Wanted),
+    Moving(LateCgroup),
 }
 
 impl Watch {
@@ -45,16 +60,32 @@ impl Watch {
             pids: limits.pids.value.saturating_add(1),
             milli_cpus: limits.cpus.map(|cpus| cpus.0),
         };
-        let cgroup = Cgroup::create(&wanted).map_err(|errno| {
-            Error::errno("make a cgroup", errno.raw_os_error()).hint("`casemate doctor` says which controllers this user has")
-        })?;
+        let asked = limits.memory.asked || limits.pids.asked || limits.cpus.is_some();
+        let is_late = cgroup::version() == Some(1) && !asked;
+        let cgroup = match is_late {
+            true => None,
+            false => Cgroup::create(&wanted).map_err(|errno| {
+                Error::errno("make a cgroup", errno.raw_os_error())
+                    .hint("`casemate doctor` says which controllers this user has")
+            })?,
+        };
         let held = cgroup.as_ref().map(Cgroup::held).unwrap_or_default();
         let as_root = plan.host.uid == 0;
+        let late = if is_late && as_root {
+            Late::Waiting(wanted)
+        } else {
+            Late::Never
+        };
         let allowed = |layer| spec.allow_missing.contains(&layer);
         const DELEGATE: &str = "run it in a delegated cgroup, as `systemd-run --user --scope -p Delegate=yes casemate …` does";
         if limits.cpus.is_some() && !held.cpu && !allowed(Layer::CpuLimit) {
-            return Err(Error::rule("limit --cpus", "this user has no cgroup with the cpu controller")
-                .hint(format!("{DELEGATE}; --allow-missing cpu-limit accepts running without it")));
+            return Err(Error::rule(
+                "limit --cpus",
+                "this user has no cgroup with the cpu controller",
+            )
+            .hint(format!(
+                "{DELEGATE}; --allow-missing cpu-limit accepts running without it"
+            )));
         }
         // RLIMIT_NPROC doesn't hold for root (setrlimit(2)).
         if limits.pids.asked && as_root && !held.pids && !allowed(Layer::PidsLimit) {
@@ -67,7 +98,19 @@ impl Watch {
                 .on(plan.workspaces[0].root.display())
                 .hint("make it read-only with --ro, or accept a limit on the private folders alone with --allow-missing disk-quota"));
         }
-        Ok(Self { limits, cgroup, held, as_root, writable_host, proc: None, disk: None, last: Instant::now(), counted_peak: 0 })
+        Ok(Self {
+            limits,
+            cgroup,
+            late,
+            held,
+            as_root,
+            writable_host,
+            proc: None,
+            disk: None,
+            last: Instant::now(),
+            counted_peak: 0,
+            segments: 0,
+        })
     }
 
     pub(super) fn cgroup(&self) -> Option<&Cgroup> {
@@ -84,16 +127,59 @@ impl Watch {
         self.disk = disk;
     }
 
+    /// Starts, or takes, the cgroup that is entered late.
+    pub(super) fn enter_late(&mut self, started: Instant, init: i32) {
+        match std::mem::replace(&mut self.late, Late::Never) {
+            Late::Waiting(wanted) if self.disk.is_some() && started.elapsed() >= late::AFTER => {
+                // Without a thread, the counters go on.
+                self.late = LateCgroup::start(wanted, init).map_or(Late::Never, Late::Moving);
+            }
+            Late::Moving(moving) if moving.is_done() => {
+                self.cgroup = moving.finish();
+                self.held = self.cgroup.as_ref().map(Cgroup::held).unwrap_or_default();
+            }
+            other => self.late = other,
+        }
+    }
+
+    /// Waits for the thread that moves the tree: it holds the cgroup's folders, which must not
+    /// stay behind.
+    pub(super) fn leave_late(&mut self) {
+        if let Late::Moving(moving) = std::mem::replace(&mut self.late, Late::Never) {
+            drop(moving.finish());
+        }
+    }
+
     /// How long until something has to be looked at.
     pub(super) fn next_check(&self, started: Instant) -> Option<Duration> {
-        let tick = self.disk.is_some().then(|| TICK.saturating_sub(self.last.elapsed()));
-        let time = self.limits.time.map(|time| time.saturating_sub(started.elapsed()));
+        let tick = self
+            .disk
+            .is_some()
+            .then(|| self.tick().saturating_sub(self.last.elapsed()));
+        let time = self
+            .limits
+            .time
+            .map(|time| time.saturating_sub(started.elapsed()));
         [tick, time].into_iter().flatten().min()
+    }
+
+    fn tick(&self) -> Duration {
+        if self.held.memory { TICK } else { FAST_TICK }
+    }
+
+    /// True if init has to count what no limit holds.
+    pub(super) fn wants_segments(&self) -> bool {
+        !self.held.memory && self.is_due()
+    }
+
+    /// Takes init's count.
+    pub(super) fn see_segments(&mut self, bytes: u64) {
+        self.segments = bytes;
     }
 
     /// True if counters are to be looked at now.
     pub(super) fn is_due(&self) -> bool {
-        self.disk.is_some() && self.last.elapsed() >= TICK
+        self.disk.is_some() && self.last.elapsed() >= self.tick()
     }
 
     /// The limit that was reached, if one was.
@@ -107,12 +193,15 @@ impl Watch {
             return None;
         }
         self.last = Instant::now();
-        self.reached_by_events(&self.events()).or_else(|| self.reached_on_disk()).or_else(|| self.reached_by_count())
+        self.reached_by_events(&self.events())
+            .or_else(|| self.reached_on_disk())
+            .or_else(|| self.reached_by_count())
     }
 
     /// The same after the end, for a program that was faster than the clock.
     pub(super) fn reached_at_end(&self, events: &Events) -> Option<Reached> {
-        self.reached_by_events(events).or_else(|| self.reached_on_disk())
+        self.reached_by_events(events)
+            .or_else(|| self.reached_on_disk())
     }
 
     /// The cgroup's counters, and what was counted beside it.
@@ -125,17 +214,26 @@ impl Watch {
     fn reached_by_events(&self, events: &Events) -> Option<Reached> {
         if events.oom_kills > 0 {
             let peak = ByteSize(events.peak_memory);
-            return Some(Reached::Memory { max: self.limits.memory.value, peak });
+            return Some(Reached::Memory {
+                max: self.limits.memory.value,
+                peak,
+            });
         }
-        (events.forks_refused > 0).then_some(Reached::Pids { max: self.limits.pids.value })
+        (events.forks_refused > 0).then_some(Reached::Pids {
+            max: self.limits.pids.value,
+        })
     }
 
     fn reached_on_disk(&self) -> Option<Reached> {
         let stat = rustix::fs::fstatvfs(self.disk.as_ref()?).ok()?;
         if stat.f_bfree == 0 {
-            return Some(Reached::Disk { max: self.limits.disk.value });
+            return Some(Reached::Disk {
+                max: self.limits.disk.value,
+            });
         }
-        (stat.f_ffree == 0).then_some(Reached::Inodes { max: self.limits.inodes })
+        (stat.f_ffree == 0).then_some(Reached::Inodes {
+            max: self.limits.inodes,
+        })
     }
 
     /// Counts tasks and memory where no cgroup does.
@@ -144,14 +242,20 @@ impl Watch {
             return None;
         }
         let (tasks, memory) = count(self.proc.as_ref()?.as_fd());
-        let on_disk = rustix::fs::fstatvfs(self.disk.as_ref()?).map_or(0, |s| (s.f_blocks - s.f_bfree) * s.f_frsize);
-        let memory = memory + on_disk;
+        let on_disk = rustix::fs::fstatvfs(self.disk.as_ref()?)
+            .map_or(0, |s| (s.f_blocks - s.f_bfree) * s.f_frsize);
+        let memory = memory + on_disk + self.segments;
         self.counted_peak = self.counted_peak.max(memory);
         if !self.held.memory && memory > self.limits.memory.value.0 {
-            return Some(Reached::Memory { max: self.limits.memory.value, peak: ByteSize(memory) });
+            return Some(Reached::Memory {
+                max: self.limits.memory.value,
+                peak: ByteSize(memory),
+            });
         }
         let full = !self.held.pids && tasks > u64::from(self.limits.pids.value);
-        full.then_some(Reached::Pids { max: self.limits.pids.value })
+        full.then_some(Reached::Pids {
+            max: self.limits.pids.value,
+        })
     }
 
     /// Who holds what, for the report.
@@ -160,7 +264,12 @@ impl Watch {
             Some(1) => "cgroup v1",
             _ => "cgroup v2",
         };
-        let state = |name, value: String, by, strong| LimitState { name, value, by, strong };
+        let state = |name, value: String, by, strong| LimitState {
+            name,
+            value,
+            by,
+            strong,
+        };
         let by = |held: bool, otherwise| if held { cgroup } else { otherwise };
         let limits = &self.limits;
         let counted = "RLIMIT_DATA for each process, and counting by the supervisor";
@@ -170,21 +279,44 @@ impl Watch {
             (false, true) => ("counting by the supervisor", false),
         };
         let (disk_by, disk_strong) = match self.writable_host {
-            true => ("tmpfs size of the private folders; writable host folders have no quota", false),
+            true => (
+                "tmpfs size of the private folders; writable host folders have no quota",
+                false,
+            ),
             false => ("tmpfs size", true),
         };
         let mut states = vec![
-            state("memory", limits.memory.value.to_string(), by(self.held.memory, counted), self.held.memory),
+            state(
+                "memory",
+                limits.memory.value.to_string(),
+                by(self.held.memory, counted),
+                self.held.memory,
+            ),
             state("pids", limits.pids.value.to_string(), pids_by, pids_strong),
             state("disk", limits.disk.value.to_string(), disk_by, disk_strong),
             state("inodes", limits.inodes.to_string(), disk_by, disk_strong),
-            state("open files", limits.open_files.to_string(), "RLIMIT_NOFILE", true),
+            state(
+                "open files",
+                limits.open_files.to_string(),
+                "RLIMIT_NOFILE",
+                true,
+            ),
         ];
         if let Some(cpus) = limits.cpus {
-            states.push(state("cpus", format!("{:.2}", f64::from(cpus.0) / 1000.0), by(self.held.cpu, "nothing"), self.held.cpu));
+            states.push(state(
+                "cpus",
+                format!("{:.2}", f64::from(cpus.0) / 1000.0),
+                by(self.held.cpu, "nothing"),
+                self.held.cpu,
+            ));
         }
         if let Some(time) = limits.time {
-            states.push(state("time", format!("{time:?}"), "the supervisor's clock", true));
+            states.push(state(
+                "time",
+                format!("{time:?}"),
+                "the supervisor's clock",
+                true,
+            ));
         }
         states
     }
@@ -195,31 +327,69 @@ impl Watch {
     }
 }
 
-/// Tasks and anonymous memory of all processes in a procfs.
+/// Tasks and memory of all processes in a procfs, init left out.
+///
+/// Memory is what is anonymous, and of what is shared the larger of two sums that overlap: the
+/// most that one process has mapped, and the memory files (memfd_create(2)) that are open.
 fn count(proc: BorrowedFd<'_>) -> (u64, u64) {
-    let (mut tasks, mut memory) = (0, 0);
-    let page = rustix::param::page_size() as u64;
-    let Ok(dir) = openat(proc, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return (0, 0) };
-    let Ok(entries) = rustix::fs::Dir::new(dir) else { return (0, 0) };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy();
-        if name == "1" || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (mut tasks, mut anonymous, mut mapped) = (0, 0, 0);
+    let mut files = BTreeMap::new();
+    for name in numbers(proc, ".") {
+        if name == "1" {
             continue;
         }
-        // Resident and shared pages (proc(5)): what is shared counts once, with the tmpfs.
-        if let Some(text) = read(proc, &format!("{name}/statm")) {
-            let field = |index| text.split(' ').nth(index).and_then(|n: &str| n.parse::<u64>().ok()).unwrap_or(0);
-            memory += field(1).saturating_sub(field(2)) * page;
-        }
         let status = read(proc, &format!("{name}/status")).unwrap_or_default();
-        let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse::<u64>().ok());
-        tasks += threads.unwrap_or(1);
+        let field = |key: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(key))?;
+            value.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        tasks += field("Threads:").unwrap_or(1);
+        anonymous += field("RssAnon:").unwrap_or(0) << 10;
+        mapped = mapped.max(field("RssShmem:").unwrap_or(0) << 10);
+        memory_files(proc, &name, &mut files);
     }
-    (tasks, memory)
+    (tasks, anonymous + mapped.max(files.values().sum()))
+}
+
+/// Adds the memory files that a process holds open, by inode, with their size on memory.
+fn memory_files(proc: BorrowedFd<'_>, pid: &str, files: &mut BTreeMap<u64, u64>) {
+    let folder = format!("{pid}/fd");
+    for fd in numbers(proc, &folder).into_iter().take(MOST_FILES) {
+        let path = format!("{folder}/{fd}");
+        let is_memory = rustix::fs::readlinkat(proc, &path, Vec::new())
+            .is_ok_and(|target| target.to_bytes().starts_with(b"/memfd:"));
+        if is_memory && let Ok(stat) = rustix::fs::statat(proc, &path, rustix::fs::AtFlags::empty())
+        {
+            files.insert(stat.st_ino, stat.st_blocks as u64 * 512);
+        }
+    }
+}
+
+/// Entries of a folder that are numbers.
+fn numbers(folder: BorrowedFd<'_>, path: &str) -> Vec<String> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = openat(folder, path, flags, Mode::empty()) else {
+        return Vec::new();
+    };
+    let Ok(entries) = rustix::fs::Dir::new(dir) else {
+        return Vec::new();
+    };
+    let names = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .collect()
 }
 
 fn read(folder: BorrowedFd<'_>, path: &str) -> Option<String> {
-    let fd = openat(folder, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let fd = openat(
+        folder,
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
     let mut buffer = [0; 4096];
     let length = rustix::io::read(&fd, &mut buffer).ok()?;
     Some(String::from_utf8_lossy(&buffer[..length]).into_owned())

@@ -21,10 +21,20 @@ struct Program {
 /// returned listener.
 pub fn install(instructions: &[Instruction], listen: bool) -> Result<Option<Listener>, Errno> {
     let length = u16::try_from(instructions.len()).map_err(|_| Errno::TOOBIG)?;
-    let program = Program { length, instructions: instructions.as_ptr() };
+    let program = Program {
+        length,
+        instructions: instructions.as_ptr(),
+    };
     let set = |flags: libc::c_ulong| {
         // SAFETY: program points to `length` instructions for the time of the call.
-        check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) })
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                SET_MODE_FILTER,
+                flags,
+                &raw const program,
+            )
+        })
     };
     if !listen {
         set(0)?;

@@ -75,7 +75,8 @@ impl Listener {
     pub fn receive(&self) -> Result<Option<Notification>, Errno> {
         let mut notification = Notification::default();
         // SAFETY: notification is a zeroed seccomp_notif, as the kernel wants it.
-        match check(unsafe { libc::ioctl(self.0.as_raw_fd(), RECV, &raw mut notification) }.into()) {
+        match check(unsafe { libc::ioctl(self.0.as_raw_fd(), RECV, &raw mut notification) }.into())
+        {
             Ok(_) => Ok(Some(notification)),
             Err(Errno::NOENT | Errno::INTR) => Ok(None),
             Err(errno) => Err(errno),
@@ -86,8 +87,12 @@ impl Listener {
     pub fn is_abandoned(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0) && fds[0].revents().contains(PollFlags::HUP)
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+            && fds[0].revents().contains(PollFlags::HUP)
     }
 
     /// True if the call still waits for an answer, and so its pid still names its thread.
@@ -99,8 +104,18 @@ impl Listener {
     /// Answers a call with a result. A thread that was killed meanwhile needs no answer.
     pub fn answer(&self, id: u64, result: Result<i64, Errno>) {
         let response = match result {
-            Ok(value) => Response { id, value, error: 0, flags: 0 },
-            Err(errno) => Response { id, value: 0, error: -errno.raw_os_error(), flags: 0 },
+            Ok(value) => Response {
+                id,
+                value,
+                error: 0,
+                flags: 0,
+            },
+            Err(errno) => Response {
+                id,
+                value: 0,
+                error: -errno.raw_os_error(),
+                flags: 0,
+            },
         };
         // SAFETY: response is a whole seccomp_notif_resp.
         unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw const response) };

@@ -40,7 +40,10 @@ pub(super) struct Case {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict {
     Always(Action),
-    Check { cases: &'static [Case], otherwise: Action },
+    Check {
+        cases: &'static [Case],
+        otherwise: Action,
+    },
 }
 
 pub(super) struct Group {
@@ -60,7 +63,11 @@ macro_rules! calls {
 }
 
 const fn is(arg: usize, value: u32) -> Test {
-    Test::Is { arg, mask: u32::MAX, value }
+    Test::Is {
+        arg,
+        mask: u32::MAX,
+        value,
+    }
 }
 
 const fn masked(arg: usize, mask: u32, value: u32) -> Test {
@@ -116,13 +123,15 @@ pub(super) const GROUPS: &[Group] = &[
         ],
         verdict: Always(Allow),
     },
-    // Calls that the libc crate doesn't name yet: io_pgetevents, cachestat, the futex2 family, mseal,
-    // and the *xattrat family.
+    // Calls that the libc crate doesn't name yet: io_pgetevents, cachestat, the futex2 family, mseal.
     Group {
         calls: &[
-            ("io_pgetevents", 333), ("cachestat", 451), ("futex_wake", 454), ("futex_wait", 455), ("futex_requeue", 456),
-            ("mseal", 462), ("setxattrat", 463), ("getxattrat", 464), ("listxattrat", 465),
-            ("removexattrat", 466),
+            ("io_pgetevents", 333),
+            ("cachestat", 451),
+            ("futex_wake", 454),
+            ("futex_wait", 455),
+            ("futex_requeue", 456),
+            ("mseal", 462),
         ],
         verdict: Always(Allow),
     },
@@ -130,36 +139,57 @@ pub(super) const GROUPS: &[Group] = &[
     // the file outside the rights of the caller.
     Group {
         calls: calls![SYS_chmod SYS_fchmod],
-        verdict: Check { cases: &[case(&[any(1, SET_ID)], Refuse(Errno::PERM))], otherwise: Allow },
+        verdict: Check {
+            cases: &[case(&[any(1, SET_ID)], Refuse(Errno::PERM))],
+            otherwise: Allow,
+        },
     },
     Group {
         calls: &[("fchmodat", libc::SYS_fchmodat), ("fchmodat2", 452)],
-        verdict: Check { cases: &[case(&[any(2, SET_ID)], Refuse(Errno::PERM))], otherwise: Allow },
+        verdict: Check {
+            cases: &[case(&[any(2, SET_ID)], Refuse(Errno::PERM))],
+            otherwise: Allow,
+        },
     },
     Group {
         calls: calls![SYS_creat SYS_mknod],
-        verdict: Check { cases: &[case(&[any(1, SET_ID)], Refuse(Errno::PERM))], otherwise: Allow },
+        verdict: Check {
+            cases: &[case(&[any(1, SET_ID)], Refuse(Errno::PERM))],
+            otherwise: Allow,
+        },
     },
     Group {
         calls: calls![SYS_mknodat],
-        verdict: Check { cases: &[case(&[any(2, SET_ID)], Refuse(Errno::PERM))], otherwise: Allow },
+        verdict: Check {
+            cases: &[case(&[any(2, SET_ID)], Refuse(Errno::PERM))],
+            otherwise: Allow,
+        },
     },
     Group {
         calls: calls![SYS_open],
         verdict: Check {
-            cases: &[case(&[any(2, SET_ID), any(1, CREATING)], Refuse(Errno::PERM))],
+            cases: &[case(
+                &[any(2, SET_ID), any(1, CREATING)],
+                Refuse(Errno::PERM),
+            )],
             otherwise: Allow,
         },
     },
     Group {
         calls: calls![SYS_openat],
         verdict: Check {
-            cases: &[case(&[any(3, SET_ID), any(2, CREATING)], Refuse(Errno::PERM))],
+            cases: &[case(
+                &[any(3, SET_ID), any(2, CREATING)],
+                Refuse(Errno::PERM),
+            )],
             otherwise: Allow,
         },
     },
     // openat2 has its mode in memory, out of a filter's sight; callers fall back to openat.
-    Group { calls: calls![SYS_openat2], verdict: Always(Fail(Errno::NOSYS)) },
+    Group {
+        calls: calls![SYS_openat2],
+        verdict: Always(Fail(Errno::NOSYS)),
+    },
     // Memory. memfd_secret hides memory from the accounting, so it stays out.
     Group {
         calls: calls![
@@ -191,13 +221,21 @@ pub(super) const GROUPS: &[Group] = &[
             SYS_timer_delete SYS_clock_gettime SYS_clock_getres SYS_clock_nanosleep SYS_exit_group
             SYS_tgkill SYS_waitid SYS_ioprio_set SYS_ioprio_get SYS_set_robust_list
             SYS_get_robust_list SYS_signalfd SYS_timerfd_create SYS_eventfd SYS_timerfd_settime
-            SYS_timerfd_gettime SYS_signalfd4 SYS_eventfd2 SYS_rt_tgsigqueueinfo SYS_prlimit64
+            SYS_timerfd_gettime SYS_signalfd4 SYS_eventfd2 SYS_rt_tgsigqueueinfo
             SYS_getcpu SYS_sched_setattr SYS_sched_getattr SYS_getrandom SYS_execveat
             SYS_pidfd_send_signal SYS_pidfd_open SYS_pidfd_getfd SYS_process_mrelease
             SYS_futex_waitv SYS_epoll_create SYS_epoll_ctl SYS_epoll_wait SYS_epoll_create1
             SYS_epoll_pwait SYS_epoll_pwait2
         ],
         verdict: Always(Allow),
+    },
+    // Limits of one's own: prlimit would change those of any process of the same user, init too.
+    Group {
+        calls: calls![SYS_prlimit64],
+        verdict: Check {
+            cases: &[case(&[is(0, 0)], Allow)],
+            otherwise: Refuse(Errno::PERM),
+        },
     },
     // Debugging one's own children works; Landlock keeps it within the sandbox, and the
     // sandbox's init is outside that domain and can't be dumped.
@@ -217,13 +255,22 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         calls: calls![SYS_unshare],
         verdict: Check {
-            cases: &[case(&[any(0, NEW_NAMESPACES | NEW_TIME)], Refuse(Errno::PERM))],
+            cases: &[case(
+                &[any(0, NEW_NAMESPACES | NEW_TIME)],
+                Refuse(Errno::PERM),
+            )],
             otherwise: Allow,
         },
     },
     // The flags of clone3 are in memory; the C library falls back to clone.
-    Group { calls: calls![SYS_clone3], verdict: Always(Fail(Errno::NOSYS)) },
-    Group { calls: calls![SYS_setns], verdict: Always(Refuse(Errno::PERM)) },
+    Group {
+        calls: calls![SYS_clone3],
+        verdict: Always(Fail(Errno::NOSYS)),
+    },
+    Group {
+        calls: calls![SYS_setns],
+        verdict: Always(Refuse(Errno::PERM)),
+    },
     // Sockets, strictly by (domain, type, protocol). MPTCP, SCTP and SMC get past rules for TCP;
     // a datagram Unix socket can be sent from to any path, with the address in memory where no
     // filter sees it, so there are none; rare families are kernel surface that nobody tests.
@@ -267,7 +314,10 @@ pub(super) const GROUPS: &[Group] = &[
     },
     // The address is in memory, and a path may be a socket of the host: the supervisor copies
     // it, decides, and connects the very socket itself.
-    Group { calls: calls![SYS_connect], verdict: Always(Ask(Errno::ACCESS)) },
+    Group {
+        calls: calls![SYS_connect],
+        verdict: Always(Ask(Errno::ACCESS)),
+    },
     Group {
         calls: calls![SYS_sendto SYS_sendmmsg],
         verdict: Check {
@@ -315,7 +365,10 @@ pub(super) const GROUPS: &[Group] = &[
     // PR_SET_MM rewrites what /proc says of a process; the rest is a process's own affair.
     Group {
         calls: calls![SYS_prctl],
-        verdict: Check { cases: &[case(&[is(0, 35)], Refuse(Errno::PERM))], otherwise: Allow },
+        verdict: Check {
+            cases: &[case(&[is(0, 35)], Refuse(Errno::PERM))],
+            otherwise: Allow,
+        },
     },
     // A query, or no address randomisation, which debuggers ask for.
     Group {
@@ -334,7 +387,10 @@ pub(super) const GROUPS: &[Group] = &[
     // (flag 8) could answer in our place.
     Group {
         calls: calls![SYS_seccomp],
-        verdict: Check { cases: &[case(&[any(1, 8)], Refuse(Errno::BUSY))], otherwise: Allow },
+        verdict: Check {
+            cases: &[case(&[any(1, 8)], Refuse(Errno::BUSY))],
+            otherwise: Allow,
+        },
     },
     Group {
         calls: calls![SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self],
@@ -354,7 +410,10 @@ pub(super) const GROUPS: &[Group] = &[
         calls: calls![SYS_name_to_handle_at SYS_open_by_handle_at],
         verdict: Always(Refuse(Errno::OPNOTSUPP)),
     },
-    Group { calls: calls![SYS_fanotify_init SYS_fanotify_mark], verdict: Always(Refuse(Errno::PERM)) },
+    Group {
+        calls: calls![SYS_fanotify_init SYS_fanotify_mark],
+        verdict: Always(Refuse(Errno::PERM)),
+    },
     // io_uring makes system calls that no filter sees.
     Group {
         calls: calls![SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register],

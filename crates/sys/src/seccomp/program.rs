@@ -52,10 +52,20 @@ pub fn assemble(profile: Profile) -> Vec<Instruction> {
     let no_such_call = profile.ret(Action::Fail(Errno::NOSYS));
     let mut program = vec![
         op(LOAD, OFFSET_ARCH),
-        Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: ARCH_X86_64 },
+        Instruction {
+            code: JUMP_EQUAL,
+            jt: 1,
+            jf: 0,
+            k: ARCH_X86_64,
+        },
         no_such_call,
         op(LOAD, OFFSET_NR),
-        Instruction { code: JUMP_AT_LEAST, jt: 0, jf: 1, k: X32 },
+        Instruction {
+            code: JUMP_AT_LEAST,
+            jt: 0,
+            jf: 1,
+            k: X32,
+        },
         no_such_call,
     ];
     search(&mut program, &ranges(), profile);
@@ -66,7 +76,12 @@ pub fn assemble(profile: Profile) -> Vec<Instruction> {
 fn ranges() -> Vec<Range> {
     let mut calls: Vec<(u32, Verdict)> = GROUPS
         .iter()
-        .flat_map(|group| group.calls.iter().map(|(_, nr)| (*nr as u32, group.verdict)))
+        .flat_map(|group| {
+            group
+                .calls
+                .iter()
+                .map(|(_, nr)| (*nr as u32, group.verdict))
+        })
         .collect();
     calls.sort_by_key(|(nr, _)| *nr);
     let unlisted = Verdict::Always(Action::Fail(Errno::NOSYS));
@@ -98,7 +113,12 @@ fn search(program: &mut Vec<Instruction>, ranges: &[Range], profile: Profile) {
     }
     let (low, high) = ranges.split_at(ranges.len() / 2);
     let jump = program.len();
-    program.push(Instruction { code: JUMP_AT_LEAST, jt: 0, jf: 0, k: high[0].first });
+    program.push(Instruction {
+        code: JUMP_AT_LEAST,
+        jt: 0,
+        jf: 0,
+        k: high[0].first,
+    });
     search(program, low, profile);
     let distance = program.len() - jump - 1;
     match u8::try_from(distance) {
@@ -146,7 +166,12 @@ fn check_case(program: &mut Vec<Instruction>, case: &Case, profile: Profile) {
 }
 
 fn op(code: u16, k: u32) -> Instruction {
-    Instruction { code, jt: 0, jf: 0, k }
+    Instruction {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 impl Profile {
@@ -164,8 +189,8 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::profile::evaluate;
     use super::super::Request;
+    use super::super::profile::evaluate;
     use super::*;
 
     /// The few instructions that the assembler emits, interpreted.
@@ -203,8 +228,32 @@ mod tests {
     #[test]
     fn the_program_says_what_the_profile_says() {
         let interesting = [
-            0u64, 1, 2, 3, 5, 6, 10, 16, 17, 35, 40, 0x80, 262, 0o4755, 0o2755, 0o644, 0o102, 0x5412,
-            0x541c, 0x0002_0000, 0x1000_0000, 0x2000_0000, 0x0004_0000, 0x80801, 0xffff_ffff, u64::MAX,
+            0u64,
+            1,
+            2,
+            3,
+            5,
+            6,
+            10,
+            16,
+            17,
+            35,
+            40,
+            0x80,
+            262,
+            0o4755,
+            0o2755,
+            0o644,
+            0o102,
+            0x5412,
+            0x541c,
+            0x0002_0000,
+            0x1000_0000,
+            0x2000_0000,
+            0x0004_0000,
+            0x80801,
+            0xffff_ffff,
+            u64::MAX,
             0x1_0000_0001,
         ];
         for listener in [true, false] {
@@ -220,7 +269,11 @@ mod tests {
                                 instruction_pointer: 0,
                                 args: [a, b, c, a, b, c],
                             };
-                            assert_eq!(interpret(&program, &call), expected(profile, &call), "{call:?}");
+                            assert_eq!(
+                                interpret(&program, &call),
+                                expected(profile, &call),
+                                "{call:?}"
+                            );
                         }
                     }
                 }
@@ -231,13 +284,21 @@ mod tests {
     #[test]
     fn foreign_call_tables_have_no_calls() {
         let program = assemble(Profile { listener: true });
-        let i386 = Request { nr: 1, arch: 0x4000_0003, ..Request::default() };
+        let i386 = Request {
+            nr: 1,
+            arch: 0x4000_0003,
+            ..Request::default()
+        };
         assert_eq!(interpret(&program, &i386), RET_ERRNO | libc::ENOSYS as u32);
     }
 
     #[test]
     fn no_call_is_listed_twice() {
-        let mut numbers: Vec<i64> = GROUPS.iter().flat_map(|g| g.calls).map(|(_, nr)| *nr).collect();
+        let mut numbers: Vec<i64> = GROUPS
+            .iter()
+            .flat_map(|g| g.calls)
+            .map(|(_, nr)| *nr)
+            .collect();
         numbers.sort_unstable();
         let count = numbers.len();
         numbers.dedup();

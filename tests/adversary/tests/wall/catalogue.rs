@@ -36,7 +36,6 @@ groups! {
         read_through_descriptors
         read_through_old_symlink
         read_through_new_symlink
-        read_through_old_hard_link
         link_secret_in
         rename_secret_in
         read_by_handle

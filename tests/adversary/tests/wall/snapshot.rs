@@ -7,9 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const OUTSIDE: [&str; 4] = ["home/.ssh", "outside", "shared", "input"];
-const CARRIERS: [&str; 8] = [
-    ".git",
-    "vendored",
+/// Of a repository only what runs programs: the rest of it has to be writable for git to work.
+const CARRIERS: [&str; 10] = [
+    ".git/hooks",
+    ".git/config",
+    "vendored/library/.git/hooks",
+    "vendored/library/.git/config",
     ".vscode",
     ".idea",
     ".envrc",

@@ -159,7 +159,7 @@ impl Stage {
 
     fn flags(&self, setting: &str) -> Vec<String> {
         let path = |name: &str| self.path(name).display().to_string();
-        let flags = match setting {
+        match setting {
             "shared" => vec!["--ro".to_owned(), path("shared")],
             "memory" => vec!["--memory".to_owned(), "256M".to_owned()],
             "pids" => vec!["--pids".to_owned(), PIDS.to_string()],
@@ -171,8 +171,7 @@ impl Stage {
                 path("workspace"),
             ],
             _ => Vec::new(),
-        };
-        flags
+        }
     }
 
     fn run(
