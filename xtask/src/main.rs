@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod bench;
+mod chaos;
 mod command;
 mod kernels;
 mod packages;
@@ -34,6 +35,8 @@ enum Chore {
         #[command(subcommand)]
         suite: Suite,
     },
+    /// Kill supervisors at random moments and look for what they leave behind
+    Chaos(chaos::Options),
     /// Boot an older kernel in an emulator and try the wall there
     Kernels(kernels::Options),
     #[command(hide = true)]
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Bench {
             suite: Suite::Run(options),
         } => bench::run(&options),
+        Chore::Chaos(options) => chaos::run(&options),
         Chore::Kernels(options) => kernels::run(&options),
         Chore::Workload(options) => bench::workload(&options),
         Chore::BenchRounds(options) => bench::rounds(&options),

@@ -6,6 +6,7 @@
 mod doctor;
 mod policy;
 mod printer;
+mod report_file;
 mod run;
 
 use clap::{Parser, Subcommand};

@@ -1,11 +1,11 @@
 //! `casemate run`.
 
+use crate::report_file::ReportFile;
 use crate::{policy, printer};
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus, parse_duration};
-use casemate_core::report::Report;
 use casemate_core::spec::{Access, EnvRule, Grant, Network, Root, SandboxSpec, Terminal};
 use casemate_jail::Plan;
 use casemate_policy::Document;
@@ -130,13 +130,22 @@ fn attempt(args: RunArgs) -> Result<u8, Failure> {
             .chain(plan.notes())
             .for_each(|note| printer::note(note));
     }
-    let finished = casemate_jail::run(&plan)?;
+    let report = report.map(|path| ReportFile::open(&path)).transpose()?;
+    let finished = match casemate_jail::run(&plan) {
+        Ok(finished) => finished,
+        Err(failure) => {
+            if let Some(file) = report {
+                file.discard();
+            }
+            return Err(failure);
+        }
+    };
     finished
         .remarks
         .iter()
         .for_each(|remark| printer::line(remark));
-    if let (Some(path), Some(document)) = (report, &finished.report) {
-        write_report(&path, document)?;
+    if let (Some(file), Some(document)) = (report, &finished.report) {
+        file.write(document)?;
     }
     Ok(finished.outcome.code())
 }
@@ -278,16 +287,4 @@ fn hostname(text: &str) -> Result<String, String> {
         (1..=64).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['-', '.']);
     fits.then(|| text.to_owned())
         .ok_or_else(|| "expected up to 64 letters, digits, hyphens and dots".into())
-}
-
-fn write_report(path: &Path, report: &Report) -> Result<()> {
-    let fail = |error: std::io::Error| Error::io("write the report", &error).on(path.display());
-    let mut text = serde_json::to_string_pretty(report)
-        .map_err(|error| Error::rule("write the report", error.to_string()))?;
-    text.push('\n');
-    if path == Path::new("-") {
-        use std::io::Write;
-        return std::io::stdout().write_all(text.as_bytes()).map_err(fail);
-    }
-    std::fs::write(path, text).map_err(fail)
 }

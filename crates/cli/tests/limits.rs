@@ -37,6 +37,7 @@ both!(
     a_disk_filler,
     a_daemon_dies_with_the_program,
     exit_codes_pass_through,
+    many_short_runs_at_one_time,
 );
 
 /// Touches memory of a kind, mebibyte by mebibyte, and says so if nobody stops it.
@@ -403,6 +404,21 @@ fn exit_codes_pass_through(stage: &Stage) {
             .shell(&[], &format!("kill -{signal} $$; sleep 5"))
             .assert(128 + signal, "", "");
     }
+}
+
+/// Runs that end just as the supervisor looks at their limits, and that make and remove their
+/// cgroups beside each other, end like any other.
+fn many_short_runs_at_one_time(stage: &Stage) {
+    let series = || {
+        for _ in 0..100 {
+            stage.shell(&[], "kill -13 $$; sleep 5").assert(141, "", "");
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(series);
+        }
+    });
 }
 
 /// Runs something and starts programs outside all the while; the slowest start is a measure of

@@ -1,5 +1,7 @@
 //! Ordinary programs, unmodified, inside the wall: each does what it does outside.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 #[path = "support/sandbox.rs"]
 mod sandbox;
 mod support;

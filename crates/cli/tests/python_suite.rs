@@ -1,6 +1,8 @@
 //! CPython's own tests of what touches the system, inside and bare, by the same user in the same
 //! kind of folder: nothing fails inside that doesn't fail bare, but for what the wall means.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 #[path = "support/sandbox.rs"]
 mod sandbox;
 mod support;

@@ -139,10 +139,7 @@ fn encode_failure(failure: &Failure) -> Vec<u8> {
     ];
     for text in texts {
         // Four texts fit a message; a path may be as long as the kernel's limit.
-        let cut = text
-            .as_bytes()
-            .len()
-            .min(casemate_sys::channel::MAX / 4 - 16);
+        let cut = text.len().min(casemate_sys::channel::MAX / 4 - 16);
         bytes.extend(&text.as_bytes()[..cut]);
         bytes.push(0);
     }

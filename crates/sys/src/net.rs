@@ -19,9 +19,8 @@ pub fn loopback_up() -> Result<(), Errno> {
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: request names an interface and holds its flags, as SIOCSIFFLAGS reads them.
-    check(
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into(),
-    )?;
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    check(result.into())?;
     Ok(())
 }
 
@@ -60,36 +59,31 @@ impl Address {
 
 /// Connects a socket (connect(2)).
 pub fn connect(socket: &OwnedFd, address: &Address) -> Result<(), Errno> {
+    let bytes = address.bytes.as_ptr().cast();
     // SAFETY: bytes holds at least length bytes; the kernel checks what they mean.
-    check(
-        unsafe {
-            libc::connect(
-                socket.as_raw_fd(),
-                address.bytes.as_ptr().cast(),
-                address.length,
-            )
-        }
-        .into(),
-    )?;
+    let result = unsafe { libc::connect(socket.as_raw_fd(), bytes, address.length) };
+    check(result.into())?;
     Ok(())
 }
 
 /// The address family of a socket (SO_DOMAIN in socket(7)).
 pub fn domain(socket: &OwnedFd) -> Result<i32, Errno> {
+    option(socket, libc::SO_DOMAIN)
+}
+
+/// True for a stream socket (SO_TYPE in socket(7)).
+pub fn is_stream(socket: &OwnedFd) -> Result<bool, Errno> {
+    option(socket, libc::SO_TYPE).map(|kind| kind == libc::SOCK_STREAM)
+}
+
+fn option(socket: &OwnedFd, name: libc::c_int) -> Result<i32, Errno> {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let (fd, level) = (socket.as_raw_fd(), libc::SOL_SOCKET);
     // SAFETY: value and length describe an int that the kernel fills.
     check(
-        unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_DOMAIN,
-                (&raw mut value).cast(),
-                &raw mut length,
-            )
-        }
-        .into(),
+        unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length) }
+            .into(),
     )?;
     Ok(value)
 }

@@ -24,19 +24,14 @@ impl Signals {
         let set = set_of(numbers);
         let mut before = set_of(&[]);
         // SAFETY: both sets are initialised; sigprocmask writes the second.
-        check(
-            unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before) }.into(),
-        )?;
+        let result = unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+        check(result.into())?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: makes a new descriptor from an initialised set.
-        let fd = check(
-            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }
-                .into(),
-        )?;
+        let fd = check(unsafe { libc::signalfd(-1, &raw const set, flags) }.into())?;
         // SAFETY: the kernel just made this descriptor for us.
-        Ok(Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd as i32) },
-            before,
-        })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        Ok(Self { fd, before })
     }
 
     /// The next signal that waits, if any.
@@ -46,7 +41,7 @@ impl Signals {
             let mut info: libc::signalfd_siginfo = std::mem::zeroed();
             let size = size_of::<libc::signalfd_siginfo>();
             let read = libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size);
-            (read == size as isize).then(|| Arrival {
+            (read == size as isize).then_some(Arrival {
                 number: info.ssi_signo as i32,
                 from_kernel: info.ssi_code > 0,
             })

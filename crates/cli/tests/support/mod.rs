@@ -2,6 +2,7 @@
 //! end to every wait.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use crate::sandbox::{Stage, wait_until};
 use std::io::{Read, Write};

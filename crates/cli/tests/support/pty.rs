@@ -2,6 +2,7 @@
 //! doesn't.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use crate::sandbox::Stage;
 use crate::support::{end_of, start};

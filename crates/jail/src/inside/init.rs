@@ -55,8 +55,9 @@ pub(crate) fn main(handover: Handover<'_>) -> ! {
 
 fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
     let plan = handover.plan;
-    die_with_supervisor(handover)?;
+    // In this order: becoming another user clears the signal.
     map_ids(handover)?;
+    die_with_supervisor(handover)?;
     if let Some(cgroup) = handover.cgroup {
         cgroup
             .enter()

@@ -89,7 +89,9 @@ fn limits(handover: &Handover<'_>) -> Result<()> {
         limits.push((Resource::Nproc, u64::from(wanted.pids.value) + 1));
     }
     if !held.memory {
-        limits.push((Resource::Data, wanted.memory.value.0));
+        // The supervisor counts, and says so when the limit is reached; this is for a process
+        // that is faster than it counts.
+        limits.push((Resource::Data, wanted.memory.value.0.saturating_mul(2)));
     }
     for (resource, most) in limits {
         let allowed = rustix::process::getrlimit(resource)

@@ -40,7 +40,8 @@ const COVERED: &[&str] = &[
     "swaps",
 ];
 
-/// What file modes keep from everybody but root; covered where the program is root outside.
+/// What says little, or nothing at all, to anybody but root, and what only root can write;
+/// covered where the program is root outside.
 const COVERED_FOR_ROOT: &[&str] = &[
     "bus",
     "config.gz",

@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 /// More protected paths than this mean a mount table that slows everything down.
 const MOST_PROTECTED: usize = 1024;
 
+/// Files that are remembered for a report; a program may make more than memory holds.
+const MOST_STAMPS: usize = 1_000_000;
+
 /// What tells that a file changed: inode, size, content and status time.
 pub(crate) type Stamp = (u64, u64, i64, i64);
 
@@ -303,7 +306,9 @@ impl Walk<'_> {
                 .as_ref()
                 .map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
         }
-        if let (Some(stamps), Some(stat)) = (&mut self.stamps, &stat) {
+        if let (Some(stamps), Some(stat)) = (&mut self.stamps, &stat)
+            && stamps.len() < MOST_STAMPS
+        {
             stamps.insert(path.into(), stamp(stat, kind));
         }
         match kind {

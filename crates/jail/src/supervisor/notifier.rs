@@ -8,7 +8,7 @@
 use casemate_core::report::Refusal;
 use casemate_core::spec::{Network, SandboxSpec};
 use casemate_sys::Errno;
-use casemate_sys::net::{Address, connect, domain};
+use casemate_sys::net::{Address, connect, domain, is_stream};
 use casemate_sys::process::read_memory;
 use casemate_sys::seccomp::{Action, Listener, Notification, evaluate, name};
 use casemate_sys::unixdiag::UnixDiag;
@@ -149,18 +149,19 @@ impl Notifier {
             unix if unix == i32::from(rustix::net::AddressFamily::UNIX.as_raw()) => {
                 self.unix(call.pid, bytes)?
             }
-            _ => self.inet(bytes)?,
+            _ => self.inet(&socket, bytes)?,
         };
         Ok((socket, target))
     }
 
-    fn inet(&mut self, bytes: &[u8]) -> Result<Target, Errno> {
+    fn inet(&mut self, socket: &OwnedFd, bytes: &[u8]) -> Result<Target, Errno> {
         // AF_UNSPEC dissolves a connection; the kernel checks the rest.
         let port = bytes
             .get(2..4)
             .map(|port| u16::from_be_bytes([port[0], port[1]]));
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && bytes[..2] != [0, 0]
+            && is_stream(socket)?
             && !ports.contains(&port)
         {
             self.refuse(
