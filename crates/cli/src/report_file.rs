@@ -5,7 +5,9 @@
 
 use casemate_core::error::{Error, Result};
 use casemate_core::report::Report;
-use std::fs::{File, OpenOptions};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -27,14 +29,11 @@ impl ReportFile {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
-        let new = OpenOptions::new().write(true).create_new(true).open(path);
-        let (file, is_new) = match new {
+        let fail = |errno: Errno| failed(path, &errno.into());
+        let (file, is_new) = match open_here(path, OFlags::CREATE | OFlags::EXCL) {
             Ok(file) => (file, true),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let file = OpenOptions::new().write(true).open(path);
-                (file.map_err(|error| failed(path, &error))?, false)
-            }
-            Err(error) => return Err(failed(path, &error)),
+            Err(Errno::EXIST) => (open_here(path, OFlags::empty()).map_err(fail)?, false),
+            Err(errno) => return Err(fail(errno)),
         };
         let path = path.to_owned();
         Ok(Self::File { path, file, is_new })
@@ -65,6 +64,20 @@ impl ReportFile {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Opens a file for writing. No link on a relative path is followed, nor a link that is the file
+/// itself: the folder may be one that an earlier program could write. A pipe that nobody reads
+/// is refused and not waited for.
+fn open_here(path: &Path, how: OFlags) -> Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | how;
+    let mode = Mode::from_raw_mode(0o644);
+    let mode = if how.is_empty() { Mode::empty() } else { mode };
+    let links = match path.is_absolute() {
+        true => ResolveFlags::empty(),
+        false => ResolveFlags::NO_SYMLINKS,
+    };
+    openat2(CWD, path, flags, mode, links).map(File::from)
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {

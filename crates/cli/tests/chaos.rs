@@ -96,6 +96,10 @@ const FLAGS: [&[&str]; 4] = [
 
 /// Starts a sandbox, kills its supervisor, and waits for the end of every process below. Returns
 /// the supervisor's pid and how many others there were.
+#[expect(
+    clippy::zombie_processes,
+    reason = "every child of this process is waited for, whoever started it"
+)]
 fn one(stage: &Stage, flags: &[&str], moment: Duration, what: &str) -> (Pid, u32) {
     let mut command = stage.casemate();
     // As root without any cgroup, `--pids` is refused.

@@ -42,6 +42,7 @@ both!(
     typing_for_others_is_refused,
     the_window_is_closed,
     forwarded_signals,
+    a_signal_at_the_very_end,
     a_signal_from_the_terminal_reaches_the_group,
     stopped_and_continued_by_signals,
     a_closed_output_is_seen_as_closed,
@@ -293,41 +294,43 @@ fn control_z_in_a_pipeline(stage: &Stage) {
     seat.expect("ready> ");
 }
 
+/// Types at the outer shell while a sandbox runs in the background: the keys and the settings
+/// belong to the shell.
+fn shell_keeps_the_terminal(stage: &Stage, seat: &mut Seat) {
+    for number in 0..5 {
+        let said = seat.line(&format!("echo typed $(({number} + 1))"));
+        assert_eq!(said, format!("typed {}\n", number + 1));
+        assert!(!is_raw(seat), "{}", seat.transcript());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stage.write("ws/go", "");
+    wait_for_file(stage, "ws/file");
+    let jobs = seat.line("jobs");
+    assert!(!jobs.contains("Stopped"), "{}", seat.transcript());
+}
+
+/// Runs until the test lets it end.
+const WAITS: &str = "while ! test -e go; do sleep 0.05; done; echo done > file";
+
 fn started_in_the_background(stage: &Stage) {
     let mut seat = Seat::shell(stage);
-    type_command(
-        stage,
-        &mut seat,
-        "CM run -- sh -c 'sleep 0.3; echo done > file' &",
-    );
+    let command = format!("CM run -- sh -c 'echo here > up; {WAITS}' &");
+    type_command(stage, &mut seat, &command);
     seat.expect("ready> ");
-    wait_for_file(stage, "ws/file");
-    assert!(
-        !seat.line("jobs").contains("Stopped"),
-        "{}",
-        seat.transcript()
-    );
+    wait_for_file(stage, "ws/up");
+    shell_keeps_the_terminal(stage, &mut seat);
 }
 
 fn continued_in_the_background(stage: &Stage) {
     let mut seat = Seat::shell(stage);
-    type_command(
-        stage,
-        &mut seat,
-        "CM run -- sh -c 'echo started; sleep 0.5; echo done > file'",
-    );
-    seat.expect("started");
+    let command = format!("CM run -- sh -c 'echo started; {WAITS}'");
+    type_command(stage, &mut seat, &command);
+    seat.expect("started\r\n");
     seat.type_in(CTRL_Z);
     seat.expect("Stopped");
     seat.expect("ready> ");
     seat.line("bg");
-    wait_for_file(stage, "ws/file");
-    assert!(
-        !seat.line("jobs").contains("Stopped"),
-        "{}",
-        seat.transcript()
-    );
-    assert!(!is_raw(&seat));
+    shell_keeps_the_terminal(stage, &mut seat);
 }
 
 fn pipes_instead_of_a_terminal(stage: &Stage) {
@@ -492,6 +495,22 @@ fn forwarded_signals(stage: &Stage) {
             end_of(&mut child, PATIENCE / 4).code(),
             Some(128 + signal.as_raw())
         );
+    }
+}
+
+/// An order that init never reads, as it ends just then, must not cost the message before it.
+fn a_signal_at_the_very_end(stage: &Stage) {
+    for round in 0..60 {
+        let mut child = start(stage.casemate().args(["run", "--", "sh", "-c", "exit 7"]));
+        let pid = Pid::from_child(&child);
+        let status = loop {
+            // Harmless to a process that runs, even before its signals are taken care of.
+            let _ = kill_process(pid, Signal::CONT);
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+        };
+        assert_eq!(status.code(), Some(7), "round {round}");
     }
 }
 

@@ -42,7 +42,7 @@ const fn anywhere(path: &'static str, trusted_by: &'static str) -> Carrier {
 
 /// Names inside a git folder (`.git`, or a bare repository) that git acts on (githooks(5),
 /// git-config(1), gitrepository-layout(5)). `commondir` redirects to another configuration.
-pub const GIT: &[&str] = &["hooks", "config", "config.worktree", "commondir"];
+pub const GIT: &[&str] = &["hooks", "config", "config.worktree", "commondir", "gitdir"];
 
 /// Names that are protected where they exist at the start, and whose creation at the workspace's
 /// root is undone.

@@ -62,6 +62,9 @@ struct Folder {
     parent: OwnedFd,
     name: String,
     fd: OwnedFd,
+    /// Its `cgroup.procs`, opened by the supervisor: the kernel asks who opened it, not who
+    /// writes.
+    procs: OwnedFd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,14 +212,14 @@ impl Cgroup {
         }
         self.folders
             .iter()
-            .try_for_each(|folder| write(folder.fd.as_fd(), "cgroup.procs", "0"))
+            .try_for_each(|folder| rustix::io::write(&folder.procs, b"0").map(drop))
     }
 
     /// Moves another process in.
     pub fn add(&self, pid: i32) -> Result<(), Errno> {
-        self.folders
-            .iter()
-            .try_for_each(|folder| write(folder.fd.as_fd(), "cgroup.procs", &pid.to_string()))
+        self.folders.iter().try_for_each(|folder| {
+            rustix::io::write(&folder.procs, pid.to_string().as_bytes()).map(drop)
+        })
     }
 
     /// Reads the counters.
@@ -248,7 +251,7 @@ impl Folder {
     fn create(controller: Controller, parent: OwnedFd) -> Result<Option<Self>, Errno> {
         let name = format!("{PREFIX}{}", std::process::id());
         // A sweep of another run may take the folder between its making and its lock.
-        for _ in 0..8 {
+        for _ in 0..1000 {
             match mkdirat(&parent, &name, Mode::from_raw_mode(0o700)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => return Ok(None),
@@ -258,13 +261,24 @@ impl Folder {
             let Ok(fd) = openat(&parent, &name, flags, Mode::empty()) else {
                 continue;
             };
-            flock(&fd, FlockOperation::NonBlockingLockExclusive)?;
+            // A sweep holds the lock for the moment that it takes to remove the folder.
+            if flock(&fd, FlockOperation::NonBlockingLockExclusive).is_err() {
+                std::thread::yield_now();
+                continue;
+            }
             if rustix::fs::statat(&parent, &name, AtFlags::empty()).is_ok() {
+                let procs = openat(
+                    &fd,
+                    "cgroup.procs",
+                    OFlags::WRONLY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
                 return Ok(Some(Self {
                     controller,
                     parent,
                     name,
                     fd,
+                    procs,
                 }));
             }
         }

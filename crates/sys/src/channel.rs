@@ -67,18 +67,21 @@ impl Channel {
         let mut bytes = vec![0; MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let result = rustix::io::retry_on_intr(|| {
-            recvmsg(
-                &self.0,
-                &mut [IoSliceMut::new(&mut bytes)],
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            )
-        });
-        let message = match result {
-            Ok(message) => message,
-            Err(Errno::CONNRESET) => return Ok(None),
-            Err(errno) => return Err(errno),
+        let mut receive = || {
+            rustix::io::retry_on_intr(|| {
+                recvmsg(
+                    &self.0,
+                    &mut [IoSliceMut::new(&mut bytes)],
+                    &mut control,
+                    RecvFlags::CMSG_CLOEXEC,
+                )
+            })
+        };
+        // An end that is closed with something unread resets the connection, and the kernel says
+        // so once before it hands out what was sent earlier.
+        let message = match receive() {
+            Err(Errno::CONNRESET) => receive()?,
+            result => result?,
         };
         if message
             .flags

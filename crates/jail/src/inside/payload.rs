@@ -85,8 +85,8 @@ fn limits(handover: &Handover<'_>) -> Result<()> {
         .unwrap_or_default();
     let mut limits = vec![(Resource::Core, 0), (Resource::Nofile, wanted.open_files)];
     if !held.pids {
-        // Init counts as one.
-        limits.push((Resource::Nproc, u64::from(wanted.pids.value) + 1));
+        // Init counts as one, and one more lets the supervisor see that the limit was reached.
+        limits.push((Resource::Nproc, u64::from(wanted.pids.value) + 2));
     }
     if !held.memory {
         // The supervisor counts, and says so when the limit is reached; this is for a process

@@ -390,26 +390,28 @@ fn tmpfs(options: &[(&str, &str)]) -> Result<Detached> {
 
 /// A copy-on-write root: the caller's folder below, the private disk or `--keep` above.
 ///
-/// overlayfs takes paths. The disk is mounted on /proc at this moment, so that is its path.
+/// overlayfs takes paths and gives some letters a meaning, so the lower folder is "here". The
+/// disk is mounted on /proc at this moment, so that is its path.
 fn overlay(plan: &Plan, lower: &Path) -> Result<Detached> {
     let upper = plan.spec.keep.as_deref().unwrap_or(Path::new("/proc"));
-    let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let (writes, work) = (upper.join("upper"), upper.join("work"));
     for folder in [&writes, &work] {
         make_folder(CWD, folder, 0o755).map_err(|error| error.on(folder.display()))?;
     }
-    let lower_text = text(lower.into()).replace('\\', "\\\\").replace(':', "\\:");
+    let text = |path: PathBuf| path.to_string_lossy().replace('\\', "\\\\");
     let (writes, work) = (text(writes), text(work));
+    let fail = |errno| failed("mount an overlay on", errno).on(lower.display());
+    rustix::process::chdir(lower).map_err(fail)?;
     let options = [
-        ("lowerdir", lower_text.as_str()),
-        ("upperdir", &writes),
-        ("workdir", &work),
+        ("lowerdir", "."),
+        ("upperdir", writes.as_str()),
+        ("workdir", work.as_str()),
         ("userxattr", ""),
     ];
     Detached::new("overlay", &options, PLAIN).map_err(|errno| {
-        failed("mount an overlay on", errno)
-            .on(lower.display())
-            .hint("overlayfs in a user namespace needs Linux 5.11, and user xattrs where the writes go")
+        fail(errno).hint(
+            "overlayfs in a user namespace needs Linux 5.11, and user xattrs where the writes go",
+        )
     })
 }
 

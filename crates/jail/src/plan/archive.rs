@@ -6,7 +6,7 @@
 //! hard links to something that isn't in the archive.
 
 use casemate_core::error::{Error, Result};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -25,7 +25,7 @@ fn open(path: &Path) -> Result<Archive<Box<dyn Read>>> {
     file.rewind().map_err(|error| fail(&error))?;
     let reader = BufReader::with_capacity(128 << 10, file);
     let reader: Box<dyn Read> = if magic[..read] == [0x1f, 0x8b] {
-        Box::new(GzDecoder::new(reader))
+        Box::new(MultiGzDecoder::new(reader))
     } else {
         Box::new(reader)
     };
@@ -72,6 +72,9 @@ pub(super) fn check(path: &Path) -> Result<()> {
             }
         }
     }
+    // To the end, so that the checksum is looked at.
+    std::io::copy(&mut archive.into_inner(), &mut std::io::sink())
+        .map_err(|error| broken(path, &error))?;
     for (name, to) in links {
         if !files.contains(&to) {
             return Err(refused(
@@ -99,7 +102,7 @@ pub(crate) fn unpack(path_outside: &Path, file: File, into: &Path) -> Result<()>
         .seek_relative(-(read as i64))
         .map_err(|error| fail(&error))?;
     let reader: Box<dyn Read> = if magic[..read] == [0x1f, 0x8b] {
-        Box::new(GzDecoder::new(reader))
+        Box::new(MultiGzDecoder::new(reader))
     } else {
         Box::new(reader)
     };
@@ -120,7 +123,7 @@ pub(crate) fn unpack(path_outside: &Path, file: File, into: &Path) -> Result<()>
         entry.set_mask(0o6000);
         entry
             .unpack_in(into)
-            .map_err(|error| fail(&error).on(name.display()))?;
+            .map_err(|error| not_unpacked(path_outside, &name, &error))?;
     }
     Ok(())
 }
@@ -150,6 +153,17 @@ fn inside(path: &Path) -> Option<PathBuf> {
         }
     }
     Some(relative)
+}
+
+fn not_unpacked(archive: &Path, name: &Path, error: &std::io::Error) -> Error {
+    let why = format!("entry {}: {}", name.display(), error.kind());
+    let error_text = Error::rule("unpack the root archive", why).on(archive.display());
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => {
+            error_text.hint("it doesn't fit on the private disk; --disk SIZE makes that larger")
+        }
+        _ => error_text,
+    }
 }
 
 fn broken(path: &Path, error: &std::io::Error) -> Error {

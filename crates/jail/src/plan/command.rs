@@ -141,7 +141,8 @@ impl Command {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
         let here = folder.join(path.file_name().unwrap_or_default());
-        if !is_visible(&here, seen) {
+        // A missing interpreter is execve's to complain about.
+        if !is_visible(&here, seen) && std::fs::symlink_metadata(&here).is_ok() {
             self.bring(&here, host, seen);
         }
         if let Ok(to) = std::fs::read_link(&here) {

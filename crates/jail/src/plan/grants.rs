@@ -129,8 +129,13 @@ fn resolve(grant: &Grant, host: &Host) -> Result<Resolved> {
     {
         return Err(refuse(why).hint("name the folders that the program needs"));
     }
-    if grant.access == Access::Hidden && path == Path::new("/") {
+    if path == Path::new("/") && grant.access == Access::Hidden {
         return Err(refuse("nothing would be left"));
+    }
+    if path == Path::new("/") {
+        return Err(
+            refuse("it is the whole file system").hint("name the folders that the program needs")
+        );
     }
     let kind = if path.is_dir() {
         Kind::Folder
@@ -160,11 +165,7 @@ pub(super) fn too_broad(path: &Path, host: &Host) -> Option<&'static str> {
     if path == Path::new("/") {
         return Some("it is the whole file system");
     }
-    if host
-        .home
-        .as_deref()
-        .is_some_and(|home| home.starts_with(path))
-    {
+    if host.homes.iter().any(|home| home.starts_with(path)) {
         return Some("it is or holds your home folder, with your keys in it");
     }
     if [

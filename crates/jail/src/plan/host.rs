@@ -13,6 +13,8 @@ pub(crate) struct Host {
     /// The caller's name, or `user` if the uid has none.
     pub(crate) user: String,
     pub(crate) home: Option<PathBuf>,
+    /// The home of HOME and that of passwd(5), which may differ.
+    pub(crate) homes: Vec<PathBuf>,
     pub(crate) cwd: PathBuf,
     pub(crate) env: BTreeMap<OsString, OsString>,
 }
@@ -32,14 +34,20 @@ impl Host {
             .get(&OsString::from("HOME"))
             .map(PathBuf::from)
             .or(entry.as_ref().map(|e| e.1.clone()));
-        let home = home.filter(|home| home.is_absolute() && home != Path::new("/"));
-        let home = home.map(|home| std::fs::canonicalize(&home).unwrap_or(home));
+        let real = |home: PathBuf| {
+            let home = Some(home).filter(|home| home.is_absolute() && home != Path::new("/"))?;
+            Some(std::fs::canonicalize(&home).unwrap_or(home))
+        };
+        let home = home.and_then(real);
+        let listed = entry.as_ref().and_then(|entry| real(entry.1.clone()));
+        let homes = home.clone().into_iter().chain(listed).collect();
         let user = entry.map_or_else(|| "user".to_owned(), |entry| entry.0);
         Ok(Self {
             uid,
             gid,
             user,
             home,
+            homes,
             cwd,
             env,
         })

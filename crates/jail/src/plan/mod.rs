@@ -11,7 +11,8 @@
 //! - [`grants`]: paths that the caller or a policy adds
 //! - [`command`]: the program, and the installation it belongs to
 //! - [`environment`]: the variables that get in
-//! - [`workspace`]: carriers and hard links in writable folders
+//! - [`workspace`], [`walk`]: carriers and hard links in writable folders
+//! - [`keep`]: where a copy-on-write root keeps its writes
 //! - [`archive`]: a root file system in a tar file
 
 pub(crate) mod archive;
@@ -21,7 +22,9 @@ mod environment;
 mod etc;
 mod grants;
 mod host;
+mod keep;
 pub(crate) mod step;
+mod walk;
 pub(crate) mod workspace;
 
 pub(crate) use host::Host;
@@ -29,11 +32,15 @@ pub(crate) use step::{Kind, Step};
 
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
+use casemate_core::limits::ByteSize;
 use casemate_core::spec::{Access, Network, Root, SandboxSpec};
 use casemate_sys::landlock::FileRights;
 use casemate_sys::process::Exec;
 use std::path::{Path, PathBuf};
 use workspace::Workspace;
+
+/// What init and the program's own start take at the least.
+const SMALLEST_MEMORY: ByteSize = ByteSize::mib(4);
 
 /// A run, ready to be carried out.
 pub struct Plan {
@@ -63,8 +70,9 @@ impl Plan {
             view: Vec::new(),
             notes: Vec::new(),
         };
-        let workdir = builder.workdir(&spec, &host)?;
         let mut grants = grants::check(&spec, &host, &mut builder.notes)?;
+        keep::check(&spec, &grants)?;
+        let workdir = builder.workdir(&spec, &host, &grants)?;
         let granted = grants.iter().any(|grant| grant.path == workdir.path);
         if let (Some(access), Some(_), false) = (workdir.access, &workdir.host, granted) {
             grants::insert(
@@ -85,6 +93,10 @@ impl Plan {
         }
         grants.sort_by_key(|grant| grant.path.components().count());
 
+        if spec.limits.memory.value < SMALLEST_MEMORY {
+            let why = format!("the sandbox itself needs {SMALLEST_MEMORY}");
+            return Err(Error::rule("limit --memory", why).into());
+        }
         if let Root::Archive(path) = &spec.root {
             archive::check(path)?;
         }
@@ -171,7 +183,12 @@ struct Workdir {
 impl Builder {
     /// The caller's folder, unless it is one that must not come in whole: then the program
     /// starts in its fresh home.
-    fn workdir(&mut self, spec: &SandboxSpec, host: &Host) -> Result<Workdir> {
+    fn workdir(
+        &mut self,
+        spec: &SandboxSpec,
+        host: &Host,
+        grants: &[grants::Resolved],
+    ) -> Result<Workdir> {
         let asked = spec.workdir != host.cwd;
         let real = std::fs::canonicalize(&spec.workdir).map_err(|error| {
             Error::io("use as the working folder", &error).on(spec.workdir.display())
@@ -185,7 +202,15 @@ impl Builder {
                     .on(real.display()),
             );
         }
-        let Some(why) = grants::too_broad(&real, host) else {
+        let visible = environment::is_visible(&real, grants);
+        let why = match grants::too_broad(&real, host) {
+            _ if spec.workdir_access.is_none() && visible => None,
+            None if spec.workdir_access.is_none() => {
+                Some("the policy has no include_workdir: true")
+            }
+            why => why,
+        };
+        let Some(why) = why else {
             return Ok(Workdir {
                 path: real.clone(),
                 host: Some(real),

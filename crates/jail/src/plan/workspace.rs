@@ -9,21 +9,15 @@
 //! supervisor watches for them instead (see `supervisor::guard`).
 
 use super::Step;
+use super::walk::{Found, Walk};
 use casemate_core::carriers::{self, Place};
 use casemate_core::error::{Error, Result};
 use casemate_core::spec::{Access, SandboxSpec};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// More protected paths than this mean a mount table that slows everything down.
-const MOST_PROTECTED: usize = 1024;
-
-/// Files that are remembered for a report; a program may make more than memory holds.
-const MOST_STAMPS: usize = 1_000_000;
+const MOST_PROTECTED: usize = 8192;
 
 /// What tells that a file changed: inode, size, content and status time.
 pub(crate) type Stamp = (u64, u64, i64, i64);
@@ -35,6 +29,8 @@ pub(crate) struct Workspace {
     pub(crate) protected: BTreeSet<PathBuf>,
     /// Folders whose new entries are watched, and the names that must not appear there.
     pub(crate) watched: Vec<(PathBuf, Vec<String>)>,
+    /// Files that are read-only inside since they have a name elsewhere.
+    pub(crate) linked: BTreeSet<PathBuf>,
     /// Git folders that existed at the start.
     pub(crate) repositories: BTreeSet<PathBuf>,
     /// Every file, if a report is wanted.
@@ -52,21 +48,19 @@ impl Workspace {
         };
         walk.folder(root)?;
         let Found {
-            carriers,
+            carriers: mut protected,
             repositories,
             links,
         } = walk.found;
-        let mut protected: BTreeSet<PathBuf> = carriers;
-        protected.extend(links.leading_outside());
-        if protected.len() > MOST_PROTECTED {
-            return Err(Error::rule(
-                "protect",
-                format!("{} paths in it would have to be read-only", protected.len()),
-            )
-            .on(root.display())
-            .hint("choose a smaller --workdir, or accept names with --allow-carrier NAME"));
+        protected.extend(hooks_folders(root, &repositories));
+        protected.extend(targets(root, &protected));
+        let mut linked = links.leading_outside();
+        linked.retain(|path| !protected.iter().any(|above| path.starts_with(above)));
+        if protected.len() + linked.len() > MOST_PROTECTED {
+            return Err(too_many(root, protected.len(), linked.len()));
         }
         let mut watched = vec![(PathBuf::new(), names.missing_at_root(&protected))];
+        watched.extend(names.missing_below(root, &protected));
         for repository in &repositories {
             let missing = carriers::GIT
                 .iter()
@@ -79,6 +73,7 @@ impl Workspace {
         Ok(Self {
             root: root.into(),
             protected,
+            linked,
             watched,
             repositories,
             before: walk.stamps,
@@ -109,8 +104,14 @@ impl Workspace {
             pins.entry((path.components().count(), path))
                 .or_insert(Access::ReadWrite);
         }
-        pins.into_iter()
-            .map(|((_, path), access)| Step::Pin {
+        let pins = pins.into_iter().map(|((_, path), access)| (path, access));
+        // A file with another name can be moved; it stays read-only wherever it goes.
+        let linked = self
+            .linked
+            .iter()
+            .map(|path| (path.as_path(), Access::ReadOnly));
+        pins.chain(linked)
+            .map(|(path, access)| Step::Pin {
                 target: self.root.join(path),
                 access,
             })
@@ -146,7 +147,7 @@ impl Names {
         }
     }
 
-    fn allows(&self, name: &str) -> bool {
+    pub(super) fn allows(&self, name: &str) -> bool {
         self.allowed.contains(name)
     }
 
@@ -165,8 +166,35 @@ impl Names {
             .collect()
     }
 
+    /// The same for names that the policy adds in folders below.
+    fn missing_below(
+        &self,
+        root: &Path,
+        protected: &BTreeSet<PathBuf>,
+    ) -> Vec<(PathBuf, Vec<String>)> {
+        let added = self.added.iter().map(Path::new);
+        let missing = added.filter(|path| !protected.contains(*path) && !self.allows_path(path));
+        missing
+            .filter_map(|path| {
+                let folder = path.parent().filter(|folder| root.join(folder).is_dir())?;
+                let name = path.file_name()?.to_str()?.to_owned();
+                (!folder.as_os_str().is_empty()).then(|| (folder.to_owned(), vec![name]))
+            })
+            .collect()
+    }
+
+    fn allows_path(&self, path: &Path) -> bool {
+        path.to_str().is_some_and(|path| self.allows(path))
+    }
+
     /// True if an entry that exists is protected.
-    fn protects(&self, name: &str, path: &Path, at_root: bool, in_packages: bool) -> bool {
+    pub(super) fn protects(
+        &self,
+        name: &str,
+        path: &Path,
+        at_root: bool,
+        in_packages: bool,
+    ) -> bool {
         if self.allows(name) {
             return false;
         }
@@ -182,171 +210,55 @@ impl Names {
     }
 }
 
-#[derive(Default)]
-struct Found {
-    carriers: BTreeSet<PathBuf>,
-    repositories: BTreeSet<PathBuf>,
-    links: Links,
+/// What a protected symbolic link leads to, if that is in the workspace too: whoever writes there
+/// writes the carrier.
+fn targets(root: &Path, protected: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let links = protected
+        .iter()
+        .filter(|path| root.join(path).is_symlink())
+        .filter_map(|path| std::fs::canonicalize(root.join(path)).ok());
+    links
+        .filter_map(|real| real.strip_prefix(root).ok().map(Path::to_owned))
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect()
 }
 
-/// Names of files that have several.
-#[derive(Default)]
-struct Links(HashMap<(u64, u64), (u64, Vec<PathBuf>)>);
-
-impl Links {
-    fn see(&mut self, path: &Path, stat: &Stat) {
-        let entry = self
-            .0
-            .entry((stat.st_dev, stat.st_ino))
-            .or_insert((stat.st_nlink, Vec::new()));
-        entry.1.push(path.into());
-    }
-
-    /// Files with more names than were seen.
-    fn leading_outside(self) -> BTreeSet<PathBuf> {
-        self.0
-            .into_values()
-            .filter(|(count, seen)| *count > seen.len() as u64)
-            .flat_map(|(_, seen)| seen)
-            .collect()
-    }
-}
-
-struct Walk<'a> {
-    names: &'a Names,
-    found: Found,
-    stamps: Option<BTreeMap<PathBuf, Stamp>>,
-}
-
-/// A folder still to be read, relative to the root.
-struct Pending {
-    path: PathBuf,
-    in_packages: bool,
-}
-
-impl Walk<'_> {
-    fn folder(&mut self, root: &Path) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let base = rustix::fs::open(root, flags, Mode::empty())
-            .map_err(|errno| Error::errno("read", errno.raw_os_error()).on(root.display()))?;
-        let mut pending = vec![Pending {
-            path: PathBuf::new(),
-            in_packages: false,
-        }];
-        while let Some(next) = pending.pop() {
-            let fd = match next.path.as_os_str().is_empty() {
-                true => rustix::io::dup(&base),
-                false => openat(&base, &next.path, flags | OFlags::NOFOLLOW, Mode::empty()),
-            };
-            match fd {
-                Ok(fd) => self.entries(&fd, &next, &mut pending),
-                // What the caller can't read, the program can't either; what vanished is gone.
-                Err(_) => continue,
-            }
-        }
-        Ok(())
-    }
-
-    fn entries(&mut self, folder: &OwnedFd, here: &Pending, pending: &mut Vec<Pending>) {
-        let Ok(dir) = Dir::read_from(folder) else {
-            return;
+/// Folders of the workspace that a repository's configuration names as its hooks
+/// (core.hooksPath in git-config(1)).
+fn hooks_folders(root: &Path, repositories: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let of_repository = |repository: &PathBuf| {
+        let config = std::fs::read_to_string(root.join(repository).join("config")).ok()?;
+        let value = config.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            key.trim()
+                .eq_ignore_ascii_case("hookspath")
+                .then(|| value.trim().trim_matches('"').to_owned())
+        })?;
+        // Relative to the folder where hooks run: the top of the work tree.
+        let top = root.join(repository);
+        let top = if repository.ends_with(".git") {
+            top.parent()?.to_owned()
+        } else {
+            top
         };
-        let entries: Vec<_> = dir.flatten().collect();
-        let has = |name: &[u8]| {
-            entries
-                .iter()
-                .any(|entry| entry.file_name().to_bytes() == name)
-        };
-        let is_git = has(b"HEAD") && has(b"objects") && has(b"refs");
-        let at_root = here.path.as_os_str().is_empty() || has(b".git");
-        if is_git {
-            self.found.repositories.insert(here.path.clone());
-        }
-        for entry in &entries {
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            let path = here.path.join(OsStr::from_bytes(name));
-            let text = String::from_utf8_lossy(name);
-            let guarded = (is_git
-                && carriers::GIT.iter().any(|git| git.as_bytes() == name)
-                && !self.names.allows(".git"))
-                || (name == b".git"
-                    && entry.file_type() != FileType::Directory
-                    && !self.names.allows(".git"))
-                || self.names.protects(&text, &path, at_root, here.in_packages);
-            if guarded {
-                self.found.carriers.insert(path.clone());
-            }
-            self.entry(folder.as_fd(), entry, &path, pending, here, guarded, is_git);
-        }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one entry with all that is known of its folder"
-    )]
-    fn entry(
-        &mut self,
-        folder: rustix::fd::BorrowedFd<'_>,
-        entry: &rustix::fs::DirEntry,
-        path: &Path,
-        pending: &mut Vec<Pending>,
-        here: &Pending,
-        guarded: bool,
-        is_git: bool,
-    ) {
-        let name = entry.file_name();
-        let mut kind = entry.file_type();
-        let mut stat = None;
-        if kind == FileType::Unknown || kind == FileType::RegularFile || self.stamps.is_some() {
-            stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-            kind = stat
-                .as_ref()
-                .map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
-        }
-        if let (Some(stamps), Some(stat)) = (&mut self.stamps, &stat)
-            && stamps.len() < MOST_STAMPS
-        {
-            stamps.insert(path.into(), stamp(stat, kind));
-        }
-        match kind {
-            // What is in a protected folder is read-only already; objects hold no carriers.
-            FileType::Directory if !guarded || self.stamps.is_some() => {
-                if is_git && name.to_bytes() == b"objects" && self.stamps.is_none() {
-                    return;
-                }
-                let in_packages = here.in_packages || name.to_bytes() == b"node_modules";
-                pending.push(Pending {
-                    path: path.into(),
-                    in_packages,
-                });
-            }
-            FileType::RegularFile => {
-                if let Some(stat) = stat.filter(|stat| stat.st_nlink > 1 && !guarded) {
-                    self.found.links.see(path, &stat);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A folder changes its size and times with its entries, which are reported by themselves.
-fn stamp(stat: &Stat, kind: FileType) -> Stamp {
-    if kind == FileType::Directory {
-        return (stat.st_ino, 0, 0, 0);
-    }
-    let nanos = |seconds: i64, nanos: u64| {
-        seconds
-            .saturating_mul(1_000_000_000)
-            .saturating_add(nanos as i64)
+        let real = std::fs::canonicalize(top.join(value)).ok()?;
+        let path = real.strip_prefix(root).ok()?.to_owned();
+        (!path.as_os_str().is_empty()).then_some(path)
     };
-    (
-        stat.st_ino,
-        stat.st_size as u64,
-        nanos(stat.st_mtime, stat.st_mtime_nsec),
-        nanos(stat.st_ctime, stat.st_ctime_nsec),
-    )
+    repositories.iter().filter_map(of_repository).collect()
+}
+
+fn too_many(root: &Path, carriers: usize, linked: usize) -> Error {
+    let why = format!(
+        "{} paths in it would have to be read-only",
+        carriers + linked
+    );
+    let error = Error::rule("protect", why).on(root.display());
+    match linked > carriers {
+        true => error.hint(
+            "most of them are files with another name outside (hard links), which the program could change \
+             there; copy the folder, or clone it with `git clone --no-hardlinks`",
+        ),
+        false => error.hint("choose a smaller --workdir, or accept names with --allow-carrier NAME"),
+    }
 }

@@ -10,7 +10,7 @@ use casemate_core::exit::Outcome;
 use casemate_core::report::{Carriers, Changes, LayerState, Measure, Report};
 use casemate_core::spec::Network;
 use casemate_sys::landlock::Abi;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Paths of one kind that are listed; the rest is a number.
@@ -38,8 +38,9 @@ impl Account<'_> {
         refused.extend(guard.refusals());
         let (files, new) = self.changes();
         let peak_memory = match watch.counts_memory() {
+            // A process may have been larger before it entered its cgroup.
             true => Measure {
-                bytes: self.peak,
+                bytes: self.peak.max(self.exit.max_rss),
                 source: "cgroup",
             },
             false => Measure {
@@ -78,6 +79,7 @@ impl Account<'_> {
             workspace
                 .protected
                 .iter()
+                .chain(&workspace.linked)
                 .map(|path| text(&workspace.root.join(path)))
         });
         Carriers {
@@ -113,13 +115,22 @@ impl Account<'_> {
                 .iter()
                 .filter(|(path, stamp)| before.get(*path).is_some_and(|was| was != *stamp));
             changes.changed.extend(changed.map(|(path, _)| full(path)));
-            let carrier = |path: &&std::path::PathBuf| {
+            let is_new = |path: &Path| after.contains_key(path) && !before.contains_key(path);
+            let carrier = |path: &&PathBuf| {
                 let name = path.file_name().unwrap_or_default();
-                !before.contains_key(*path)
-                    && (name == ".git"
-                        || casemate_core::carriers::find(name.as_encoded_bytes()).is_some())
+                let listed = casemate_core::carriers::find(name.as_encoded_bytes()).is_some();
+                is_new(path) && (name == ".git" || listed)
             };
             new.extend(after.keys().filter(carrier).map(|path| full(path)));
+            // A repository without a work tree has no `.git`, but the same parts.
+            let bare = after.keys().filter_map(|path| {
+                let folder = path.parent().filter(|_| path.ends_with("HEAD"))?;
+                let mut parts = ["HEAD", "objects", "refs"].iter();
+                let whole = parts.all(|name| is_new(&folder.join(name)));
+                let in_git = folder.components().any(|part| part.as_os_str() == ".git");
+                (whole && !in_git).then(|| full(folder))
+            });
+            new.extend(bare);
         }
         for list in [
             &mut changes.created,

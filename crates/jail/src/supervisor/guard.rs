@@ -12,13 +12,16 @@ use casemate_core::limits::Reached;
 use casemate_core::report::Refusal;
 use casemate_sys::dnotify;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fstat, open, renameat_with, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, open, renameat_with, statat};
 use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// More than this many creations of protected names are an attack on the supervisor.
 const PATIENCE: u32 = 64;
+/// Names that are tried for one that is moved aside.
+const ATTEMPTS: u32 = 8;
 
 /// Watches the folders of a plan.
 pub(super) struct Guard {
@@ -76,11 +79,20 @@ impl Guard {
 
     /// Looks at the folders that changed; says so if a name appeared too often.
     pub(super) fn sweep(&mut self) -> Option<Reached> {
+        self.look(false)
+    }
+
+    /// A last look at every name, when nothing runs any more.
+    pub(super) fn sweep_all(&mut self) -> Option<Reached> {
+        self.look(true)
+    }
+
+    fn look(&mut self, everywhere: bool) -> Option<Reached> {
         let mut last = None;
         for folder in &mut self.folders {
             let now = changed(&folder.fd);
             // A coarse clock may give two changes one time; a fresh change is looked at again.
-            if now == folder.seen && !is_recent(now) {
+            if now == folder.seen && !is_recent(now) && !everywhere {
                 continue;
             }
             folder.seen = now;
@@ -103,8 +115,11 @@ impl Guard {
     pub(super) fn remarks(&self) -> Vec<String> {
         let shown = self.moved.iter().take(8).map(|moved| {
             let name = moved.path.file_name().unwrap_or_default().to_string_lossy();
+            // What git acts on is allowed as a whole.
+            let is_git = casemate_core::carriers::GIT.contains(&name.as_ref());
+            let allow = if is_git { ".git" } else { name.as_ref() };
             format!(
-                "{} was created while the program ran; it is now {}, since the host would act on it (--allow-carrier {name} lets it be)",
+                "{} was created while the program ran; it is now {}, since the host would act on it (--allow-carrier {allow} lets it be)",
                 moved.path.display(),
                 moved.aside.display(),
             )
@@ -139,12 +154,12 @@ impl Guard {
 impl Folder {
     fn move_aside(&self, name: &str) -> Option<Moved> {
         statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        for number in 0..=PATIENCE * 2 {
+        for number in 0..ATTEMPTS {
             let aside = match number {
                 0 => format!("{name}.casemate-refused"),
-                number => format!("{name}.casemate-refused.{number}"),
+                _ => format!("{name}.casemate-refused.{}", unforeseen()),
             };
-            match renameat_with(&self.fd, name, &self.fd, &aside, RenameFlags::NOREPLACE) {
+            match self.rename(name, &aside) {
                 Ok(()) => {
                     return Some(Moved {
                         path: self.path.join(name),
@@ -157,6 +172,32 @@ impl Folder {
         }
         None
     }
+
+    /// Renames, also in a folder that the program has made read-only.
+    fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
+        let rename = || renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE);
+        match rename() {
+            Err(Errno::ACCESS | Errno::PERM) => {}
+            result => return result,
+        }
+        let mode = Mode::from_raw_mode(fstat(&self.fd)?.st_mode & 0o7777);
+        fchmod(&self.fd, mode | Mode::RWXU)?;
+        let result = rename();
+        fchmod(&self.fd, mode)?;
+        result
+    }
+}
+
+/// A number that the program can't have made names with.
+fn unforeseen() -> String {
+    let mut bytes = [0; 8];
+    // Without the kernel's randomness the clock will do: the program can't foresee that either.
+    if getrandom(&mut bytes, GetRandomFlags::empty()).is_err() {
+        bytes = rustix::time::clock_gettime(rustix::time::ClockId::Realtime)
+            .tv_nsec
+            .to_le_bytes();
+    }
+    format!("{:016x}", u64::from_le_bytes(bytes))
 }
 
 /// When the folder last changed. The status time, since a program can set the content time back

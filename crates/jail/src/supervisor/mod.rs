@@ -375,13 +375,15 @@ impl Supervisor<'_> {
         );
         self.terminal.drain();
         self.terminal.restore();
-        self.guard.sweep();
+        let kept_on = self.guard.sweep_all();
         self.watch.leave_late();
         let events = self.watch.events();
+        let failed = !matches!(&end, End::Exited(exit) if exit.status == 0);
         let reached = self
             .stopped
             .take()
-            .or_else(|| self.watch.reached_at_end(&events));
+            .or(kept_on)
+            .or_else(|| self.watch.reached_at_end(&events, failed));
         let exit = match end {
             End::Failed(failure) => return Err(failure),
             End::Exited(exit) => exit,

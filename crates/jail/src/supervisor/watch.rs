@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Descriptors of one process that are looked at for memory files.
 const MOST_FILES: usize = 1024;
+/// The kernel keeps a few inodes back when it says that there are none.
+const LAST_INODES: u64 = 2;
 /// How often counters are looked at, where the kernel holds the memory, and where it doesn't.
 const TICK: Duration = Duration::from_millis(100);
 const FAST_TICK: Duration = Duration::from_millis(20);
@@ -194,14 +196,16 @@ impl Watch {
         }
         self.last = Instant::now();
         self.reached_by_events(&self.events())
-            .or_else(|| self.reached_on_disk())
+            .or_else(|| self.reached_on_disk(0))
             .or_else(|| self.reached_by_count())
     }
 
     /// The same after the end, for a program that was faster than the clock.
-    pub(super) fn reached_at_end(&self, events: &Events) -> Option<Reached> {
+    pub(super) fn reached_at_end(&self, events: &Events, failed: bool) -> Option<Reached> {
+        // The end itself frees a little, so for a program that failed, almost full is full.
+        let spare = if failed { 8 } else { 0 };
         self.reached_by_events(events)
-            .or_else(|| self.reached_on_disk())
+            .or_else(|| self.reached_on_disk(spare))
     }
 
     /// The cgroup's counters, and what was counted beside it.
@@ -224,14 +228,14 @@ impl Watch {
         })
     }
 
-    fn reached_on_disk(&self) -> Option<Reached> {
+    fn reached_on_disk(&self, spare: u64) -> Option<Reached> {
         let stat = rustix::fs::fstatvfs(self.disk.as_ref()?).ok()?;
-        if stat.f_bfree == 0 {
+        if stat.f_bfree <= spare {
             return Some(Reached::Disk {
                 max: self.limits.disk.value,
             });
         }
-        (stat.f_ffree == 0).then_some(Reached::Inodes {
+        (stat.f_ffree <= spare.max(LAST_INODES)).then_some(Reached::Inodes {
             max: self.limits.inodes,
         })
     }
