@@ -323,9 +323,45 @@ pub fn sweep() {
 
 fn remove_if_unheld(path: &Path) {
     let Ok(fd) = open_folder(path) else { return };
-    if flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        let _ = std::fs::remove_dir(path);
+    let lock = match is_owner_dying(path) {
+        // It holds the lock until the kernel is done with it, which is soon.
+        true => FlockOperation::LockExclusive,
+        false => FlockOperation::NonBlockingLockExclusive,
+    };
+    if flock(&fd, lock).is_err() {
+        return;
     }
+    // Nobody's: its processes are gone, or just being killed with their init.
+    for _ in 0..20 {
+        match std::fs::remove_dir(path) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// True if the supervisor that a folder is named after has a SIGKILL on its way, or is gone
+/// (proc(5), /proc/pid/status).
+fn is_owner_dying(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let pid = name
+        .and_then(|name| name.strip_prefix(PREFIX))
+        .and_then(|pid| pid.parse::<u32>().ok());
+    let Some(pid) = pid else { return false };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let value = |key: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .map(str::trim)
+    };
+    let killed = ["SigPnd:", "ShdPnd:"].iter().any(|key| {
+        let pending = value(key).and_then(|bits| u64::from_str_radix(bits, 16).ok());
+        pending.is_some_and(|bits| bits & 1 << (libc::SIGKILL - 1) != 0)
+    });
+    killed || value("State:").is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
 /// 2 if that is what is mounted, 1 for version 1 and for the mix of both.

@@ -80,10 +80,9 @@ fn option(socket: &OwnedFd, name: libc::c_int) -> Result<i32, Errno> {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     let (fd, level) = (socket.as_raw_fd(), libc::SOL_SOCKET);
+    let (to, size) = ((&raw mut value).cast(), &raw mut length);
     // SAFETY: value and length describe an int that the kernel fills.
-    check(
-        unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length) }
-            .into(),
-    )?;
+    let result = unsafe { libc::getsockopt(fd, level, name, to, size) };
+    check(result.into())?;
     Ok(value)
 }

@@ -159,6 +159,19 @@ pub fn close_on_exec_from(first: i32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Closes every descriptor above 2 but this one (close_range(2)), whoever owned it: only for a
+/// process that will not use any of them again and ends in [`exit_now`].
+pub fn close_all_but(keep: BorrowedFd<'_>) {
+    let keep = keep.as_raw_fd() as libc::c_uint;
+    for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, libc::c_uint::MAX)] {
+        if first <= last {
+            // SAFETY: the caller gave up the descriptors; a later use of one is an error, not
+            // undefined.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
+}
+
 /// A program, its arguments and its environment, as execve(2) takes them.
 ///
 /// It is put together before the sandbox is entered, so that nothing is allocated after.

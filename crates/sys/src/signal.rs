@@ -74,6 +74,13 @@ pub fn reset_broken_pipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Lets this process and its children wait for theirs: a caller that ignores SIGCHLD would have
+/// the kernel reap them first (wait(2)).
+pub fn wait_for_children() {
+    // SAFETY: SIG_DFL is a valid disposition.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Stops this process the way a terminal does; returns when it is continued.
 pub fn stop_self() {
     // SAFETY: raise takes any signal number.

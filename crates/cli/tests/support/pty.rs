@@ -211,10 +211,25 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // A stopped program would outlive the test.
+        // Jobs of a shell that is killed would outlive the test, above all stopped ones.
+        for pid in session(self.pid()) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The processes of a session, by the fields of proc(5).
+fn session(leader: Pid) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let of_session = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit(") ").next().unwrap_or_default();
+        fields.split(' ').nth(3) == Some(&leader.to_string())
+    };
+    pids.filter(of_session).filter_map(Pid::from_raw).collect()
 }
 
 fn open_terminal(stage: &Stage) -> (File, OwnedFd) {

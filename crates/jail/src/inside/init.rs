@@ -42,6 +42,7 @@ pub(crate) fn main(handover: Handover<'_>) -> ! {
     let channel = &handover.channel;
     match prepare(&handover) {
         Ok(child) => {
+            leave_descriptors(channel);
             let exit = serve(channel, &child);
             let _ = channel.send(&Event::Exited(exit).encode(), &[]);
             process::exit_now(0);
@@ -186,6 +187,17 @@ fn open_terminal(handover: &Handover<'_>) -> Result<OwnedFd> {
     rustix::process::ioctl_tiocsctty(&slave).map_err(fail)?;
     send(&handover.channel, &Event::Terminal, &[master.as_fd()])?;
     Ok(slave)
+}
+
+/// Init keeps its channel and nothing else: an end of the program's pipes that is open here would
+/// hide the end of what flows through it.
+fn leave_descriptors(channel: &Channel) {
+    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+    process::close_all_but(channel.as_fd());
 }
 
 /// Starts the process that becomes the program. It shares init's memory until it executes,

@@ -162,14 +162,10 @@ impl Builder {
             Step::Proc => self.proc(),
             Step::Terminals => {
                 let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
-                let terminals = Detached::new(
-                    "devpts",
-                    &options,
-                    Attributes::NO_SUID.and(Attributes::NO_EXEC),
-                )
-                .map_err(|errno| failed("mount a fresh devpts", errno))?;
-                self.mount(&terminals, Path::new("/dev/pts"), Kind::Folder)
+                self.fresh("devpts", &options, "/dev/pts")
             }
+            // Landlock looks at mq_open(3) as at the making of a file in this file system.
+            Step::Queues => self.fresh("mqueue", &[], "/dev/mqueue"),
         }
     }
 
@@ -184,6 +180,14 @@ impl Builder {
         let copy = Detached::copy_of(open_path(disk.as_fd(), name)?.as_fd()).map_err(fail)?;
         copy.restrict(PLAIN).map_err(fail)?;
         self.mount(&copy, target, Kind::Folder)
+    }
+
+    /// A file system of the sandbox's own namespaces.
+    fn fresh(&mut self, kind: &str, options: &[(&str, &str)], target: &str) -> Result<()> {
+        let attributes = Attributes::NO_SUID.and(Attributes::NO_EXEC);
+        let mount = Detached::new(kind, options, attributes)
+            .map_err(|errno| failed("mount a fresh", errno).on(kind))?;
+        self.mount(&mount, Path::new(target), Kind::Folder)
     }
 
     fn bind(

@@ -63,6 +63,7 @@ pub(super) fn rules() -> Vec<(PathBuf, FileRights)> {
         .collect();
     rules.push(("/home".into(), FileRights::WRITE));
     rules.push(("/dev".into(), FileRights::DEVICES));
+    rules.push(("/dev/mqueue".into(), FileRights::WRITE));
     rules.push(("/proc".into(), FileRights::PROC));
     rules
 }
@@ -127,6 +128,7 @@ fn devices() -> Vec<Step> {
         });
     }
     steps.push(Step::Terminals);
+    steps.push(Step::Queues);
     steps
 }
 

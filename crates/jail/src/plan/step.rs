@@ -40,6 +40,8 @@ pub(crate) enum Step {
     Proc,
     /// A fresh devpts.
     Terminals,
+    /// The POSIX message queues of the sandbox's own IPC namespace (mq_overview(7)).
+    Queues,
 }
 
 impl Step {

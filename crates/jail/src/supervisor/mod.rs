@@ -39,7 +39,7 @@ use guard::Guard;
 use notifier::Notifier;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 use std::time::{Duration, Instant};
 use terminal::Terminal;
@@ -72,6 +72,7 @@ const FORWARDED: [Signal; 11] = [
 
 /// Runs a plan to its end.
 pub fn run(plan: &Plan) -> Result<Finished, Failure> {
+    casemate_sys::signal::wait_for_children();
     cgroup::sweep();
     let landlock = landlock(plan)?;
     let watch = Watch::prepare(plan)?;
@@ -112,6 +113,11 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         Ok(Clone::Parent(child)) => child,
     };
     drop((theirs, streams));
+    // While the caller's terminal is raw, the next program of a pipeline must not learn of this
+    // one's end: what it writes would lack its carriage returns.
+    if !plan.spec.report && !terminal.takes_input() {
+        leave_streams();
+    }
     let mut supervisor = Supervisor {
         plan,
         channel: ours,
@@ -124,6 +130,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         diag: None,
         root: None,
         look: false,
+        told_to_end: false,
         stopped: None,
         ended: None,
         started,
@@ -133,6 +140,22 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
     }
     let end = supervisor.serve();
     supervisor.finish(end, landlock)
+}
+
+/// Whoever reads what the program writes learns of its end when the program closes its side, and
+/// not only when this process ends; likewise for what the program reads. Terminals stay.
+fn leave_streams() {
+    use rustix::stdio;
+    let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+    else {
+        return;
+    };
+    if !rustix::termios::isatty(stdio::stdin()) {
+        let _ = stdio::dup2_stdin(&null);
+    }
+    if !rustix::termios::isatty(stdio::stdout()) {
+        let _ = stdio::dup2_stdout(&null);
+    }
 }
 
 fn namespaces(plan: &Plan) -> u64 {
@@ -178,6 +201,9 @@ struct Supervisor<'a> {
     root: Option<OwnedFd>,
     /// The guard's signal arrived.
     look: bool,
+    /// A limit was reached, or the caller sent a signal that ends programs: what the program
+    /// still has to say isn't waited for.
+    told_to_end: bool,
     stopped: Option<Reached>,
     ended: Option<Instant>,
     started: Instant,
@@ -332,6 +358,7 @@ impl Supervisor<'_> {
     }
 
     fn forward(&mut self, arrival: Arrival) {
+        self.told_to_end |= terminal::ends(arrival.number);
         match arrival.number {
             number if number == Signal::WINCH.as_raw() => {
                 if !self.terminal.resize() {
@@ -348,8 +375,14 @@ impl Supervisor<'_> {
 
     /// The program was stopped: so is this process, until the caller's shell continues it.
     fn suspend(&mut self) {
-        self.terminal.restore();
+        // Ctrl-Z in raw mode was a key to the terminal; it would have stopped the caller's whole
+        // job.
+        if self.terminal.restore() {
+            casemate_sys::signal::send(0, Signal::TSTP.as_raw());
+        }
         casemate_sys::signal::stop_self();
+        while self.signals.next().is_some() {}
+        self.terminal.relay();
         self.terminal.make_raw();
         self.terminal.resize();
         self.order(Order::SignalGroup(Signal::CONT.as_raw()));
@@ -358,6 +391,7 @@ impl Supervisor<'_> {
     fn stop_if(&mut self, reached: Option<Reached>) {
         if self.stopped.is_none() && reached.is_some() {
             self.stopped = reached;
+            self.told_to_end = true;
             self.ended = Some(Instant::now());
             self.order(Order::End);
         }
@@ -373,7 +407,8 @@ impl Supervisor<'_> {
             WaitId::PidFd(self.init.pidfd.as_fd()),
             WaitIdOptions::EXITED,
         );
-        self.terminal.drain();
+        let patient = !self.told_to_end && matches!(end, End::Exited(_));
+        self.terminal.drain(&self.signals, patient);
         self.terminal.restore();
         let kept_on = self.guard.sweep_all();
         self.watch.leave_late();

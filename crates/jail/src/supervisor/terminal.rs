@@ -6,11 +6,13 @@
 
 use casemate_core::error::{Error, Result};
 use casemate_core::spec;
-use rustix::event::{PollFd, PollFlags};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::OFlags;
+use casemate_sys::signal::Signals;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{
     OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
@@ -23,6 +25,10 @@ struct Relay {
     waiting: Vec<u8>,
     /// Nothing more will come.
     ended: bool,
+    /// It reads what is typed at the caller's terminal.
+    reads_terminal: bool,
+    /// It carries what the program writes.
+    is_output: bool,
 }
 
 /// The supervisor's side of the program's streams.
@@ -34,6 +40,8 @@ pub(super) struct Terminal {
     output: Option<OwnedFd>,
     /// The caller's terminal settings from before raw mode.
     saved: Option<Termios>,
+    /// True while this process may read the caller's terminal (tcgetpgrp(3)).
+    foreground: bool,
 }
 
 type Streams = [Option<OwnedFd>; 3];
@@ -48,6 +56,7 @@ impl Terminal {
             input: false,
             output: None,
             saved: None,
+            foreground: true,
         };
         let mut streams: Streams = [None, None, None];
         for (index, fd) in [stdin(), stdout(), stderr()].into_iter().enumerate() {
@@ -70,8 +79,8 @@ impl Terminal {
             } else if isatty(fd) {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(fail)?;
                 let (inside, relay) = match index {
-                    0 => (read, Relay::new(own, write)),
-                    _ => (write, Relay::new(read, own)),
+                    0 => (read, Relay::input(own, write)),
+                    _ => (write, Relay::output(read, own)),
                 };
                 terminal.relays.push(relay);
                 streams[index] = Some(inside);
@@ -80,6 +89,30 @@ impl Terminal {
             }
         }
         Ok((terminal, streams))
+    }
+
+    /// True if the program reads from a pseudo-terminal.
+    pub(super) fn takes_input(&self) -> bool {
+        self.input
+    }
+
+    /// Looks whether the caller's shell has put this process into the foreground or the
+    /// background, and takes or leaves the terminal.
+    fn look_at_foreground(&mut self) {
+        let input = stdin();
+        if !isatty(input) {
+            return;
+        }
+        let group = rustix::process::getpgrp();
+        let foreground = rustix::termios::tcgetpgrp(input).is_ok_and(|owner| owner == group);
+        if foreground != self.foreground {
+            self.foreground = foreground;
+            match foreground {
+                true => self.make_raw(),
+                // The settings are the shell's own again.
+                false => self.saved = None,
+            }
+        }
     }
 
     /// Takes the master side and starts to relay.
@@ -92,23 +125,24 @@ impl Terminal {
             rustix::io::fcntl_dupfd_cloexec(stdin(), 3),
             dup(&master),
         ) {
-            self.relays.push(Relay::new(input, to));
+            self.relays.push(Relay::input(input, to));
         }
         let output = self
             .output
             .take()
             .or_else(|| rustix::io::fcntl_dupfd_cloexec(stderr(), 3).ok());
         if let (Some(from), Some(output)) = (dup(&master), output) {
-            self.relays.push(Relay::new(from, output));
+            self.relays.push(Relay::output(from, output));
         }
         self.master = Some(master);
+        self.look_at_foreground();
         self.make_raw();
         self.resize();
     }
 
     /// Hands every key to the pseudo-terminal, whose own line discipline makes signals of them.
     pub(super) fn make_raw(&mut self) {
-        if self.master.is_none() || !self.input || !isatty(stdin()) {
+        if self.master.is_none() || !self.input || !self.foreground || !isatty(stdin()) {
             return;
         }
         if let Ok(settings) = tcgetattr(stdin()) {
@@ -120,11 +154,13 @@ impl Terminal {
         }
     }
 
-    /// Gives the caller's terminal its settings back.
-    pub(super) fn restore(&mut self) {
-        if let Some(settings) = self.saved.take() {
-            let _ = tcsetattr(stdin(), OptionalActions::Now, &settings);
-        }
+    /// Gives the caller's terminal its settings back; true if it had others.
+    pub(super) fn restore(&mut self) -> bool {
+        let Some(settings) = self.saved.take() else {
+            return false;
+        };
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &settings);
+        true
     }
 
     /// Gives the pseudo-terminal the size of the caller's; false if there is none.
@@ -142,47 +178,69 @@ impl Terminal {
     }
 
     pub(super) fn poll_fds(&self) -> Vec<PollFd<'_>> {
-        let mut fds = Vec::with_capacity(self.relays.len());
-        for relay in &self.relays {
-            match &relay.to {
-                Some(to) if !relay.waiting.is_empty() => fds.push(PollFd::new(to, PollFlags::OUT)),
-                Some(_) if !relay.ended => fds.push(PollFd::new(&relay.from, PollFlags::IN)),
-                _ => {}
-            }
-        }
-        fds
+        let active = self.relays.iter().filter(|relay| self.may_move(relay));
+        active.filter_map(Relay::waits_for).collect()
+    }
+
+    /// From the background, the terminal isn't read: that would stop this process.
+    fn may_move(&self, relay: &Relay) -> bool {
+        self.foreground || !relay.reads_terminal
     }
 
     /// Moves what can be moved without waiting.
     pub(super) fn relay(&mut self) {
-        for relay in &mut self.relays {
-            relay.step();
+        if self.relays.is_empty() {
+            return;
         }
-        self.relays
-            .retain(|relay| relay.to.is_some() || !relay.ended);
+        self.look_at_foreground();
+        let foreground = self.foreground;
+        for relay in &mut self.relays {
+            if foreground || !relay.reads_terminal {
+                relay.step();
+            }
+        }
+        self.relays.retain(|relay| relay.to.is_some());
     }
 
-    /// After the program's end: everything that it wrote still arrives.
-    pub(super) fn drain(&mut self) {
-        let outputs = self.relays.drain(..).filter(|relay| !relay.reads_input());
-        for mut relay in outputs {
-            let patience = rustix::event::Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            };
-            while !(relay.ended && relay.waiting.is_empty()) && relay.to.is_some() {
-                let mut fds = match (&relay.to, relay.waiting.is_empty()) {
-                    (Some(to), false) => [PollFd::new(to, PollFlags::OUT)],
-                    _ => [PollFd::new(&relay.from, PollFlags::IN)],
-                };
-                // A terminal that takes nothing for a second isn't waited for.
-                if !rustix::event::poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0) {
+    /// After the program's end: what it wrote still arrives, however slow the reader is, unless
+    /// a signal says not to wait, or it was stopped for a limit.
+    pub(super) fn drain(&mut self, signals: &Signals, patient: bool) {
+        let impatience = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        let patience = if patient { None } else { Some(&impatience) };
+        for mut relay in self.relays.drain(..).filter(|relay| relay.is_output) {
+            while let Some(wait) = relay.waits_for() {
+                let mut fds = [wait, PollFd::new(signals, PollFlags::IN)];
+                if !rustix::event::poll(&mut fds, patience).is_ok_and(|ready| ready > 0) {
+                    break;
+                }
+                let told = !fds[1].revents().is_empty();
+                if told && signals.next().is_some_and(|arrival| ends(arrival.number)) {
                     break;
                 }
                 relay.step();
             }
         }
     }
+}
+
+/// Signals by which a caller ends a program.
+pub(super) fn ends(number: i32) -> bool {
+    [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM]
+        .iter()
+        .any(|signal| signal.as_raw() == number)
+}
+
+/// The caller's terminal, opened anew: non-blocking, which the caller's own descriptor must not
+/// become, since it is shared with the caller's shell.
+fn reopen(fd: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .ok()
+        .filter(|fd| isatty(fd))
 }
 
 impl Drop for Terminal {
@@ -192,22 +250,37 @@ impl Drop for Terminal {
 }
 
 impl Relay {
-    fn new(from: OwnedFd, to: OwnedFd) -> Self {
+    fn input(from: OwnedFd, to: OwnedFd) -> Self {
+        let reads_terminal = isatty(&from);
         Self {
             from,
             to: Some(to),
             waiting: Vec::new(),
             ended: false,
+            reads_terminal,
+            is_output: false,
         }
     }
 
-    fn reads_input(&self) -> bool {
-        let same = |a: &OwnedFd| {
-            let (a, b) = (rustix::fs::fstat(a), rustix::fs::fstat(stdin()));
-            matches!((a, b), (Ok(a), Ok(b)) if a.st_rdev == b.st_rdev && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
-        };
-        // On a terminal, input and output may be the same file; only the input relay reads it.
-        same(&self.from)
+    fn output(from: OwnedFd, to: OwnedFd) -> Self {
+        let to = reopen(to.as_fd()).unwrap_or(to);
+        Self {
+            from,
+            to: Some(to),
+            waiting: Vec::new(),
+            ended: false,
+            reads_terminal: false,
+            is_output: true,
+        }
+    }
+
+    /// What it needs before it can go on; `None` if it is over.
+    fn waits_for(&self) -> Option<PollFd<'_>> {
+        match &self.to {
+            Some(to) if !self.waiting.is_empty() => Some(PollFd::new(to, PollFlags::OUT)),
+            Some(_) if !self.ended => Some(PollFd::new(&self.from, PollFlags::IN)),
+            _ => None,
+        }
     }
 
     fn step(&mut self) {
@@ -224,9 +297,7 @@ impl Relay {
             && !self.waiting.is_empty()
             && is_ready(to, PollFlags::OUT)
         {
-            // A terminal that is ready takes a little without blocking, not any amount.
-            let count = self.waiting.len().min(2048);
-            match rustix::io::write(to, &self.waiting[..count]) {
+            match rustix::io::write(to, &self.waiting) {
                 Ok(count) => {
                     self.waiting.drain(..count);
                 }
@@ -257,7 +328,7 @@ impl Relay {
 }
 
 fn is_ready(fd: impl AsFd, flags: PollFlags) -> bool {
-    let now = rustix::event::Timespec {
+    let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
