@@ -76,6 +76,8 @@ fn job_control_inside(stage: &Stage) {
     assert!(seat.line("jobs").contains("Running"));
     seat.type_in("fg\n");
     seat.expect("sleep 1000\r\n");
+    // bash says what it continues before it hands the terminal over.
+    std::thread::sleep(Duration::from_millis(300));
     seat.type_in(CTRL_Z);
     seat.expect("Stopped");
     seat.expect("ready> ");

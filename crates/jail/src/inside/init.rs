@@ -39,6 +39,7 @@ pub(crate) struct Handover<'a> {
 
 /// Runs the sandbox; the process ends here.
 pub(crate) fn main(handover: Handover<'_>) -> ! {
+    casemate_sys::memory::map_code();
     let channel = &handover.channel;
     match prepare(&handover) {
         Ok(child) => {

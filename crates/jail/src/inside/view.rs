@@ -17,7 +17,9 @@ use casemate_sys::channel::Channel;
 use casemate_sys::mount::{Attributes, Detached, pivot_to_current_folder};
 use casemate_sys::process::{Clone, exit_now};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, symlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, symlinkat,
+};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -260,18 +262,18 @@ impl Builder {
             .try_for_each(|name| self.cover_in(proc.as_fd(), name))
     }
 
-    /// Covers a file or folder if it exists.
+    /// Covers a file or folder if it exists. A mount that is made for nothing costs a grace period
+    /// of RCU when it is dropped, so it is made only where it will be attached.
     fn cover_in(&self, folder: BorrowedFd<'_>, name: &str) -> Result<()> {
-        for kind in [Kind::File, Kind::Folder] {
-            let cover = self.cover(kind).map_err(|error| error.on(name))?;
-            match cover.attach(folder, Path::new(name)) {
-                Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                // A file can't cover a folder.
-                Err(Errno::NOTDIR | Errno::INVAL) => {}
-                Err(errno) => return Err(failed("cover", errno).on(name)),
-            }
-        }
-        Err(Error::rule("cover", "neither a file nor a folder can be mounted on it").on(name))
+        let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(());
+        };
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Folder,
+            _ => Kind::File,
+        };
+        let cover = self.cover(kind).map_err(|error| error.on(name))?;
+        put(&cover, folder, Path::new(name), "cover")
     }
 
     /// Something empty and read-only.

@@ -381,11 +381,16 @@ impl Supervisor<'_> {
             casemate_sys::signal::send(0, Signal::TSTP.as_raw());
         }
         casemate_sys::signal::stop_self();
-        while self.signals.next().is_some() {}
+        // Its own copy of the stop is done with; whatever else came meanwhile is not.
+        let arrivals: Vec<Arrival> = std::iter::from_fn(|| self.signals.next()).collect();
         self.terminal.relay();
         self.terminal.make_raw();
         self.terminal.resize();
         self.order(Order::SignalGroup(Signal::CONT.as_raw()));
+        let others = arrivals
+            .into_iter()
+            .filter(|arrival| arrival.number != Signal::TSTP.as_raw());
+        others.for_each(|arrival| self.forward(arrival));
     }
 
     fn stop_if(&mut self, reached: Option<Reached>) {

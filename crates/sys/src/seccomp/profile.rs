@@ -97,7 +97,15 @@ const TYPE: u32 = 0xf;
 const STREAM: u32 = 1;
 const DGRAM: u32 = 2;
 const RAW: u32 = 3;
-const SEQPACKET: u32 = 5;
+/// SOCK_STREAM is 1 and SOCK_SEQPACKET 5; SOCK_DGRAM is 2 and SOCK_RAW 3.
+const STREAM_OR_SEQPACKET: Test = masked(1, TYPE & !4, STREAM);
+const DGRAM_OR_RAW: Test = masked(1, TYPE & !1, DGRAM);
+const UNIX: u32 = 1;
+/// AF_INET is 2 and AF_INET6 10.
+const INET: Test = masked(0, !8, 2);
+const NETLINK: u32 = 16;
+const TCP: u32 = 6;
+const UDP: u32 = 17;
 /// MSG_FASTOPEN: a connect(2) inside a send, which no connect rule sees.
 const FAST_OPEN: u32 = 0x2000_0000;
 
@@ -278,25 +286,17 @@ pub(super) const GROUPS: &[Group] = &[
         calls: calls![SYS_socket],
         verdict: Check {
             cases: &[
-                case(&[is(0, 1), masked(1, TYPE, STREAM)], Allow),
-                case(&[is(0, 1), masked(1, TYPE, SEQPACKET)], Allow),
-                case(&[is(0, 1)], Refuse(Errno::ACCESS)),
-                case(&[is(0, 2), masked(1, TYPE, STREAM), is(2, 0)], Allow),
-                case(&[is(0, 2), masked(1, TYPE, STREAM), is(2, 6)], Allow),
-                case(&[is(0, 2), masked(1, TYPE, DGRAM), is(2, 0)], Allow),
-                case(&[is(0, 2), masked(1, TYPE, DGRAM), is(2, 17)], Allow),
-                case(&[is(0, 10), masked(1, TYPE, STREAM), is(2, 0)], Allow),
-                case(&[is(0, 10), masked(1, TYPE, STREAM), is(2, 6)], Allow),
-                case(&[is(0, 10), masked(1, TYPE, DGRAM), is(2, 0)], Allow),
-                case(&[is(0, 10), masked(1, TYPE, DGRAM), is(2, 17)], Allow),
-                case(&[is(0, 2), masked(1, TYPE, RAW)], Refuse(Errno::PERM)),
-                case(&[is(0, 10), masked(1, TYPE, RAW)], Refuse(Errno::PERM)),
-                case(&[is(0, 2)], Refuse(Errno::PROTONOSUPPORT)),
-                case(&[is(0, 10)], Refuse(Errno::PROTONOSUPPORT)),
+                case(&[is(0, UNIX), STREAM_OR_SEQPACKET], Allow),
+                case(&[is(0, UNIX)], Refuse(Errno::ACCESS)),
+                case(&[INET, masked(1, TYPE, STREAM), is(2, 0)], Allow),
+                case(&[INET, masked(1, TYPE, STREAM), is(2, TCP)], Allow),
+                case(&[INET, masked(1, TYPE, DGRAM), is(2, 0)], Allow),
+                case(&[INET, masked(1, TYPE, DGRAM), is(2, UDP)], Allow),
+                case(&[INET, masked(1, TYPE, RAW)], Refuse(Errno::PERM)),
+                case(&[INET], Refuse(Errno::PROTONOSUPPORT)),
                 // rtnetlink, by which getifaddrs(3) lists interfaces.
-                case(&[is(0, 16), masked(1, TYPE, RAW), is(2, 0)], Allow),
-                case(&[is(0, 16), masked(1, TYPE, DGRAM), is(2, 0)], Allow),
-                case(&[is(0, 16)], Refuse(Errno::PROTONOSUPPORT)),
+                case(&[is(0, NETLINK), DGRAM_OR_RAW, is(2, 0)], Allow),
+                case(&[is(0, NETLINK)], Refuse(Errno::PROTONOSUPPORT)),
             ],
             otherwise: Refuse(Errno::AFNOSUPPORT),
         },
@@ -305,9 +305,8 @@ pub(super) const GROUPS: &[Group] = &[
         calls: calls![SYS_socketpair],
         verdict: Check {
             cases: &[
-                case(&[is(0, 1), masked(1, TYPE, STREAM)], Allow),
-                case(&[is(0, 1), masked(1, TYPE, SEQPACKET)], Allow),
-                case(&[is(0, 1)], Refuse(Errno::PROTONOSUPPORT)),
+                case(&[is(0, UNIX), STREAM_OR_SEQPACKET], Allow),
+                case(&[is(0, UNIX)], Refuse(Errno::PROTONOSUPPORT)),
             ],
             otherwise: Refuse(Errno::AFNOSUPPORT),
         },
