@@ -37,6 +37,8 @@ pub(crate) struct Exit {
     pub(crate) max_rss: u64,
     /// The last process id that was given out inside.
     pub(crate) last_pid: u64,
+    /// Processes that were still there when the program failed.
+    pub(crate) left: u64,
 }
 
 /// From the supervisor to init.
@@ -90,6 +92,7 @@ impl Event {
                     exit.system_micros,
                     exit.max_rss,
                     exit.last_pid,
+                    exit.left,
                 ] {
                     bytes.extend(number.to_le_bytes());
                 }
@@ -107,7 +110,7 @@ impl Event {
             (b'Z', []) => Some(Self::Stopped),
             (b'M', bytes) => Some(Self::Segments(u64::from_le_bytes(bytes.try_into().ok()?))),
             (b'F', rest) => decode_failure(rest).map(Self::Failed),
-            (b'X', [signaled, rest @ ..]) if rest.len() == 36 => {
+            (b'X', [signaled, rest @ ..]) if rest.len() == 44 => {
                 let number =
                     |at: usize| Some(u64::from_le_bytes(rest.get(at..at + 8)?.try_into().ok()?));
                 Some(Self::Exited(Exit {
@@ -117,6 +120,7 @@ impl Event {
                     system_micros: number(12)?,
                     max_rss: number(20)?,
                     last_pid: number(28)?,
+                    left: number(36)?,
                 }))
             }
             _ => None,
@@ -184,6 +188,7 @@ mod tests {
             system_micros: 2,
             max_rss: 3,
             last_pid: 4,
+            left: 5,
         };
         let failure = Failure {
             code: 127,

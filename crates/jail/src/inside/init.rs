@@ -260,6 +260,7 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
             }
         }
     };
+    let left = if end.status == 0 { 0 } else { processes() };
     // A process that was just being forked may have missed the first signal.
     loop {
         process::kill_all();
@@ -273,6 +274,7 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
         system_micros: usage.system_micros,
         max_rss: usage.max_rss,
         last_pid: last_pid(),
+        left,
         ..end
     }
 }
@@ -302,6 +304,16 @@ fn reap(channel: &Channel, program: i32) -> Option<Exit> {
         }
     }
     end
+}
+
+/// Processes of this pid namespace besides init, those included that wait to be reaped.
+fn processes() -> u64 {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return 0;
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let is_number = |name: &std::ffi::OsString| name.as_encoded_bytes()[0].is_ascii_digit();
+    (names.filter(is_number).count() as u64).saturating_sub(1)
 }
 
 /// Resident and swapped bytes of all System V segments of this IPC namespace (proc(5),

@@ -418,12 +418,15 @@ impl Supervisor<'_> {
         let kept_on = self.guard.sweep_all();
         self.watch.leave_late();
         let events = self.watch.events();
-        let failed = !matches!(&end, End::Exited(exit) if exit.status == 0);
+        let ended = match &end {
+            End::Exited(exit) => Some(exit),
+            _ => None,
+        };
         let reached = self
             .stopped
             .take()
             .or(kept_on)
-            .or_else(|| self.watch.reached_at_end(&events, failed));
+            .or_else(|| self.watch.reached_at_end(&events, ended));
         let exit = match end {
             End::Failed(failure) => return Err(failure),
             End::Exited(exit) => exit,

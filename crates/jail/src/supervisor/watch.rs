@@ -7,6 +7,7 @@
 
 use super::late::{self, LateCgroup};
 use crate::plan::Plan;
+use crate::wire::Exit;
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limits, Reached};
@@ -201,10 +202,18 @@ impl Watch {
     }
 
     /// The same after the end, for a program that was faster than the clock.
-    pub(super) fn reached_at_end(&self, events: &Events, failed: bool) -> Option<Reached> {
+    pub(super) fn reached_at_end(&self, events: &Events, exit: Option<&Exit>) -> Option<Reached> {
+        let failed = exit.is_none_or(|exit| exit.status != 0);
+        // The program itself was one more.
+        let left = exit.map_or(0, |exit| exit.left + 1);
+        let full = !self.held.pids && left > u64::from(self.limits.pids.value);
+        let too_many = full.then_some(Reached::Pids {
+            max: self.limits.pids.value,
+        });
         // The end itself frees a little, so for a program that failed, almost full is full.
         let spare = if failed { 8 } else { 0 };
         self.reached_by_events(events)
+            .or(too_many)
             .or_else(|| self.reached_on_disk(spare))
     }
 
