@@ -14,6 +14,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 both!(
+    a_repository_can_not_be_taken_apart_for_later,
     every_listed_name_is_read_only,
     no_folder_above_one_can_be_moved,
     listed_folders_are_read_only_as_a_whole,
@@ -695,4 +696,23 @@ fn set_id_folders_that_the_host_has(stage: &Stage) {
             & 0o6000
     });
     assert_eq!(programs, [0, 0]);
+}
+
+/// One run takes a part of the repository away, so that the next doesn't see that it is one.
+fn a_repository_can_not_be_taken_apart_for_later(stage: &Stage) {
+    for folder in ["ws/.git", "ws/bare"] {
+        for part in ["objects", "refs", "hooks"] {
+            stage.folder(format!("{folder}/{part}"));
+        }
+        stage.write(format!("{folder}/HEAD"), "ref: refs/heads/main\n");
+        stage.write(format!("{folder}/config"), "[core]\n");
+    }
+    for folder in [".git", "bare"] {
+        let apart = format!(
+            "for part in objects refs HEAD; do mv {folder}/$part {folder}/$part.x; done 2>/dev/null; :"
+        );
+        stage.shell(&[], &apart).assert_out("");
+        let hook = format!("(echo evil > {folder}/hooks/post-commit) 2>/dev/null || echo refused");
+        stage.shell(&[], &hook).assert_out("refused\n");
+    }
 }

@@ -13,6 +13,10 @@ both!(
     writable_paths_are_written_through,
     tcp_ports_that_may_be_bound,
     tcp_ports_that_may_be_connected_to,
+    a_script_can_not_name_what_comes_in,
+    a_link_out_of_the_working_folder_is_no_grant,
+    a_socket_of_the_caller_is_not_passed,
+    sockets_of_a_shared_folder_are_not_reachable,
 );
 
 fn hidden_paths_look_empty(stage: &Stage) {
@@ -103,4 +107,59 @@ for port in (18080, 18081):
     stage
         .python(&["--tcp-connect", "18080"], script)
         .assert_out("18080 connected\n95\n18081 refused\n95\n");
+}
+
+/// What an earlier program left in the workspace must not choose what the next one sees.
+fn a_script_can_not_name_what_comes_in(stage: &Stage) {
+    let secret = stage.text("outside/keys/id");
+    stage.write("outside/keys/id", "token\n");
+    stage.mode("outside/keys/id", 0o600);
+    let ws = stage.text("ws");
+    std::fs::copy("/bin/sh", stage.path("ws/env")).unwrap();
+    stage.mode("ws/env", 0o755);
+    stage.script("ws/tool", format!("#!{ws}/env {ws}/decoy\n"));
+    stage.script("ws/decoy", format!("#!{secret}\ncat {secret}\n"));
+    for program in ["./tool", "./decoy"] {
+        let ended = stage.run(["--", program]);
+        assert!(!ended.out.contains("token"), "{program}: {ended:?}");
+    }
+}
+
+fn a_link_out_of_the_working_folder_is_no_grant(stage: &Stage) {
+    stage.write("outside/file", "old\n");
+    std::os::unix::fs::symlink(stage.path("outside"), stage.path("ws/link")).unwrap();
+    let (link, real) = (stage.text("ws/link"), stage.text("outside"));
+    stage.shell(&["--rw", "link"], "echo ran").assert(
+        125,
+        "",
+        &format!(
+            "casemate: error: --rw: bring in {link}: it is a link out of the working folder, to {real}\n\
+             hint: an earlier program may have made it; give the path that it leads to\n"
+        ),
+    );
+}
+
+fn a_socket_of_the_caller_is_not_passed(stage: &Stage) {
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    ours.send(b"said").unwrap();
+    let script = "import os, stat; print(stat.S_ISFIFO(os.fstat(0).st_mode), os.read(0, 9))";
+    let mut command = stage.casemate();
+    command.args(["run", "--", "/usr/bin/python3", "-c", script]);
+    command.stdin(std::os::fd::OwnedFd::from(theirs));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "True b'said'\n", "{output:?}");
+}
+
+fn sockets_of_a_shared_folder_are_not_reachable(stage: &Stage) {
+    let socket = stage.text("outside/host.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let folder = std::env::temp_dir();
+    let script = format!(
+        "import socket\ntry: socket.socket(socket.AF_UNIX).connect({socket:?}); print('connected')\n\
+         except OSError as error: print(error.errno)"
+    );
+    let flags = ["--ro", folder.to_str().unwrap()];
+    stage.python(&flags, &script).assert_out("111\n");
 }

@@ -327,7 +327,9 @@ fn defaults_and_what_holds_them(stage: &Stage) {
         let by = state["by"].as_str().unwrap();
         assert_eq!(by.starts_with("cgroup v"), held, "{name} by {by}");
         assert!(held || by.contains("RLIMIT"), "{name} by {by}");
-        assert!(!held || state["strong"] == true, "{name} by {by}");
+        // As root on version 1, a run for which nothing was asked enters its cgroup late.
+        let late = by.contains("after the start");
+        assert!(!held || late || state["strong"] == true, "{name} by {by}");
     }
     // A writable workspace has no quota, and the report says so.
     assert_eq!(limit(&told, "disk")["strong"], false);

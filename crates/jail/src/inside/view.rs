@@ -367,7 +367,7 @@ impl Builder {
         Ok(View {
             root: open("/")?,
             proc: open("/proc")?,
-            disk: open("/tmp")?,
+            disk: rustix::io::dup(disk.as_fd()).map_err(fail("keep the disk"))?,
         })
     }
 }

@@ -44,10 +44,34 @@ pub(super) struct Command {
     pub(super) env: Vec<(&'static str, OsString)>,
 }
 
+/// Whose word it is that a program is needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// The caller's, or that of what is installed.
+    Callers,
+    /// That of a file which a sandboxed program could have written.
+    Workspaces,
+}
+
+/// True for an executable file, or a link to one.
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// True for a program in the program folder of an installation, which has libraries too.
+fn is_plainly_installed(program: &Path, host: &Host) -> bool {
+    installation(program, host).iter().all(|(path, kind)| {
+        let libraries = ["lib", "lib64", "libexec", "versions"];
+        *kind == Kind::Folder && libraries.iter().any(|name| path.join(name).is_dir())
+    })
+}
+
 /// An installation, or a single file, that comes into the view for the program's sake.
 pub(super) struct Brought {
     path: PathBuf,
     kind: Kind,
+    word: Word,
     pub(super) why: String,
 }
 
@@ -59,6 +83,11 @@ impl Brought {
             access: Access::ReadOnly,
             kind: self.kind,
         }
+    }
+
+    /// True if a file of the workspace wanted it, which the caller should hear of.
+    pub(super) fn is_workspaces_word(&self) -> bool {
+        self.word == Word::Workspaces
     }
 
     /// Covers over the credential files in it.
@@ -100,7 +129,7 @@ pub(super) fn resolve(
         env: Vec::new(),
     };
     let mut seen = grants.to_vec();
-    command.need(&path, host, &mut seen, 0)?;
+    command.need(&path, host, &mut seen, Word::Callers, 0)?;
     Ok(command)
 }
 
@@ -127,11 +156,15 @@ impl Command {
     }
 
     /// Brings in what a program at this path needs: each link on the way, its interpreter.
+    ///
+    /// A link or script that an earlier program may have written could name any file; on its
+    /// word only what is plainly an installed program comes in.
     fn need(
         &mut self,
         path: &Path,
         host: &Host,
         seen: &mut Vec<Resolved>,
+        word: Word,
         depth: u32,
     ) -> Result<()> {
         if depth > 16 {
@@ -142,26 +175,47 @@ impl Command {
         let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
         let here = folder.join(path.file_name().unwrap_or_default());
         // A missing interpreter is execve's to complain about.
-        if !is_visible(&here, seen) && std::fs::symlink_metadata(&here).is_ok() {
-            self.bring(&here, host, seen);
+        if !is_visible(&here, seen) && is_program(&here) {
+            if word == Word::Workspaces && !is_plainly_installed(&here, host) {
+                return Ok(());
+            }
+            self.bring(&here, host, seen, word);
         }
+        let writable = |path: &Path| {
+            let holds = |grant: &&Resolved| path.starts_with(&grant.path);
+            let nearest = seen
+                .iter()
+                .filter(holds)
+                .max_by_key(|grant| grant.path.components().count());
+            nearest.is_some_and(|grant| grant.access == Access::ReadWrite)
+        };
+        let word = if writable(&here) {
+            Word::Workspaces
+        } else {
+            word
+        };
         if let Ok(to) = std::fs::read_link(&here) {
-            return self.need(&folder.join(to), host, seen, depth + 1);
+            return self.need(&folder.join(to), host, seen, word, depth + 1);
         }
         for interpreter in interpreters(&here, host) {
-            self.need(&interpreter, host, seen, depth + 1)?;
+            self.need(&interpreter, host, seen, word, depth + 1)?;
         }
         Ok(())
     }
 
-    fn bring(&mut self, program: &Path, host: &Host, seen: &mut Vec<Resolved>) {
+    fn bring(&mut self, program: &Path, host: &Host, seen: &mut Vec<Resolved>, word: Word) {
         for (path, kind) in installation(program, host) {
             let why = format!(
                 "{}: read-only, since {} is installed there",
                 path.display(),
                 program.display()
             );
-            let brought = Brought { path, kind, why };
+            let brought = Brought {
+                path,
+                kind,
+                word,
+                why,
+            };
             seen.push(brought.grant());
             self.brought.push(brought);
         }
@@ -182,6 +236,7 @@ impl Command {
                 let brought = Brought {
                     path: rustup,
                     kind: Kind::Folder,
+                    word,
                     why,
                 };
                 seen.push(brought.grant());
@@ -240,7 +295,10 @@ fn interpreters(path: &Path, host: &Host) -> Vec<PathBuf> {
         return Vec::new();
     };
     let mut found = vec![interpreter.clone()];
-    if interpreter.file_name() == Some(OsStr::new("env")) {
+    if ["/usr/bin/env", "/bin/env"]
+        .iter()
+        .any(|env| interpreter == Path::new(env))
+    {
         let program = words.find(|word| !word.starts_with('-') && !word.contains('='));
         found.extend(program.and_then(|program| search(Path::new(program), host)));
     }

@@ -137,6 +137,17 @@ fn resolve(grant: &Grant, host: &Host) -> Result<Resolved> {
             refuse("it is the whole file system").hint("name the folders that the program needs")
         );
     }
+    if path != grant.path
+        && grant.access != Access::Hidden
+        && grant.path.starts_with(&host.cwd)
+        && !path.starts_with(&host.cwd)
+    {
+        return Err(refuse(&format!(
+            "it is a link out of the working folder, to {}",
+            path.display()
+        ))
+        .hint("an earlier program may have made it; give the path that it leads to"));
+    }
     let kind = if path.is_dir() {
         Kind::Folder
     } else {

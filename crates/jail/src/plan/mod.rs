@@ -85,9 +85,15 @@ impl Plan {
                 code: command::exit_code(&error),
                 error,
             })?;
+        let brought = command.brought.iter().map(|brought| brought.why.clone());
+        builder.view.extend(brought);
+        let on_its_word = command
+            .brought
+            .iter()
+            .filter(|brought| brought.is_workspaces_word());
         builder
-            .view
-            .extend(command.brought.iter().map(|brought| brought.why.clone()));
+            .notes
+            .extend(on_its_word.map(|brought| brought.why.clone()));
         for brought in &command.brought {
             grants::insert(&mut grants, brought.grant());
         }

@@ -19,6 +19,8 @@ const MOST_STAMPS: usize = 1_000_000;
 pub(super) struct Found {
     pub(super) carriers: BTreeSet<PathBuf>,
     pub(super) repositories: BTreeSet<PathBuf>,
+    /// Folders that must not be moved away, though they may be written.
+    pub(super) pinned: BTreeSet<PathBuf>,
     pub(super) links: Links,
 }
 
@@ -94,10 +96,18 @@ impl Walk<'_> {
                 .iter()
                 .any(|entry| entry.file_name().to_bytes() == name)
         };
-        // A git folder, or that of a linked work tree (gitrepository-layout(5)).
-        let is_git = has(b"HEAD") && (has(b"objects") && has(b"refs") || has(b"commondir"));
+        // A git folder, or that of a linked work tree (gitrepository-layout(5)). An earlier program
+        // may have taken a part of it away, to put it back when nobody looks.
+        let is_git = here.path.ends_with(".git")
+            || has(b"HEAD") && has(b"commondir")
+            || has(b"objects") && has(b"refs") && (has(b"HEAD") || has(b"config") || has(b"hooks"));
         let at_root = here.path.as_os_str().is_empty() || has(b".git");
         if is_git {
+            let kept = ["objects", "refs"].map(|part| here.path.join(part));
+            let there = kept
+                .into_iter()
+                .filter(|part| has(part.file_name().unwrap_or_default().as_bytes()));
+            self.found.pinned.extend(there);
             self.found.repositories.insert(here.path.clone());
         }
         for entry in &entries {

@@ -33,6 +33,8 @@ pub(crate) struct Workspace {
     pub(crate) linked: BTreeSet<PathBuf>,
     /// Git folders that existed at the start.
     pub(crate) repositories: BTreeSet<PathBuf>,
+    /// Folders that can't be moved away, though they may be written.
+    pinned: BTreeSet<PathBuf>,
     /// Every file, if a report is wanted.
     pub(crate) before: Option<BTreeMap<PathBuf, Stamp>>,
 }
@@ -50,9 +52,10 @@ impl Workspace {
         let Found {
             carriers: mut protected,
             repositories,
+            pinned,
             links,
         } = walk.found;
-        protected.extend(hooks_folders(root, &repositories));
+        protected.extend(named_by_git(root, &repositories));
         protected.extend(targets(root, &protected));
         let mut linked = links.leading_outside();
         linked.retain(|path| !protected.iter().any(|above| path.starts_with(above)));
@@ -76,6 +79,7 @@ impl Workspace {
             linked,
             watched,
             repositories,
+            pinned,
             before: walk.stamps,
         })
     }
@@ -96,11 +100,8 @@ impl Workspace {
             pins.insert((path.components().count(), path), Access::ReadOnly);
         }
         // A git folder is pinned even if nothing in it is protected yet.
-        for path in self
-            .repositories
-            .iter()
-            .filter(|path| !path.as_os_str().is_empty())
-        {
+        let kept = self.repositories.iter().chain(&self.pinned);
+        for path in kept.filter(|path| !path.as_os_str().is_empty()) {
             pins.entry((path.components().count(), path))
                 .or_insert(Access::ReadWrite);
         }
@@ -210,42 +211,62 @@ impl Names {
     }
 }
 
-/// What a protected symbolic link leads to, if that is in the workspace too: whoever writes there
-/// writes the carrier.
+/// What protected symbolic links lead to, if that is in the workspace too: whoever writes there
+/// writes the carrier. The links in a protected folder count as well, as hooks often are some.
 fn targets(root: &Path, protected: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let links = protected
-        .iter()
-        .filter(|path| root.join(path).is_symlink())
-        .filter_map(|path| std::fs::canonicalize(root.join(path)).ok());
-    links
-        .filter_map(|real| real.strip_prefix(root).ok().map(Path::to_owned))
-        .filter(|path| !path.as_os_str().is_empty())
-        .collect()
+    let mut links: Vec<PathBuf> = protected.iter().map(|path| root.join(path)).collect();
+    for folder in links.clone().iter().filter(|path| path.is_dir()) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        links.extend(entries.map(|entry| entry.path()));
+    }
+    let links = links.into_iter().filter(|path| path.is_symlink());
+    let real = links.filter_map(|path| std::fs::canonicalize(path).ok());
+    within(root, real).collect()
 }
 
-/// Folders of the workspace that a repository's configuration names as its hooks
-/// (core.hooksPath in git-config(1)).
-fn hooks_folders(root: &Path, repositories: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let of_repository = |repository: &PathBuf| {
-        let config = std::fs::read_to_string(root.join(repository).join("config")).ok()?;
-        let value = config.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            key.trim()
-                .eq_ignore_ascii_case("hookspath")
-                .then(|| value.trim().trim_matches('"').to_owned())
-        })?;
-        // Relative to the folder where hooks run: the top of the work tree.
-        let top = root.join(repository);
+/// Files and folders of the workspace that a repository's configuration names: its hooks, and
+/// what it includes (core.hooksPath and include.path in git-config(1)). Every value counts, since
+/// which one git takes depends on more than the file.
+fn named_by_git(root: &Path, repositories: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    let mut named = Vec::new();
+    for repository in repositories {
+        let folder = root.join(repository);
+        let config = std::fs::read_to_string(folder.join("config")).unwrap_or_default();
         let top = if repository.ends_with(".git") {
-            top.parent()?.to_owned()
+            folder.parent()
         } else {
-            top
+            None
         };
-        let real = std::fs::canonicalize(top.join(value)).ok()?;
-        let path = real.strip_prefix(root).ok()?.to_owned();
-        (!path.as_os_str().is_empty()).then_some(path)
-    };
-    repositories.iter().filter_map(of_repository).collect()
+        for line in config.lines() {
+            // A section may stand on the same line.
+            let line = line.rsplit_once(']').map_or(line, |(_, rest)| rest);
+            let Some((key, value)) = line.split_once('=') else {
+                continue;
+            };
+            let key = key.trim().to_ascii_lowercase();
+            let value = value.trim().trim_matches('"');
+            if key == "hookspath" {
+                named.push(top.unwrap_or(&folder).join(value));
+            }
+            if key == "path" || key == "attributesfile" {
+                named.push(folder.join(value));
+            }
+        }
+    }
+    within(
+        root,
+        named
+            .into_iter()
+            .filter_map(|path| std::fs::canonicalize(path).ok()),
+    )
+    .collect()
+}
+
+/// Paths below the root, relative to it.
+fn within(root: &Path, paths: impl Iterator<Item = PathBuf>) -> impl Iterator<Item = PathBuf> {
+    paths
+        .filter_map(move |path| path.strip_prefix(root).ok().map(Path::to_owned))
+        .filter(|path| !path.as_os_str().is_empty())
 }
 
 fn too_many(root: &Path, carriers: usize, linked: usize) -> Error {

@@ -27,6 +27,8 @@ const ATTEMPTS: u32 = 8;
 pub(super) struct Guard {
     folders: Vec<Folder>,
     moved: Vec<Moved>,
+    /// Names that could not be moved.
+    stuck: Vec<(PathBuf, Errno)>,
     times: u32,
 }
 
@@ -73,6 +75,7 @@ impl Guard {
         Ok(Self {
             folders,
             moved: Vec::new(),
+            stuck: Vec::new(),
             times: 0,
         })
     }
@@ -97,11 +100,17 @@ impl Guard {
             }
             folder.seen = now;
             for name in &folder.names {
-                if let Some(moved) = folder.move_aside(name) {
-                    self.times += 1;
-                    self.moved.push(moved);
-                    last = Some(name.clone());
+                match folder.move_aside(name) {
+                    Ok(None) => continue,
+                    Ok(Some(moved)) => self.moved.push(moved),
+                    // It stays, so the program doesn't.
+                    Err(errno) => {
+                        self.stuck.push((folder.path.join(name), errno));
+                        self.times = PATIENCE + 1;
+                    }
                 }
+                self.times += 1;
+                last = Some(name.clone());
             }
         }
         last.filter(|_| self.times > PATIENCE)
@@ -124,7 +133,10 @@ impl Guard {
                 moved.aside.display(),
             )
         });
-        shown.collect()
+        let stuck = self.stuck.iter().take(8).map(|(path, errno)| {
+            format!("{} was created while the program ran and could not be moved aside ({errno}): look at it before you work there", path.display())
+        });
+        shown.chain(stuck).collect()
     }
 
     /// The moved paths.
@@ -152,8 +164,11 @@ impl Guard {
 }
 
 impl Folder {
-    fn move_aside(&self, name: &str) -> Option<Moved> {
-        statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    /// Moves a name aside if it is there; the error is why it could not be.
+    fn move_aside(&self, name: &str) -> Result<Option<Moved>, Errno> {
+        if statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+            return Ok(None);
+        }
         for number in 0..ATTEMPTS {
             let aside = match number {
                 0 => format!("{name}.casemate-refused"),
@@ -161,16 +176,18 @@ impl Folder {
             };
             match self.rename(name, &aside) {
                 Ok(()) => {
-                    return Some(Moved {
+                    return Ok(Some(Moved {
                         path: self.path.join(name),
                         aside: self.path.join(aside),
-                    });
+                    }));
                 }
                 Err(Errno::EXIST) => {}
-                Err(_) => return None,
+                // It went away by itself.
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(errno),
             }
         }
-        None
+        Err(Errno::EXIST)
     }
 
     /// Renames, also in a folder that the program has made read-only.

@@ -129,6 +129,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         notifier: None,
         diag: None,
         root: None,
+        private: Vec::new(),
         look: false,
         told_to_end: false,
         stopped: None,
@@ -174,6 +175,10 @@ fn no_namespaces(errno: Errno) -> Error {
     }
 }
 
+fn device(fd: &OwnedFd) -> Option<u64> {
+    rustix::fs::fstat(fd).ok().map(|stat| stat.st_dev)
+}
+
 fn landlock(plan: &Plan) -> Result<Option<Abi>> {
     match Abi::current() {
         Ok(abi) => Ok(Some(abi)),
@@ -199,6 +204,8 @@ struct Supervisor<'a> {
     /// The sandbox's sock_diag socket and root, which the notifier needs.
     diag: Option<OwnedFd>,
     root: Option<OwnedFd>,
+    /// Devices that nobody outside can reach: the new root's, and the private disk's.
+    private: Vec<u64>,
     /// The guard's signal arrived.
     look: bool,
     /// A limit was reached, or the caller sent a signal that ends programs: what the program
@@ -240,10 +247,10 @@ impl Supervisor<'_> {
                     self.forward(arrival);
                 }
             }
-            if ready.notifier
+            if !ready.notifier.is_empty()
                 && let Some(notifier) = &mut self.notifier
             {
-                notifier.serve_one();
+                notifier.serve(ready.notifier);
             }
             self.terminal.relay();
             if self.watch.is_due() || self.look {
@@ -288,11 +295,10 @@ impl Supervisor<'_> {
         Ready {
             channel: is_ready(0),
             signals: is_ready(1),
-            notifier: self
-                .notifier
-                .as_ref()
-                .is_some_and(|notifier| !notifier.is_over())
-                && is_ready(2),
+            notifier: match &self.notifier {
+                Some(notifier) if !notifier.is_over() => fds[2].revents(),
+                _ => PollFlags::empty(),
+            },
         }
     }
 
@@ -322,7 +328,13 @@ impl Supervisor<'_> {
         match Event::decode(&bytes)? {
             Event::View => {
                 self.root = fds.next();
-                self.watch.see(fds.next(), fds.next());
+                let (proc, disk) = (fds.next(), fds.next());
+                self.private = [&self.root, &disk]
+                    .into_iter()
+                    .flatten()
+                    .filter_map(device)
+                    .collect();
+                self.watch.see(proc, disk);
                 self.diag = fds.next();
             }
             Event::Terminal => {
@@ -340,6 +352,7 @@ impl Supervisor<'_> {
                         seccomp::Listener::from(fd),
                         root,
                         diag.into(),
+                        std::mem::take(&mut self.private),
                         &self.plan.spec,
                     ));
                 }
@@ -480,9 +493,8 @@ impl Supervisor<'_> {
     }
 }
 
-#[derive(Default)]
 struct Ready {
     channel: bool,
     signals: bool,
-    notifier: bool,
+    notifier: PollFlags,
 }

@@ -12,6 +12,7 @@ use casemate_sys::net::{Address, connect, domain, is_stream};
 use casemate_sys::process::read_memory;
 use casemate_sys::seccomp::{Action, Listener, Notification, evaluate, name};
 use casemate_sys::unixdiag::UnixDiag;
+use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -34,6 +35,7 @@ pub(super) struct Notifier {
     listener: Arc<Listener>,
     root: OwnedFd,
     diag: UnixDiag,
+    private: Vec<u64>,
     host_network: bool,
     ports: Option<Vec<u16>>,
     blocking: Arc<AtomicUsize>,
@@ -47,6 +49,7 @@ impl Notifier {
         listener: Listener,
         root: OwnedFd,
         diag: UnixDiag,
+        private: Vec<u64>,
         spec: &SandboxSpec,
     ) -> Self {
         listener.wake_synchronously();
@@ -54,6 +57,7 @@ impl Notifier {
             listener: Arc::new(listener),
             root,
             diag,
+            private,
             host_network: spec.network == Network::Host,
             ports: spec.tcp_connect.clone(),
             blocking: Arc::default(),
@@ -68,14 +72,15 @@ impl Notifier {
         self.over
     }
 
-    /// Reads one call and answers it, or hands it to a thread that will.
-    pub(super) fn serve_one(&mut self) {
-        let call = match self.listener.receive() {
-            Ok(Some(call)) => call,
-            // The thread was killed before its call was read, or nobody is behind the filter
-            // any more.
-            Ok(None) => return self.over = self.listener.is_abandoned(),
-            Err(_) => return self.over = true,
+    /// Reads one call and answers it, or hands it to a thread that will. The kernel's older
+    /// versions wait for ever for a call when nobody is left to make one, so it is read only if
+    /// there is one.
+    pub(super) fn serve(&mut self, ready: PollFlags) {
+        if !ready.contains(PollFlags::IN) {
+            return self.over = true;
+        }
+        let Ok(Some(call)) = self.listener.receive() else {
+            return;
         };
         match evaluate(&call.call) {
             Action::Ask(_) => self.connect(&call),
@@ -247,20 +252,8 @@ impl Notifier {
     /// True if a socket of the sandbox's network namespace is bound to this inode, or if it is
     /// on a file system that nobody else can reach.
     fn is_inside(&self, device: u64, inode: u64) -> bool {
-        let private = |path: &str| {
-            let fd = openat2(
-                &self.root,
-                path,
-                OFlags::PATH | OFlags::CLOEXEC,
-                Mode::empty(),
-                ResolveFlags::IN_ROOT,
-            );
-            fd.and_then(fstat).is_ok_and(|stat| stat.st_dev == device)
-        };
-        if private("tmp") {
-            return true;
-        }
-        !self.host_network && self.diag.holds(device, inode).unwrap_or(false)
+        self.private.contains(&device)
+            || !self.host_network && self.diag.holds(device, inode).unwrap_or(false)
     }
 
     fn refuse(&mut self, kind: &'static str, what: String, why: String) {

@@ -2,14 +2,14 @@
 //!
 //! The program never gets the caller's terminal: it could type into it, or read what is typed
 //! at others. A stream that is a terminal outside becomes a pseudo-terminal of the sandbox's
-//! own, or a pipe; a stream that is a file or a pipe is passed as it is.
+//! own, or a pipe, and a socket becomes a pipe; a file or a pipe is passed as it is.
 
 use casemate_core::error::{Error, Result};
 use casemate_core::spec;
 use casemate_sys::signal::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
@@ -76,7 +76,7 @@ impl Terminal {
                     _ if terminal.output.is_none() => terminal.output = Some(own),
                     _ => {}
                 }
-            } else if isatty(fd) {
+            } else if isatty(fd) || is_socket(fd) {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(fail)?;
                 let (inside, relay) = match index {
                     0 => (read, Relay::input(own, write)),
@@ -224,6 +224,13 @@ impl Terminal {
             }
         }
     }
+}
+
+/// A socket that the caller has is one of the host's network: it could be connected anew, or sent
+/// from to any address, so its bytes come by a pipe.
+fn is_socket(fd: BorrowedFd<'_>) -> bool {
+    let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    kind.is_ok_and(FileType::is_socket)
 }
 
 /// Signals by which a caller ends a program.

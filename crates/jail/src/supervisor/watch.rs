@@ -138,8 +138,9 @@ impl Watch {
                 self.late = LateCgroup::start(wanted, init).map_or(Late::Never, Late::Moving);
             }
             Late::Moving(moving) if moving.is_done() => {
+                // A process that forks faster than it is found stays outside, so the counting
+                // goes on as if nothing held.
                 self.cgroup = moving.finish();
-                self.held = self.cgroup.as_ref().map(Cgroup::held).unwrap_or_default();
             }
             other => self.late = other,
         }
@@ -167,7 +168,11 @@ impl Watch {
     }
 
     fn tick(&self) -> Duration {
-        if self.held.memory { TICK } else { FAST_TICK }
+        if self.held.memory || self.cgroup.is_some() {
+            TICK
+        } else {
+            FAST_TICK
+        }
     }
 
     /// True if init has to count what no limit holds.
@@ -283,11 +288,17 @@ impl Watch {
             by,
             strong,
         };
-        let by = |held: bool, otherwise| if held { cgroup } else { otherwise };
+        let late = self.cgroup.is_some() && self.held == Held::default();
+        let by = |held: bool, otherwise| match (held, late) {
+            (true, _) => cgroup,
+            (false, true) => "cgroup v1, entered after the start, and counting by the supervisor",
+            (false, false) => otherwise,
+        };
         let limits = &self.limits;
         let counted = "RLIMIT_DATA for each process, and counting by the supervisor";
         let (pids_by, pids_strong) = match (self.held.pids, self.as_root) {
             (true, _) => (cgroup, true),
+            (false, true) if late => (by(false, ""), false),
             (false, false) => ("RLIMIT_NPROC of the user namespace", true),
             (false, true) => ("counting by the supervisor", false),
         };
@@ -351,17 +362,48 @@ fn count(proc: BorrowedFd<'_>) -> (u64, u64) {
         if name == "1" {
             continue;
         }
-        let status = read(proc, &format!("{name}/status")).unwrap_or_default();
-        let field = |key: &str| {
-            let value = status.lines().find_map(|line| line.strip_prefix(key))?;
-            value.split_whitespace().next()?.parse::<u64>().ok()
+        let Some(status) = status_of(proc, &name) else {
+            continue;
         };
-        tasks += field("Threads:").unwrap_or(1);
-        anonymous += field("RssAnon:").unwrap_or(0) << 10;
-        mapped = mapped.max(field("RssShmem:").unwrap_or(0) << 10);
+        tasks += status.threads;
+        anonymous += status.anonymous;
+        mapped = mapped.max(status.shared);
         memory_files(proc, &name, &mut files);
     }
     (tasks, anonymous + mapped.max(files.values().sum()))
+}
+
+/// What /proc/pid/status says of a process: threads, and resident bytes.
+struct Status {
+    threads: u64,
+    anonymous: u64,
+    shared: u64,
+}
+
+/// Reads it; a process whose first thread has ended tells its memory by another thread.
+fn status_of(proc: BorrowedFd<'_>, pid: &str) -> Option<Status> {
+    let text = read(proc, &format!("{pid}/status"))?;
+    let threads = field(&text, "Threads:").unwrap_or(1);
+    let text = match field(&text, "RssAnon:") {
+        Some(_) => text,
+        None => numbers(proc, &format!("{pid}/task"))
+            .iter()
+            .filter_map(|task| read(proc, &format!("{pid}/task/{task}/status")))
+            .find(|text| field(text, "RssAnon:").is_some())
+            .unwrap_or_default(),
+    };
+    let bytes = |key| field(&text, key).unwrap_or(0) << 10;
+    Some(Status {
+        threads,
+        anonymous: bytes("RssAnon:"),
+        shared: bytes("RssShmem:"),
+    })
+}
+
+/// The number after a key.
+fn field(text: &str, key: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+    value.split_whitespace().next()?.parse().ok()
 }
 
 /// Adds the memory files that a process holds open, by inode, with their size on memory.

@@ -83,18 +83,6 @@ impl Listener {
         }
     }
 
-    /// True if every process behind the filter is gone.
-    pub fn is_abandoned(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
-            && fds[0].revents().contains(PollFlags::HUP)
-    }
-
     /// True if the call still waits for an answer, and so its pid still names its thread.
     pub fn is_valid(&self, id: u64) -> bool {
         // SAFETY: the kernel reads one u64.

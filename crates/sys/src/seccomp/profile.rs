@@ -116,7 +116,7 @@ pub(super) const GROUPS: &[Group] = &[
         calls: calls![
             SYS_read SYS_write SYS_close SYS_stat SYS_fstat SYS_lstat SYS_poll SYS_lseek SYS_pread64
             SYS_pwrite64 SYS_readv SYS_writev SYS_access SYS_pipe SYS_select SYS_dup SYS_dup2
-            SYS_sendfile SYS_fcntl SYS_flock SYS_fsync SYS_fdatasync SYS_truncate SYS_ftruncate
+            SYS_sendfile SYS_flock SYS_fsync SYS_fdatasync SYS_truncate SYS_ftruncate
             SYS_getdents SYS_getcwd SYS_chdir SYS_fchdir SYS_rename SYS_mkdir SYS_rmdir SYS_link
             SYS_unlink SYS_symlink SYS_readlink SYS_chown SYS_fchown SYS_lchown SYS_umask SYS_utime
             SYS_statfs SYS_fstatfs SYS_sync SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_getxattr
@@ -190,6 +190,14 @@ pub(super) const GROUPS: &[Group] = &[
                 &[any(3, SET_ID), any(2, CREATING)],
                 Refuse(Errno::PERM),
             )],
+            otherwise: Allow,
+        },
+    },
+    // A lease on a file that is only read here would stall those outside who write it.
+    Group {
+        calls: calls![SYS_fcntl],
+        verdict: Check {
+            cases: &[case(&[is(1, 1024)], Refuse(Errno::PERM))],
             otherwise: Allow,
         },
     },
