@@ -78,7 +78,7 @@ impl Drop for Stage {
 fn places_of_files() -> [(&'static str, String); 4] {
     [
         ("ATTEMPT_WORKSPACE", WORKSPACE.to_owned()),
-        ("ATTEMPT_SECRET", format!("{HOME}/secret")),
+        ("ATTEMPT_SECRET", format!("{HOME}/keys/secret")),
         ("ATTEMPT_OUTSIDE", format!("{HOME}/outside")),
         ("ATTEMPT_SHARED", format!("{HOME}/shared")),
     ]
@@ -86,16 +86,14 @@ fn places_of_files() -> [(&'static str, String); 4] {
 
 fn files() -> Result<()> {
     let [workspace, secret, outside, shared] = places_of_files().map(|(_, place)| place);
-    let _ = fs::remove_file(&secret);
-    for folder in [
-        &workspace,
-        &outside,
-        &shared,
-        &format!("{workspace}/receipts"),
-    ] {
+    let keys = format!("{HOME}/keys");
+    let receipts = format!("{workspace}/receipts");
+    for folder in [&workspace, &keys, &outside, &shared, &receipts] {
         let _ = fs::remove_dir_all(folder);
-        fs::create_dir_all(folder)?;
-        chown(folder, Some(USER), Some(USER))?;
+        own_folder(folder)?;
+    }
+    for repository in [".git", "vendored/library/.git"] {
+        lay_out_repository(&format!("{workspace}/{repository}"))?;
     }
     for file in [
         secret.as_str(),
@@ -109,6 +107,35 @@ fn files() -> Result<()> {
     fs::hard_link(&secret, format!("{workspace}/linked-secret"))?;
     symlink(&secret, format!("{workspace}/way-out"))?;
     Ok(symlink(&outside, format!("{workspace}/way-out-directory"))?)
+}
+
+/// What git looks for, made without git.
+fn lay_out_repository(git: &str) -> Result<()> {
+    for folder in ["", "hooks", "objects", "refs"] {
+        own_folder(&format!("{git}/{folder}"))?;
+    }
+    let files = [
+        ("HEAD", "ref: refs/heads/main\n"),
+        ("config", "[core]\n\trepositoryformatversion = 0\n"),
+        ("hooks/pre-commit", "#!/bin/sh\n"),
+    ];
+    for (name, contents) in files {
+        let path = format!("{git}/{name}");
+        fs::write(&path, contents)?;
+        chown(&path, Some(USER), Some(USER))?;
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it below the user's home, all the user's.
+fn own_folder(path: &str) -> Result<()> {
+    fs::create_dir_all(path)?;
+    for folder in std::path::Path::new(path).ancestors() {
+        if folder.starts_with(HOME) {
+            chown(folder, Some(USER), Some(USER))?;
+        }
+    }
+    Ok(())
 }
 
 /// What an attempt left running outside of the wall must not meet the next one.
