@@ -6,15 +6,6 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Maps the program's code at once (madvise(2), MADV_POPULATE_READ, Linux 5.14) instead of page by
-/// page as it runs; a fault costs more than the mapping. An older kernel goes on without.
-pub fn map_code() {
-    const POPULATE_READ: libc::c_int = 22;
-    let (start, length) = code();
-    // SAFETY: only maps pages of this program's own file.
-    unsafe { libc::madvise(start, length, POPULATE_READ) };
-}
-
 fn code() -> (*mut libc::c_void, usize) {
     const PAGE: usize = 4096;
     let start = (&raw const __executable_start) as usize / PAGE * PAGE;

@@ -17,7 +17,7 @@ use casemate_sys::channel::Channel;
 use casemate_sys::process::{self, Change, Clone, namespace};
 use casemate_sys::signal::{self, Signals};
 use casemate_sys::{Errno, net, privilege, unixdiag::UnixDiag};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
@@ -39,7 +39,6 @@ pub(crate) struct Handover<'a> {
 
 /// Runs the sandbox; the process ends here.
 pub(crate) fn main(handover: Handover<'_>) -> ! {
-    casemate_sys::memory::map_code();
     let channel = &handover.channel;
     match prepare(&handover) {
         Ok(child) => {
@@ -104,7 +103,7 @@ fn die_with_supervisor(handover: &Handover<'_>) -> Result<()> {
         .map_err(|errno| failed("tie init to its supervisor", errno))?;
     // The supervisor may have died just before; then its end of the channel is closed.
     let mut fds = [PollFd::new(&handover.channel, PollFlags::empty())];
-    let now = rustix::event::Timespec {
+    let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
@@ -222,7 +221,10 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
     let Ok(signals) = Signals::block(&[Signal::CHILD.as_raw()]) else {
         process::exit_now(1)
     };
-    casemate_sys::memory::release_code();
+    let mut patience = Some(Timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    });
     let end = loop {
         if let Some(end) = reap(channel, child.pid) {
             break end;
@@ -231,8 +233,15 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
             PollFd::new(channel, PollFlags::IN),
             PollFd::new(&signals, PollFlags::IN),
         ];
-        if poll(&mut fds, None).is_err() {
-            continue;
+        match poll(&mut fds, patience.as_ref()) {
+            Err(_) => continue,
+            // A program that lives for a while: from now on, this process mostly waits.
+            Ok(0) => {
+                casemate_sys::memory::release_code();
+                patience = None;
+                continue;
+            }
+            Ok(_) => {}
         }
         let (orders, children) = (fds[0].revents(), fds[1].revents());
         if !children.is_empty() {

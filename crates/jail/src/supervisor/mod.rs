@@ -131,6 +131,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         root: None,
         private: Vec::new(),
         look: false,
+        rests: false,
         told_to_end: false,
         stopped: None,
         ended: None,
@@ -208,6 +209,8 @@ struct Supervisor<'a> {
     private: Vec<u64>,
     /// The guard's signal arrived.
     look: bool,
+    /// The code of the start was given back.
+    rests: bool,
     /// A limit was reached, or the caller sent a signal that ends programs: what the program
     /// still has to say isn't waited for.
     told_to_end: bool,
@@ -253,6 +256,11 @@ impl Supervisor<'_> {
                 notifier.serve(ready.notifier);
             }
             self.terminal.relay();
+            if self.watch.is_due() && !self.rests {
+                // A program that lives for a while: from now on, this process mostly waits.
+                self.rests = true;
+                casemate_sys::memory::release_code();
+            }
             if self.watch.is_due() || self.look {
                 self.look = false;
                 let reached = self.guard.sweep();
@@ -343,8 +351,6 @@ impl Supervisor<'_> {
                 }
             }
             Event::Listener => {
-                // The program starts now, and this process mostly waits.
-                casemate_sys::memory::release_code();
                 if let (Some(fd), Some(root), Some(diag)) =
                     (fds.next(), self.root.take(), self.diag.take())
                 {
