@@ -18,8 +18,7 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn create(root: &Path) -> Self {
-        static NEXT: AtomicI32 = AtomicI32::new(1);
-        let key = (std::process::id() as i32) << 8 | NEXT.fetch_add(1, Ordering::Relaxed) & 0xff;
+        let (key, segment) = fill_segment();
         let name = format!("/{}", root.file_name().unwrap().to_str().unwrap());
         let file = PathBuf::from(format!("/dev/shm{name}"));
         fs::write(&file, TOKEN).unwrap();
@@ -28,7 +27,7 @@ impl Objects {
         let handle = handle_of(&root.join("home/.ssh/id_ed25519"));
         Self {
             key,
-            segment: fill_segment(key),
+            segment,
             queue,
             file,
             handle,
@@ -55,16 +54,28 @@ impl Drop for Objects {
     }
 }
 
-/// Open to every user, so that only a namespace protects it.
-fn fill_segment(key: i32) -> i32 {
-    unsafe {
-        let segment = libc::shmget(key, 4096, libc::IPC_CREAT | libc::IPC_EXCL | 0o666);
-        assert!(segment >= 0, "shmget: {}", std::io::Error::last_os_error());
-        let at = libc::shmat(segment, std::ptr::null(), 0);
-        std::ptr::copy_nonoverlapping(TOKEN.as_ptr(), at.cast(), TOKEN.len());
-        libc::shmdt(at);
-        segment
+/// A segment under a key that nobody has: a test that was killed may have left one behind. Open
+/// to every user, so that only a namespace protects it.
+fn fill_segment() -> (i32, i32) {
+    static NEXT: AtomicI32 = AtomicI32::new(1);
+    let first = (std::process::id() as i32) << 8;
+    for _ in 0..256 {
+        let key = first | NEXT.fetch_add(1, Ordering::Relaxed) & 0xff;
+        let flags = libc::IPC_CREAT | libc::IPC_EXCL | 0o666;
+        let segment = unsafe { libc::shmget(key, 4096, flags) };
+        if segment < 0 {
+            let error = std::io::Error::last_os_error();
+            assert_eq!(error.raw_os_error(), Some(libc::EEXIST), "shmget: {error}");
+            continue;
+        }
+        unsafe {
+            let at = libc::shmat(segment, std::ptr::null(), 0);
+            std::ptr::copy_nonoverlapping(TOKEN.as_ptr(), at.cast(), TOKEN.len());
+            libc::shmdt(at);
+        }
+        return (key, segment);
     }
+    panic!("every key of this process is taken");
 }
 
 fn fill_queue(name: &CString) {
