@@ -44,13 +44,8 @@ impl FromStr for ByteSize {
     /// powers of 1024, as with ulimit(1) and docker(1).
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "expected a number with K, M, G or T, such as 512M";
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = match text[..digits].parse() {
-            Ok(number) => number,
-            Err(_) if digits == 0 => return Err(FORM.into()),
-            Err(_) => return Err("the number is too large".into()),
-        };
-        let shift = match text[digits..].to_ascii_lowercase().as_str() {
+        let (number, unit) = number_and_unit(text, FORM)?;
+        let shift = match unit.to_ascii_lowercase().as_str() {
             "" | "b" => 0,
             "k" | "kb" | "kib" => 10,
             "m" | "mb" | "mib" => 20,
@@ -69,16 +64,21 @@ impl FromStr for ByteSize {
     }
 }
 
+/// The digits at the start, and what follows them.
+fn number_and_unit<'a>(text: &'a str, form: &str) -> Result<(u64, &'a str), String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    match text[..digits].parse() {
+        Ok(number) => Ok((number, &text[digits..])),
+        Err(_) if digits == 0 => Err(form.into()),
+        Err(_) => Err("the number is too large".into()),
+    }
+}
+
 /// Reads a duration: `90`, `90s`, `1500ms`, `5m`, `2h`, `1d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "expected a duration such as 500ms, 30s, 5m or 2h";
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = match text[..digits].parse() {
-        Ok(number) => number,
-        Err(_) if digits == 0 => return Err(FORM.into()),
-        Err(_) => return Err("the number is too large".into()),
-    };
-    let millis = match &text[digits..] {
+    let (number, unit) = number_and_unit(text, FORM)?;
+    let millis = match unit {
         "ms" => 1,
         "" | "s" => 1000,
         "m" => 60_000,

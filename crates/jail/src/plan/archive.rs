@@ -16,10 +16,9 @@ use tar::{Archive, Entry, EntryType};
 /// More entries than this are no root file system but an attack on the walk itself.
 const MOST_ENTRIES: u64 = 2_000_000;
 
-/// Opens an archive, decompressing it if it is gzip.
-fn open(path: &Path) -> Result<Archive<Box<dyn Read>>> {
+/// Reads an archive from its start, decompressing it if it is gzip.
+fn open(path: &Path, mut file: File) -> Result<Archive<Box<dyn Read>>> {
     let fail = |error: &std::io::Error| Error::io("read the archive", error).on(path.display());
-    let mut file = File::open(path).map_err(|error| fail(&error))?;
     let mut magic = [0; 2];
     let read = file.read(&mut magic).map_err(|error| fail(&error))?;
     file.rewind().map_err(|error| fail(&error))?;
@@ -34,7 +33,9 @@ fn open(path: &Path) -> Result<Archive<Box<dyn Read>>> {
 
 /// Refuses an archive that isn't a plain tree of folders, files and links.
 pub(super) fn check(path: &Path) -> Result<()> {
-    let mut archive = open(path)?;
+    let file = File::open(path)
+        .map_err(|error| Error::io("read the archive", &error).on(path.display()))?;
+    let mut archive = open(path, file)?;
     let mut files = BTreeSet::new();
     let mut links = Vec::new();
     let mut count = 0u64;
@@ -94,25 +95,13 @@ pub(super) fn check(path: &Path) -> Result<()> {
 /// Unpacks into a folder. Runs inside, in a process whose root is that folder, so that no link
 /// leads anywhere else.
 pub(crate) fn unpack(path_outside: &Path, file: File, into: &Path) -> Result<()> {
-    let mut reader = BufReader::with_capacity(128 << 10, file);
-    let mut magic = [0; 2];
-    let fail = |error: &std::io::Error| broken(path_outside, error);
-    let read = reader.read(&mut magic).map_err(|error| fail(&error))?;
-    reader
-        .seek_relative(-(read as i64))
-        .map_err(|error| fail(&error))?;
-    let reader: Box<dyn Read> = if magic[..read] == [0x1f, 0x8b] {
-        Box::new(MultiGzDecoder::new(reader))
-    } else {
-        Box::new(reader)
-    };
-    let mut archive = Archive::new(reader);
+    let mut archive = open(path_outside, file)?;
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(false);
     archive.set_unpack_xattrs(false);
     archive.set_overwrite(true);
     for entry in entries(&mut archive, path_outside)? {
-        let mut entry = entry.map_err(|error| fail(&error))?;
+        let mut entry = entry.map_err(|error| broken(path_outside, &error))?;
         let name = name_of(&entry, path_outside)?;
         if matches!(
             entry.header().entry_type(),

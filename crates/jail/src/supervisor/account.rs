@@ -38,7 +38,7 @@ impl Account<'_> {
         refused.extend(guard.refusals());
         let (files, new) = self.changes();
         let peak_memory = match watch.counts_memory() {
-            // A process may have been larger before it entered its cgroup.
+            // A page that was charged elsewhere first is in the process, not in its cgroup.
             true => Measure {
                 bytes: self.peak.max(self.exit.max_rss),
                 source: "cgroup",

@@ -178,13 +178,11 @@ impl Terminal {
     }
 
     pub(super) fn poll_fds(&self) -> Vec<PollFd<'_>> {
-        let active = self.relays.iter().filter(|relay| self.may_move(relay));
+        let active = self
+            .relays
+            .iter()
+            .filter(|relay| relay.may_move(self.foreground));
         active.filter_map(Relay::waits_for).collect()
-    }
-
-    /// From the background, the terminal isn't read: that would stop this process.
-    fn may_move(&self, relay: &Relay) -> bool {
-        self.foreground || !relay.reads_terminal
     }
 
     /// Moves what can be moved without waiting.
@@ -195,7 +193,7 @@ impl Terminal {
         self.look_at_foreground();
         let foreground = self.foreground;
         for relay in &mut self.relays {
-            if foreground || !relay.reads_terminal {
+            if relay.may_move(foreground) {
                 relay.step();
             }
         }
@@ -279,6 +277,11 @@ impl Relay {
             reads_terminal: false,
             is_output: true,
         }
+    }
+
+    /// From the background, the terminal isn't read: that would stop this process.
+    fn may_move(&self, foreground: bool) -> bool {
+        foreground || !self.reads_terminal
     }
 
     /// What it needs before it can go on; `None` if it is over.
