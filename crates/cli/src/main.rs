@@ -29,6 +29,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let code = command();
+    // What the entry point began for a run that never came.
+    drop(casemate_jail::HeadStart::take());
+    code
+}
+
+fn command() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -22,5 +22,6 @@ mod plan;
 mod supervisor;
 mod wire;
 
+pub use casemate_sys::process::early::HeadStart;
 pub use plan::Plan;
 pub use supervisor::{Finished, run};

@@ -15,6 +15,7 @@ use casemate_core::layer::Layer;
 use casemate_core::spec::Network;
 use casemate_sys::channel::Channel;
 use casemate_sys::process::{self, Change, Clone, namespace};
+use casemate_sys::seccomp::Instruction;
 use casemate_sys::signal::{self, Signals};
 use casemate_sys::{Errno, net, privilege, unixdiag::UnixDiag};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,6 +34,10 @@ pub(crate) struct Handover<'a> {
     pub(crate) cgroup: Option<&'a casemate_sys::cgroup::Cgroup>,
     /// True if the supervisor writes the id maps, which it does before it sends an order.
     pub(crate) maps_from_outside: bool,
+    /// True if the ids are mapped and the loopback interface is up.
+    pub(crate) begun: bool,
+    /// The filter with a listener; put together while the namespaces are made.
+    pub(crate) filter: &'a [Instruction],
     pub(crate) landlock: Option<casemate_sys::landlock::Abi>,
     pub(crate) umask: Mode,
 }
@@ -57,7 +62,9 @@ pub(crate) fn main(handover: Handover<'_>) -> ! {
 fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
     let plan = handover.plan;
     // In this order: becoming another user clears the signal.
-    map_ids(handover)?;
+    if !handover.begun {
+        map_ids(handover)?;
+    }
     die_with_supervisor(handover)?;
     if let Some(cgroup) = handover.cgroup {
         cgroup
@@ -67,7 +74,7 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
     late_namespaces(plan)?;
     rustix::system::sethostname(plan.spec.hostname.as_bytes())
         .map_err(|errno| failed("set the host name", errno))?;
-    if plan.spec.network == Network::None {
+    if plan.spec.network == Network::None && !handover.begun {
         net::loopback_up().map_err(|errno| failed("bring the loopback interface up", errno))?;
     }
     let diag = UnixDiag::open()

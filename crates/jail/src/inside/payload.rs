@@ -147,8 +147,7 @@ fn landlock(handover: &Handover<'_>) -> Result<()> {
 
 fn filter(handover: &Handover<'_>) -> Result<()> {
     let fail = |errno| failed("install the system call filter", errno);
-    let program = seccomp::assemble(Profile { listener: true });
-    match seccomp::install(&program, true) {
+    match seccomp::install(handover.filter, true) {
         Ok(Some(listener)) => {
             return send(&handover.channel, &Event::Listener, &[listener.as_fd()]);
         }

@@ -88,7 +88,12 @@ struct Builder {
     /// For covers; they lose their names before the pivot.
     empty_folder: OwnedFd,
     empty_file: OwnedFd,
+    /// The first covers that were put in place.
+    folder_cover: Option<Detached>,
+    file_cover: Option<Detached>,
     as_root: bool,
+    /// Nothing is in the root but what was put there here.
+    fresh_root: bool,
     /// The folder that the last target was in.
     parent: Option<(PathBuf, OwnedFd)>,
 }
@@ -137,7 +142,10 @@ impl Builder {
             disk,
             empty_folder,
             empty_file,
+            folder_cover: None,
+            file_cover: None,
             as_root,
+            fresh_root: matches!(plan.spec.root, Root::Host),
             parent: None,
         })
     }
@@ -158,7 +166,9 @@ impl Builder {
                 let cover = self
                     .cover(*kind)
                     .map_err(|error| error.on(target.display()))?;
-                self.mount(&cover, target, *kind)
+                self.mount(&cover, target, *kind)?;
+                self.keep_cover(cover, *kind);
+                Ok(())
             }
             Step::Pin { target, access } => self.pin(target, *access),
             Step::Proc => self.proc(),
@@ -264,7 +274,7 @@ impl Builder {
 
     /// Covers a file or folder if it exists. A mount that is made for nothing costs a grace period
     /// of RCU when it is dropped, so it is made only where it will be attached.
-    fn cover_in(&self, folder: BorrowedFd<'_>, name: &str) -> Result<()> {
+    fn cover_in(&mut self, folder: BorrowedFd<'_>, name: &str) -> Result<()> {
         let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
             return Ok(());
         };
@@ -273,21 +283,37 @@ impl Builder {
             _ => Kind::File,
         };
         let cover = self.cover(kind).map_err(|error| error.on(name))?;
-        put(&cover, folder, Path::new(name), "cover")
+        put(&cover, folder, Path::new(name), "cover")?;
+        self.keep_cover(cover, kind);
+        Ok(())
     }
 
-    /// Something empty and read-only.
+    /// Something empty and read-only. What is copied from a cover in place has its restrictions.
     fn cover(&self, kind: Kind) -> Result<Detached> {
-        let source = if kind == Kind::Folder {
-            &self.empty_folder
+        let fail = |errno| failed("cover", errno);
+        let (placed, source) = if kind == Kind::Folder {
+            (&self.folder_cover, &self.empty_folder)
         } else {
-            &self.empty_file
+            (&self.file_cover, &self.empty_file)
         };
-        let cover = Detached::copy_of(source.as_fd()).map_err(|errno| failed("cover", errno))?;
+        if let Some(placed) = placed {
+            return Detached::copy_of(placed.as_fd()).map_err(fail);
+        }
+        let cover = Detached::copy_of(source.as_fd()).map_err(fail)?;
         cover
             .restrict(PLAIN.and(Attributes::READ_ONLY))
-            .map_err(|errno| failed("cover", errno))?;
+            .map_err(fail)?;
         Ok(cover)
+    }
+
+    /// Keeps a cover that is in place, for the next of its kind.
+    fn keep_cover(&mut self, cover: Detached, kind: Kind) {
+        let kept = if kind == Kind::Folder {
+            &mut self.folder_cover
+        } else {
+            &mut self.file_cover
+        };
+        kept.get_or_insert(cover);
     }
 
     fn symlink(&mut self, target: &Path, to: &Path) -> Result<()> {
@@ -299,10 +325,13 @@ impl Builder {
     }
 
     fn file(&mut self, target: &Path, contents: &str) -> Result<()> {
+        let fresh = self.fresh_root;
         let (parent, name) = self.place(target)?;
         let fail = |errno| failed("write", errno).on(target.display());
-        // A root file system of the caller's may have a link there.
-        let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
+        if !fresh {
+            // A root file system of the caller's may have a link there.
+            let _ = rustix::fs::unlinkat(parent, name, AtFlags::empty());
+        }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = openat(parent, name, flags, Mode::from_raw_mode(0o644)).map_err(fail)?;
         rustix::io::write(&file, contents.as_bytes()).map_err(fail)?;

@@ -1,0 +1,181 @@
+//! The start: everything that must exist before the sandbox does, and the clone that makes it.
+
+use super::guard::Guard;
+use super::terminal::Terminal;
+use super::watch::Watch;
+use super::{Finished, Supervisor};
+use crate::inside::{self, Handover};
+use crate::plan::Plan;
+use casemate_core::error::{Error, Result};
+use casemate_core::exit::Failure;
+use casemate_core::layer::Layer;
+use casemate_core::spec::Network;
+use casemate_sys::channel::Channel;
+use casemate_sys::landlock::Abi;
+use casemate_sys::process::early::{self, HeadStart};
+use casemate_sys::process::{self, Child, Clone, namespace};
+use casemate_sys::seccomp::{self, Profile};
+use casemate_sys::signal::Signals;
+use casemate_sys::{Errno, cgroup};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+use std::time::Instant;
+
+/// Signals that are passed on to the program.
+const FORWARDED: [Signal; 11] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+    Signal::TSTP,
+    Signal::CONT,
+    Signal::WINCH,
+    Signal::PIPE,
+];
+
+/// Runs a plan to its end.
+pub fn run(plan: &Plan) -> Result<Finished, Failure> {
+    casemate_sys::signal::wait_for_children();
+    cgroup::sweep();
+    let landlock = landlock(plan)?;
+    let watch = Watch::prepare(plan)?;
+    // SIGIO is the guard's. SIGTTOU would stop whoever sets a terminal's foreground group or
+    // settings from the background, which both this process and the program's do.
+    let taken: Vec<i32> = FORWARDED
+        .iter()
+        .chain([&Signal::IO, &Signal::TTOU])
+        .map(|signal| signal.as_raw())
+        .collect();
+    let signals = Signals::block(&taken)
+        .map_err(|errno| Error::errno("block signals", errno.raw_os_error()))?;
+    let (terminal, streams) = Terminal::prepare(plan.spec.terminal)?;
+    let guard = Guard::watch(plan)?;
+    let (ours, theirs) =
+        Channel::pair().map_err(|errno| Error::errno("make a channel", errno.raw_os_error()))?;
+    let umask = rustix::process::umask(Mode::empty());
+    rustix::process::umask(umask);
+
+    let identity = plan.spec.identity.unwrap_or((plan.host.uid, plan.host.gid));
+    let maps_from_outside = plan.host.uid == 0 && identity != (plan.host.uid, plan.host.gid);
+    let filter = seccomp::assemble(Profile { listener: true });
+    let fits = plan.spec.network == Network::None && identity == (plan.host.uid, plan.host.gid);
+    let head_start = HeadStart::take().filter(|_| fits);
+    let started = Instant::now();
+    let init = {
+        let mut handover = Some(Handover {
+            plan,
+            channel: theirs,
+            streams,
+            signals: &signals,
+            cgroup: watch.cgroup(),
+            maps_from_outside,
+            begun: false,
+            filter: &filter,
+            landlock,
+            umask,
+        });
+        let mut inside = |begun| match handover.take() {
+            Some(handover) => inside::main(Handover { begun, ..handover }),
+            None => process::exit_now(1),
+        };
+        make_init(plan, head_start.as_ref(), watch.clone_into(), &mut inside)?
+    };
+    // While the caller's terminal is raw, the next program of a pipeline must not learn of this
+    // one's end: what it writes would lack its carriage returns.
+    if !plan.spec.report && !terminal.takes_input() {
+        leave_streams();
+    }
+    let mut supervisor = Supervisor {
+        plan,
+        channel: ours,
+        init,
+        _head_start: head_start,
+        signals,
+        terminal,
+        watch,
+        guard,
+        notifier: None,
+        diag: None,
+        root: None,
+        private: Vec::new(),
+        look: false,
+        rests: false,
+        told_to_end: false,
+        stopped: None,
+        ended: None,
+        started,
+    };
+    if maps_from_outside {
+        supervisor.write_maps(identity)?;
+    }
+    let end = supervisor.serve();
+    supervisor.finish(end, landlock)
+}
+
+/// Whoever reads what the program writes learns of its end when the program closes its side, and
+/// not only when this process ends; likewise for what the program reads. Terminals stay.
+fn leave_streams() {
+    use rustix::stdio;
+    let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+    else {
+        return;
+    };
+    if !rustix::termios::isatty(stdio::stdin()) {
+        let _ = stdio::dup2_stdin(&null);
+    }
+    if !rustix::termios::isatty(stdio::stdout()) {
+        let _ = stdio::dup2_stdout(&null);
+    }
+}
+
+/// Makes process 1 of the sandbox, which runs `inside`. In namespaces that are there already if
+/// they are the right ones; whatever fails with those is tried again by the plain way.
+fn make_init(
+    plan: &Plan,
+    head_start: Option<&HeadStart>,
+    cgroup: Option<BorrowedFd<'_>>,
+    inside: &mut dyn FnMut(bool),
+) -> Result<Child> {
+    if let Some(head_start) = head_start
+        && let Ok(child) = head_start.clone(cgroup, &mut || inside(true))
+    {
+        return Ok(child);
+    }
+    let flags = namespace::PID
+        | match plan.spec.network {
+            Network::None => early::NAMESPACES,
+            Network::Host => early::NAMESPACES & !namespace::NET,
+        };
+    match process::clone(flags, cgroup).map_err(no_namespaces)? {
+        Clone::Parent(child) => Ok(child),
+        Clone::Child => {
+            inside(false);
+            process::exit_now(1)
+        }
+    }
+}
+
+fn no_namespaces(errno: Errno) -> Error {
+    let error = Error::errno("make the namespaces", errno.raw_os_error());
+    match casemate_sys::probe::userns::blocker() {
+        Some(blocker) => error.hint(format!("{blocker}; {}", blocker.remedy())),
+        None => error.hint("`casemate doctor` says what this machine lacks"),
+    }
+}
+
+fn landlock(plan: &Plan) -> Result<Option<Abi>> {
+    match Abi::current() {
+        Ok(abi) => Ok(Some(abi)),
+        Err(_) if plan.spec.allow_missing.contains(&Layer::Landlock) => Ok(None),
+        Err(errno) => Err(
+            Error::errno("find Landlock in this kernel", errno.raw_os_error()).hint(
+                "boot with `landlock` in the lsm= list (CONFIG_SECURITY_LANDLOCK, Linux 5.13); \
+             --allow-missing landlock accepts running without it",
+            ),
+        ),
+    }
+}
