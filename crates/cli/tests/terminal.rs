@@ -312,11 +312,13 @@ fn shell_keeps_the_terminal(stage: &Stage, seat: &mut Seat) {
 }
 
 /// Runs until the test lets it end.
+/// By bash, which forks: a shell that uses vfork(2) can't be stopped while its child, stopped first,
+/// has not executed yet.
 const WAITS: &str = "while ! test -e go; do sleep 0.05; done; echo done > file";
 
 fn started_in_the_background(stage: &Stage) {
     let mut seat = Seat::shell(stage);
-    let command = format!("CM run -- sh -c 'echo here > up; {WAITS}' &");
+    let command = format!("CM run -- bash -c 'echo here > up; {WAITS}' &");
     type_command(stage, &mut seat, &command);
     seat.expect("ready> ");
     wait_for_file(stage, "ws/up");
@@ -325,7 +327,7 @@ fn started_in_the_background(stage: &Stage) {
 
 fn continued_in_the_background(stage: &Stage) {
     let mut seat = Seat::shell(stage);
-    let command = format!("CM run -- sh -c 'echo started; {WAITS}'");
+    let command = format!("CM run -- bash -c 'echo started; {WAITS}'");
     type_command(stage, &mut seat, &command);
     seat.expect("started\r\n");
     seat.type_in(CTRL_Z);

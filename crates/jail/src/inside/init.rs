@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// What the supervisor prepared for the sandbox.
 pub(crate) struct Handover<'a> {
@@ -29,6 +30,8 @@ pub(crate) struct Handover<'a> {
     pub(crate) channel: Channel,
     /// The program's standard streams; `None` where the pseudo-terminal goes.
     pub(crate) streams: [Option<OwnedFd>; 3],
+    /// The size of the pseudo-terminal.
+    pub(crate) window: Option<Winsize>,
     /// Blocked signals and the mask from before.
     pub(crate) signals: &'a Signals,
     pub(crate) cgroup: Option<&'a casemate_sys::cgroup::Cgroup>,
@@ -192,6 +195,9 @@ fn open_terminal(handover: &Handover<'_>) -> Result<OwnedFd> {
     let peer_flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, peer_flags).map_err(fail)?;
     rustix::process::ioctl_tiocsctty(&slave).map_err(fail)?;
+    if let Some(size) = handover.window {
+        tcsetwinsize(&slave, size).map_err(fail)?;
+    }
     send(&handover.channel, &Event::Terminal, &[master.as_fd()])?;
     Ok(slave)
 }

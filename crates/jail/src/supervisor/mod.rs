@@ -49,8 +49,8 @@ struct Supervisor<'a> {
     plan: &'a Plan,
     channel: Channel,
     init: Child,
-    /// What made init, to be reaped in the end.
-    _head_start: Option<HeadStart>,
+    /// What made init, until it is reaped: it counts as one of the sandbox's processes.
+    head_start: Option<HeadStart>,
     signals: Signals,
     terminal: Terminal,
     watch: Watch,

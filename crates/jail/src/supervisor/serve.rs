@@ -136,6 +136,7 @@ impl Supervisor<'_> {
         let mut fds = fds.into_iter();
         match Event::decode(&bytes)? {
             Event::View => {
+                self.head_start = None;
                 self.root = fds.next();
                 let (proc, disk) = (fds.next(), fds.next());
                 self.private = [&self.root, &disk]

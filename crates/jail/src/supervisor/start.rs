@@ -69,6 +69,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         let mut handover = Some(Handover {
             plan,
             channel: theirs,
+            window: Terminal::size().filter(|_| streams.iter().any(Option::is_none)),
             streams,
             signals: &signals,
             cgroup: watch.cgroup(),
@@ -93,7 +94,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         plan,
         channel: ours,
         init,
-        _head_start: head_start,
+        head_start,
         signals,
         terminal,
         watch,

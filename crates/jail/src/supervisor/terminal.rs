@@ -15,7 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{
-    OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
 /// Bytes on their way from one descriptor to another.
@@ -137,7 +137,6 @@ impl Terminal {
         self.master = Some(master);
         self.look_at_foreground();
         self.make_raw();
-        self.resize();
     }
 
     /// Hands every key to the pseudo-terminal, whose own line discipline makes signals of them.
@@ -168,13 +167,16 @@ impl Terminal {
         let Some(master) = &self.master else {
             return false;
         };
-        let size = [stdin(), stdout(), stderr()]
-            .into_iter()
-            .find_map(|fd| tcgetwinsize(fd).ok());
-        if let Some(size) = size {
+        if let Some(size) = Self::size() {
             let _ = tcsetwinsize(master, size);
         }
         true
+    }
+
+    /// The size of the caller's terminal.
+    pub(super) fn size() -> Option<Winsize> {
+        let mut streams = [stdin(), stdout(), stderr()].into_iter();
+        streams.find_map(|fd| tcgetwinsize(fd).ok())
     }
 
     pub(super) fn poll_fds(&self) -> Vec<PollFd<'_>> {

@@ -65,7 +65,7 @@ static STARTED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The [`NAMESPACES`] of a sandbox, with this user and group mapped to themselves and the
 /// loopback interface up, and the process that made them. That process ends as soon as it has
-/// cloned the child, but is reaped only on drop: nobody has to wait for it.
+/// cloned the child, and is reaped on drop, which waits for that end.
 pub struct HeadStart {
     shared: &'static Shared,
 }
@@ -93,6 +93,7 @@ impl HeadStart {
         let mask = Mask::current();
         let mut run = || {
             mask.restore();
+            take_main_signals();
             child();
         };
         let mut child: &mut dyn FnMut() = &mut run;
@@ -172,6 +173,14 @@ impl Mask {
         // SAFETY: the set was filled by the kernel.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
+}
+
+/// The child has the maker's dispositions, which are those of before `main`: this makes them what
+/// [`crate::signal::wait_for_children`] and the Rust runtime make them in the caller.
+fn take_main_signals() {
+    crate::signal::wait_for_children();
+    // SAFETY: SIG_IGN is a valid disposition.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// The program's entry point, where the C library's would be (System V ABI, AMD64 supplement,
