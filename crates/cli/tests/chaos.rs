@@ -14,7 +14,9 @@
 #[path = "support/sandbox.rs"]
 mod sandbox;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, kill_process, set_child_subreaper, wait,
+};
 use sandbox::{Stage, as_root, as_user};
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,6 +55,92 @@ fn killed_at_random_as_root() {
 fn killed_at_random_as_user() {
     as_user(chaos);
 }
+
+#[test]
+fn ended_while_it_starts_as_root() {
+    as_root(ended_while_it_starts);
+}
+
+#[test]
+fn ended_while_it_starts_as_user() {
+    as_user(ended_while_it_starts);
+}
+
+/// The first milliseconds: namespaces are made, init is cloned, and little of it is tied to
+/// anything yet. A signal of either kind, or the time limit, comes in between.
+fn ended_while_it_starts(stage: &Stage) {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    stage.folder("temporary");
+    let ways: [&[&str]; 3] = [&[], &["--time", "1ms"], &["--time", "5ms"]];
+    let mut children = 0;
+    for round in 0..EARLY_ROUNDS {
+        let moment = Duration::from_micros(RandomState::new().build_hasher().finish() % EARLIEST);
+        let signal = [Signal::TERM, Signal::KILL][round % 2];
+        let flags = ways[round / 2 % ways.len()];
+        let what = format!("round {round}, {flags:?}, {signal:?} after {moment:?}");
+        let pid = spawn(stage, flags, &["/usr/bin/sleep", "1000"]);
+        std::thread::sleep(moment);
+        // A time limit may have been faster.
+        let _ = kill_process(pid, signal);
+        children += all_ended(pid, &what).1;
+        let left = processes(stage);
+        assert!(left.is_empty(), "{what}: left behind: {left:#?}");
+    }
+    assert!(children > 0, "no supervisor ended before its sandbox");
+}
+
+/// The ids of another user are mapped by the supervisor, for which init waits: it must not wait
+/// for one that is dead.
+#[test]
+fn killed_before_the_ids_are_mapped() {
+    as_root(|stage| {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        stage.folder("temporary");
+        stage.write("policy.yaml", IDENTITY);
+        let policy = stage.text("policy.yaml");
+        let (mut early, mut round) = (0, 0);
+        while early < 5 {
+            assert!(
+                round < 500,
+                "init was never seen before its ids were mapped"
+            );
+            round += 1;
+            let flags = ["--policy", &policy, "--ro", "."];
+            let pid = spawn(stage, &flags, &["/usr/bin/sleep", "1000"]);
+            let map = init_of(pid);
+            kill_process(pid, Signal::STOP).unwrap();
+            early += u32::from(fs::read_to_string(map).is_ok_and(|map| map.is_empty()));
+            kill_process(pid, Signal::KILL).unwrap();
+            all_ended(pid, &format!("round {round}"));
+        }
+    });
+}
+
+/// Waits for the init of a supervisor; returns the path of its id map.
+fn init_of(supervisor: Pid) -> PathBuf {
+    let supervisor = supervisor.as_raw_nonzero();
+    let own = fs::read_link("/proc/self/ns/pid").unwrap();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
+        let path = format!("/proc/{supervisor}/task/{supervisor}/children");
+        let pids = fs::read_to_string(path).unwrap_or_default();
+        let is_init = |pid: &&str| {
+            fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|namespace| namespace != own)
+        };
+        if let Some(init) = pids.split_whitespace().find(is_init) {
+            return PathBuf::from(format!("/proc/{init}/uid_map"));
+        }
+    }
+    panic!("no init was made");
+}
+
+/// Rounds, and the moment by which most of a start is done, microseconds.
+const EARLY_ROUNDS: usize = 48;
+const EARLIEST: u64 = 5000;
+
+const IDENTITY: &str = "version: 1\nprocess: {run_as_user: 4321, run_as_group: 4321}\n";
 
 fn chaos(stage: &Stage) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,37 +184,40 @@ const FLAGS: [&[&str]; 4] = [
 
 /// Starts a sandbox, kills its supervisor, and waits for the end of every process below. Returns
 /// the supervisor's pid and how many others there were.
-#[expect(
-    clippy::zombie_processes,
-    reason = "every child of this process is waited for, whoever started it"
-)]
 fn one(stage: &Stage, flags: &[&str], moment: Duration, what: &str) -> (Pid, u32) {
+    let pid = spawn(stage, flags, &["/usr/bin/bash", "-c", PROGRAM]);
+    std::thread::sleep(moment);
+    kill_process(pid, Signal::KILL).unwrap();
+    let (status, orphans) = all_ended(pid, what);
+    let signal = status.and_then(WaitStatus::terminating_signal);
+    assert_eq!(signal, Some(9), "{what}: it ended before it was killed");
+    (pid, orphans)
+}
+
+/// Starts a supervisor.
+fn spawn(stage: &Stage, flags: &[&str], program: &[&str]) -> Pid {
     let mut command = stage.casemate();
     // As root without any cgroup, `--pids` is refused.
-    command.arg("run").args(flags).args([
-        "--allow-missing",
-        "pids-limit",
-        "--",
-        "/usr/bin/bash",
-        "-c",
-        PROGRAM,
-    ]);
+    command
+        .arg("run")
+        .args(flags)
+        .args(["--allow-missing", "pids-limit", "--"])
+        .args(program);
     command
         .env("TMPDIR", stage.path("temporary"))
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let child = command.spawn().unwrap();
-    std::thread::sleep(moment);
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::KILL).unwrap();
+    Pid::from_child(&command.spawn().unwrap())
+}
+
+/// Waits for the end of every process below. Returns how the supervisor ended and how many others
+/// there were.
+fn all_ended(supervisor: Pid, what: &str) -> (Option<WaitStatus>, u32) {
     let started = Instant::now();
-    let mut orphans = 0;
+    let (mut how, mut orphans) = (None, 0);
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((ended, status))) if ended == pid => {
-                let signal = status.terminating_signal();
-                assert_eq!(signal, Some(9), "{what}: it ended before it was killed");
-            }
+            Ok(Some((ended, status))) if ended == supervisor => how = Some(status),
             Ok(Some(_)) => orphans += 1,
             Ok(None) if started.elapsed() < Duration::from_secs(10) => {
                 std::thread::sleep(Duration::from_millis(1))
@@ -135,7 +226,7 @@ fn one(stage: &Stage, flags: &[&str], moment: Duration, what: &str) -> (Pid, u32
                 "{what}: processes of the sandbox still run:\n{}",
                 children()
             ),
-            Err(_) => return (pid, orphans),
+            Err(_) => return (how, orphans),
         }
     }
 }

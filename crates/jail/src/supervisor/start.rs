@@ -65,6 +65,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
     let fits = plan.spec.network == Network::None && identity == (plan.host.uid, plan.host.gid);
     let head_start = HeadStart::take().filter(|_| fits);
     let started = Instant::now();
+    let mut ours = Some(ours);
     let init = {
         let mut handover = Some(Handover {
             plan,
@@ -79,11 +80,18 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
             landlock,
             umask,
         });
-        let mut inside = |begun| match handover.take() {
-            Some(handover) => inside::main(Handover { begun, ..handover }),
-            None => process::exit_now(1),
+        let mut inside = |begun| {
+            // Init's copy of this end: with it, the channel would outlive the supervisor.
+            drop(ours.take());
+            match handover.take() {
+                Some(handover) => inside::main(Handover { begun, ..handover }),
+                None => process::exit_now(1),
+            }
         };
         make_init(plan, head_start.as_ref(), watch.clone_into(), &mut inside)?
+    };
+    let Some(channel) = ours else {
+        process::exit_now(1)
     };
     // While the caller's terminal is raw, the next program of a pipeline must not learn of this
     // one's end: what it writes would lack its carriage returns.
@@ -92,7 +100,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
     }
     let mut supervisor = Supervisor {
         plan,
-        channel: ours,
+        channel,
         init,
         head_start,
         signals,
