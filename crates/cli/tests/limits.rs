@@ -5,8 +5,9 @@
 #[path = "support/sandbox.rs"]
 mod sandbox;
 
-use sandbox::{Ended, Stage, both, report};
+use sandbox::{Ended, Stage, both, report, wait_until};
 use serde_json::Value;
+use std::fs;
 use std::time::{Duration, Instant};
 
 both!(
@@ -414,6 +415,103 @@ fn exit_codes_pass_through(stage: &Stage) {
             .shell(&[], &format!("kill -{signal} $$; sleep 5"))
             .assert(128 + signal, "", "");
     }
+}
+
+/// As root on cgroup version 1, a run for which nothing was asked enters its cgroup when it has
+/// begun. A process that forks and ends at once, again and again, is gone whenever it is looked at.
+#[test]
+fn forks_that_run_from_the_late_cgroup() {
+    sandbox::as_root(|stage| {
+        let is_late = casemate_sys::cgroup::version() == Some(1);
+        if !is_late || !has(stage, "memory-limit") || !has(stage, "pids-limit") {
+            return println!("skipped: needs cgroup version 1 with memory and pids");
+        }
+        for round in 0..12 {
+            let folder = format!("ws/{round}");
+            stage.write(format!("{folder}/hop"), hopper(1500));
+            stage.mode(&format!("{folder}/hop"), 0o755);
+            let script = format!("cd {round}; ./hop; sleep 60");
+            let mut child = stage.casemate();
+            let child = child.args(["run", "--", "sh", "-c", &script]);
+            let mut child = child.spawn().unwrap();
+            let hopped = stage.path(&format!("{folder}/hopped"));
+            wait_until(Duration::from_secs(30), "the hopping to end", || {
+                hopped.exists()
+            });
+            let name = format!("casemate-{}", child.id());
+            let mut outside = Vec::new();
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_secs(5) {
+                outside = outside_of(&name, child.id());
+                if outside.is_empty() {
+                    break;
+                }
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(outside.is_empty(), "round {round}: {outside:#?}");
+        }
+    });
+}
+
+/// The cgroups of a supervisor's sandbox that are not of this name; it has three processes.
+fn outside_of(name: &str, supervisor: u32) -> Vec<String> {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let children = read(format!("/proc/{supervisor}/task/{supervisor}/children"));
+    let Some(init) = namespace(children.trim()) else {
+        return vec![format!("children of the supervisor: {children:?}")];
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let inside: Vec<String> = pids
+        .filter(|pid| namespace(pid).as_ref() == Some(&init))
+        .collect();
+    let of_process = |pid: &String| {
+        let cgroups = read(format!("/proc/{pid}/cgroup"));
+        let held = cgroups
+            .lines()
+            .filter(|line| line.contains(":memory:") || line.contains(":pids:"));
+        let out = held.filter(|line| !line.ends_with(name));
+        out.map(|line| format!("{pid} {line}")).collect::<Vec<_>>()
+    };
+    let mut outside: Vec<String> = inside.iter().flat_map(of_process).collect();
+    // Init, the shell with its `sleep`, and the one that hopped.
+    if inside.len() < 4 {
+        outside.push(format!("only {} processes", inside.len()));
+    }
+    outside
+}
+
+/// A program that forks and exits, so many times over, and whose last child makes the folder
+/// `hopped` and stays. In machine code, since anything that has a C library forks too slowly.
+fn hopper(times: u32) -> Vec<u8> {
+    let mut code = vec![0xbb]; // mov ebx, times
+    code.extend(times.to_le_bytes());
+    code.extend(*b"\xb8\x39\0\0\0\x0f\x05"); // again: fork()
+    code.extend(*b"\x85\xc0\x75\x29"); // the parent goes to the end
+    code.extend(*b"\xb9\0\0\x01\0\xff\xc9\x75\xfc"); // some 20 microseconds, for init to reap
+    code.extend(*b"\xff\xcb\x75\xe8"); // count down, again
+    code.extend(*b"\xb8\x53\0\0\0\x48\x8d\x3d\x19\0\0\0\xbe\xed\x01\0\0\x0f\x05"); // mkdir("hopped", 0755)
+    code.extend(*b"\xb8\x22\0\0\0\x0f\x05\xeb\xf7"); // pause(), for ever
+    code.extend(*b"\x31\xff\xb8\x3c\0\0\0\x0f\x05"); // end: exit(0)
+    code.extend(*b"hopped\0");
+    // elf(5): the file header, one program header, and the code behind them.
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let size = HEADERS + code.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    file.extend(*b"\x02\0\x3e\0\x01\0\0\0");
+    file.extend([BASE + HEADERS, 64, 0].map(u64::to_le_bytes).as_flattened());
+    file.extend(*b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0");
+    file.extend(*b"\x01\0\0\0\x05\0\0\0");
+    file.extend(
+        [0, BASE, BASE, size, size, 0x1000]
+            .map(u64::to_le_bytes)
+            .as_flattened(),
+    );
+    file.extend(code);
+    file
 }
 
 /// Runs that end just as the supervisor looks at their limits, and that make and remove their

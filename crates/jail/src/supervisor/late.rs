@@ -9,25 +9,34 @@
 use casemate_core::error::{Error, Result};
 use casemate_sys::cgroup::{Cgroup, Wanted};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a run lives without a cgroup.
 pub(super) const AFTER: Duration = Duration::from_millis(25);
-/// A tree that grows faster than it is moved is a bomb, and is left to the counters.
-const MOST_PASSES: u32 = 200;
+/// A tree that changes faster than it is moved is a bomb, and what is outside of the cgroup then is
+/// left to the counters.
+const MOST_PASSES: u32 = 400;
 
 /// A thread that moves a tree.
-pub(super) struct LateCgroup(JoinHandle<Option<Cgroup>>);
+pub(super) struct LateCgroup(JoinHandle<Option<Entered>>);
+
+/// A cgroup that a tree was moved into.
+pub(super) struct Entered {
+    pub(super) cgroup: Cgroup,
+    /// Every process is in it.
+    pub(super) is_whole: bool,
+}
 
 impl LateCgroup {
     /// Starts to move the pid namespace of this init.
     pub(super) fn start(wanted: Wanted, init: i32) -> Result<Self> {
         let work = move || {
             let cgroup = Cgroup::create(&wanted).ok()??;
-            move_in(&cgroup, init).then_some(cgroup)
+            let is_whole = move_in(&cgroup, init);
+            Some(Entered { cgroup, is_whole })
         };
         let thread = std::thread::Builder::new()
             .stack_size(256 << 10)
@@ -41,47 +50,58 @@ impl LateCgroup {
         self.0.is_finished()
     }
 
-    /// The cgroup, once every process is in it.
-    pub(super) fn finish(self) -> Option<Cgroup> {
+    /// The cgroup, when the thread is done.
+    pub(super) fn finish(self) -> Option<Entered> {
         self.0.join().ok().flatten()
     }
 }
 
-/// Moves every process of the namespace, and those that were forked meanwhile, until a pass
-/// finds none outside. A child of one that is inside is inside.
+/// Moves every process of the namespace, and those that were forked meanwhile, until a pass finds
+/// none outside. A child of one that is inside is inside.
+///
+/// A process that forks and ends at once is gone when it is looked at, and its child may be
+/// outside. So a pass in which one went away proves nothing, and the newest come first.
 fn move_in(cgroup: &Cgroup, init: i32) -> bool {
-    let Some(namespace) = namespace_of(&init.to_string()) else {
+    let Ok(namespace) = namespace_of(init) else {
         return false;
     };
-    let mut moved = BTreeSet::new();
+    // Processes that are in, or none of the sandbox's.
+    let mut settled = BTreeSet::new();
     for _ in 0..MOST_PASSES {
-        let Ok(entries) = std::fs::read_dir("/proc") else {
-            return false;
-        };
-        let mut found = false;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
-            if moved.contains(&pid) || namespace_of(&pid.to_string()).as_ref() != Some(&namespace) {
+        let pids = processes();
+        let mut is_whole = !pids.is_empty();
+        for pid in pids.into_iter().rev() {
+            if settled.contains(&pid) {
                 continue;
             }
-            found = true;
-            // One that is gone needs no limit; one that can't be moved is seen again.
-            if cgroup.add(pid).is_ok() {
-                moved.insert(pid);
+            let is_settled = match namespace_of(pid) {
+                Ok(found) if found == namespace => {
+                    is_whole = false;
+                    cgroup.add(pid).is_ok()
+                }
+                Ok(_) => true,
+                Err(error) => error.kind() == ErrorKind::PermissionDenied,
+            };
+            is_whole &= is_settled;
+            if is_settled {
+                settled.insert(pid);
             }
         }
-        if !found {
+        if is_whole {
             return true;
         }
     }
     false
 }
 
-fn namespace_of(pid: &str) -> Option<OsString> {
-    std::fs::read_link(Path::new("/proc").join(pid).join("ns/pid"))
-        .ok()
-        .map(Into::into)
+/// The processes of this machine, the newest last unless the ids began anew.
+fn processes() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn namespace_of(pid: i32) -> std::io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/ns/pid"))
 }

@@ -31,6 +31,8 @@ pub(super) struct Watch {
     limits: Limits,
     cgroup: Option<Cgroup>,
     late: Late,
+    /// No process is outside of the cgroup, if there is one.
+    is_whole: bool,
     held: Held,
     as_root: bool,
     writable_host: bool,
@@ -105,6 +107,7 @@ impl Watch {
             limits,
             cgroup,
             late,
+            is_whole: true,
             held,
             as_root,
             writable_host,
@@ -138,9 +141,12 @@ impl Watch {
                 self.late = LateCgroup::start(wanted, init).map_or(Late::Never, Late::Moving);
             }
             Late::Moving(moving) if moving.is_done() => {
-                // A process that forks faster than it is found stays outside, so the counting
-                // goes on as if nothing held.
-                self.cgroup = moving.finish();
+                // The report says what the kernel held from the first instruction: nothing. So the
+                // counting goes on, and if a process stayed outside, as often as before.
+                if let Some(entered) = moving.finish() {
+                    self.is_whole = entered.is_whole;
+                    self.cgroup = Some(entered.cgroup);
+                }
             }
             other => self.late = other,
         }
@@ -168,7 +174,7 @@ impl Watch {
     }
 
     fn tick(&self) -> Duration {
-        if self.held.memory || self.cgroup.is_some() {
+        if self.held.memory || self.cgroup.is_some() && self.is_whole {
             TICK
         } else {
             FAST_TICK
