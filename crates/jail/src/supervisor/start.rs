@@ -39,8 +39,14 @@ const FORWARDED: [Signal; 11] = [
 
 /// Runs a plan to its end.
 pub fn run(plan: &Plan) -> Result<Finished, Failure> {
+    let identity = plan.spec.identity.unwrap_or((plan.host.uid, plan.host.gid));
+    let fits = plan.spec.network == Network::None && identity == (plan.host.uid, plan.host.gid);
+    let head_start = HeadStart::take().filter(|_| fits);
+    if let Some(head_start) = &head_start {
+        head_start.soon();
+    }
+    let filter = seccomp::assemble(Profile { listener: true });
     casemate_sys::signal::wait_for_children();
-    cgroup::sweep();
     let landlock = landlock(plan)?;
     let watch = Watch::prepare(plan)?;
     // SIGIO is the guard's. SIGTTOU would stop whoever sets a terminal's foreground group or
@@ -59,11 +65,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
     let umask = rustix::process::umask(Mode::empty());
     rustix::process::umask(umask);
 
-    let identity = plan.spec.identity.unwrap_or((plan.host.uid, plan.host.gid));
     let maps_from_outside = plan.host.uid == 0 && identity != (plan.host.uid, plan.host.gid);
-    let filter = seccomp::assemble(Profile { listener: true });
-    let fits = plan.spec.network == Network::None && identity == (plan.host.uid, plan.host.gid);
-    let head_start = HeadStart::take().filter(|_| fits);
     let started = Instant::now();
     let mut ours = Some(ours);
     let init = {
@@ -98,6 +100,8 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
     if !plan.spec.report && !terminal.takes_input() {
         leave_streams();
     }
+    // While init builds the view: what an earlier supervisor that was killed has left.
+    cgroup::sweep();
     let mut supervisor = Supervisor {
         plan,
         channel,
