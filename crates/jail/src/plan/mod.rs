@@ -12,6 +12,7 @@
 //! - [`command`]: the program, and the installation it belongs to
 //! - [`environment`]: the variables that get in
 //! - [`workspace`], [`walk`]: carriers and hard links in writable folders
+//! - [`leads`], [`gitconfig`]: what carriers lead to
 //! - [`keep`]: where a copy-on-write root keeps its writes
 //! - [`archive`]: a root file system in a tar file
 
@@ -20,9 +21,11 @@ mod base;
 mod command;
 mod environment;
 mod etc;
+mod gitconfig;
 mod grants;
 mod host;
 mod keep;
+mod leads;
 pub(crate) mod step;
 mod walk;
 pub(crate) mod workspace;
@@ -113,7 +116,7 @@ impl Plan {
             rules.extend(grant.rule());
         }
         steps.extend(command.brought.iter().flat_map(command::Brought::covers));
-        let workspaces = Self::workspaces(&spec, &grants)?;
+        let workspaces = Self::workspaces(&spec, &host, &grants)?;
         steps.extend(workspaces.iter().flat_map(Workspace::steps));
 
         let env = environment::build(&spec, &host, &grants, &command);
@@ -153,7 +156,11 @@ impl Plan {
         matches!(self.spec.root, Root::Directory(_) | Root::Archive(_))
     }
 
-    fn workspaces(spec: &SandboxSpec, grants: &[grants::Resolved]) -> Result<Vec<Workspace>> {
+    fn workspaces(
+        spec: &SandboxSpec,
+        host: &Host,
+        grants: &[grants::Resolved],
+    ) -> Result<Vec<Workspace>> {
         let writable = grants
             .iter()
             .filter(|grant| grant.access == Access::ReadWrite);
@@ -168,7 +175,7 @@ impl Plan {
                 .any(|other| other != *folder && folder.starts_with(other))
         });
         outermost
-            .map(|folder| Workspace::scan(folder, spec))
+            .map(|folder| Workspace::scan(folder, spec, host.home.as_deref()))
             .collect()
     }
 }

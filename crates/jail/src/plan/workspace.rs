@@ -9,6 +9,7 @@
 //! supervisor watches for them instead (see `supervisor::guard`).
 
 use super::Step;
+use super::leads::Leads;
 use super::walk::{Found, Walk};
 use casemate_core::carriers::{self, Place};
 use casemate_core::error::{Error, Result};
@@ -27,7 +28,8 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// Paths that are read-only inside, relative to the root.
     pub(crate) protected: BTreeSet<PathBuf>,
-    /// Folders whose new entries are watched, and the names that must not appear there.
+    /// Folders whose new entries are watched, and the names, or paths from there, that must not
+    /// appear.
     pub(crate) watched: Vec<(PathBuf, Vec<String>)>,
     /// Files that are read-only inside since they have a name elsewhere.
     pub(crate) linked: BTreeSet<PathBuf>,
@@ -41,7 +43,7 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     /// Walks the folder.
-    pub(super) fn scan(root: &Path, spec: &SandboxSpec) -> Result<Self> {
+    pub(super) fn scan(root: &Path, spec: &SandboxSpec, home: Option<&Path>) -> Result<Self> {
         let names = Names::of(spec);
         let mut walk = Walk {
             names: &names,
@@ -52,18 +54,33 @@ impl Workspace {
         let Found {
             carriers: mut protected,
             repositories,
-            pinned,
+            mut pinned,
             links,
         } = walk.found;
-        protected.extend(named_by_git(root, &repositories));
-        protected.extend(targets(root, &protected));
+        let mut leads = Leads::new(root);
+        names
+            .paths()
+            .for_each(|path| leads.follow(&root.join(path)));
+        leads.git(&repositories, &protected, home);
+        leads.links(&protected);
+        protected.append(&mut leads.protected);
+        let mut awaited = leads.awaited;
+        awaited.retain(|folder, paths| {
+            // Nothing can be made in a protected folder.
+            paths.retain(|path| !names.allows_path(&folder.join(path)));
+            !paths.is_empty() && !protected.iter().any(|above| folder.starts_with(above))
+        });
         let mut linked = links.leading_outside();
         linked.retain(|path| !protected.iter().any(|above| path.starts_with(above)));
-        if protected.len() + linked.len() > MOST_PROTECTED {
-            return Err(too_many(root, protected.len(), linked.len()));
+        let carriers = protected.len() + awaited.values().map(BTreeSet::len).sum::<usize>();
+        if carriers + linked.len() > MOST_PROTECTED {
+            return Err(too_many(root, carriers, linked.len()));
         }
         let mut watched = vec![(PathBuf::new(), names.missing_at_root(&protected))];
-        watched.extend(names.missing_below(root, &protected));
+        for (folder, paths) in awaited {
+            pinned.insert(folder.clone());
+            watched.push((folder, paths.into_iter().collect()));
+        }
         for repository in &repositories {
             let missing = carriers::GIT
                 .iter()
@@ -88,22 +105,19 @@ impl Workspace {
     /// protected paths themselves.
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut pins: BTreeMap<(usize, &Path), Access> = BTreeMap::new();
-        for path in &self.protected {
-            let above = path
-                .ancestors()
-                .skip(1)
-                .filter(|folder| !folder.as_os_str().is_empty());
-            for folder in above {
-                pins.entry((folder.components().count(), folder))
-                    .or_insert(Access::ReadWrite);
-            }
-            pins.insert((path.components().count(), path), Access::ReadOnly);
-        }
         // A git folder is pinned even if nothing in it is protected yet.
         let kept = self.repositories.iter().chain(&self.pinned);
-        for path in kept.filter(|path| !path.as_os_str().is_empty()) {
-            pins.entry((path.components().count(), path))
-                .or_insert(Access::ReadWrite);
+        for folder in self
+            .protected
+            .iter()
+            .chain(kept)
+            .flat_map(|path| path.ancestors())
+        {
+            pins.insert((folder.components().count(), folder), Access::ReadWrite);
+        }
+        pins.remove(&(0, Path::new("")));
+        for path in &self.protected {
+            pins.insert((path.components().count(), path), Access::ReadOnly);
         }
         let pins = pins.into_iter().map(|((_, path), access)| (path, access));
         // A file with another name can be moved; it stays read-only wherever it goes.
@@ -167,25 +181,18 @@ impl Names {
             .collect()
     }
 
-    /// The same for names that the policy adds in folders below.
-    fn missing_below(
-        &self,
-        root: &Path,
-        protected: &BTreeSet<PathBuf>,
-    ) -> Vec<(PathBuf, Vec<String>)> {
-        let added = self.added.iter().map(Path::new);
-        let missing = added.filter(|path| !protected.contains(*path) && !self.allows_path(path));
-        missing
-            .filter_map(|path| {
-                let folder = path.parent().filter(|folder| root.join(folder).is_dir())?;
-                let name = path.file_name()?.to_str()?.to_owned();
-                (!folder.as_os_str().is_empty()).then(|| (folder.to_owned(), vec![name]))
-            })
-            .collect()
+    /// Paths that the policy adds in folders below.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let below = self.added.iter().filter(|name| name.contains('/'));
+        below.map(Path::new).filter(|path| !self.allows_path(path))
     }
 
     fn allows_path(&self, path: &Path) -> bool {
-        path.to_str().is_some_and(|path| self.allows(path))
+        let name = path.file_name().and_then(|name| name.to_str());
+        [path.to_str(), name]
+            .into_iter()
+            .flatten()
+            .any(|text| self.allows(text))
     }
 
     /// True if an entry that exists is protected.
@@ -209,64 +216,6 @@ impl Names {
         });
         added || listed
     }
-}
-
-/// What protected symbolic links lead to, if that is in the workspace too: whoever writes there
-/// writes the carrier. The links in a protected folder count as well, as hooks often are some.
-fn targets(root: &Path, protected: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let mut links: Vec<PathBuf> = protected.iter().map(|path| root.join(path)).collect();
-    for folder in links.clone().iter().filter(|path| path.is_dir()) {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        links.extend(entries.map(|entry| entry.path()));
-    }
-    let links = links.into_iter().filter(|path| path.is_symlink());
-    let real = links.filter_map(|path| std::fs::canonicalize(path).ok());
-    within(root, real).collect()
-}
-
-/// Files and folders of the workspace that a repository's configuration names: its hooks, and
-/// what it includes (core.hooksPath and include.path in git-config(1)). Every value counts, since
-/// which one git takes depends on more than the file.
-fn named_by_git(root: &Path, repositories: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    let mut named = Vec::new();
-    for repository in repositories {
-        let folder = root.join(repository);
-        let config = std::fs::read_to_string(folder.join("config")).unwrap_or_default();
-        let top = if repository.ends_with(".git") {
-            folder.parent()
-        } else {
-            None
-        };
-        for line in config.lines() {
-            // A section may stand on the same line.
-            let line = line.rsplit_once(']').map_or(line, |(_, rest)| rest);
-            let Some((key, value)) = line.split_once('=') else {
-                continue;
-            };
-            let key = key.trim().to_ascii_lowercase();
-            let value = value.trim().trim_matches('"');
-            if key == "hookspath" {
-                named.push(top.unwrap_or(&folder).join(value));
-            }
-            if key == "path" || key == "attributesfile" {
-                named.push(folder.join(value));
-            }
-        }
-    }
-    within(
-        root,
-        named
-            .into_iter()
-            .filter_map(|path| std::fs::canonicalize(path).ok()),
-    )
-    .collect()
-}
-
-/// Paths below the root, relative to it.
-fn within(root: &Path, paths: impl Iterator<Item = PathBuf>) -> impl Iterator<Item = PathBuf> {
-    paths
-        .filter_map(move |path| path.strip_prefix(root).ok().map(Path::to_owned))
-        .filter(|path| !path.as_os_str().is_empty())
 }
 
 fn too_many(root: &Path, carriers: usize, linked: usize) -> Error {

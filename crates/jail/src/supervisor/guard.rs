@@ -11,8 +11,10 @@ use casemate_core::error::{Error, Result};
 use casemate_core::limits::Reached;
 use casemate_core::report::Refusal;
 use casemate_sys::dnotify;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, open, renameat_with, statat};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RenameFlags, chmod, fstat, open, openat, renameat_with, statat,
+};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ pub(super) struct Guard {
 struct Folder {
     path: PathBuf,
     fd: OwnedFd,
+    /// Names, or paths that begin in folders that didn't exist.
     names: Vec<String>,
     /// When an entry last came or went, as far as it was looked at.
     seen: (i64, u64),
@@ -95,17 +98,21 @@ impl Guard {
         for folder in &mut self.folders {
             let now = changed(&folder.fd);
             // A coarse clock may give two changes one time; a fresh change is looked at again.
-            if now == folder.seen && !is_recent(now) && !everywhere {
+            if now == folder.seen && !is_recent(now) && !everywhere && !folder.is_deep() {
                 continue;
             }
             folder.seen = now;
             for name in &folder.names {
-                match folder.move_aside(name) {
+                let path = folder.path.join(name);
+                let result = folder.move_aside(name);
+                // What is known of an earlier look is out of date.
+                self.stuck.retain(|(stuck, _)| *stuck != path);
+                match result {
                     Ok(None) => continue,
                     Ok(Some(moved)) => self.moved.push(moved),
                     // It stays, so the program doesn't.
                     Err(errno) => {
-                        self.stuck.push((folder.path.join(name), errno));
+                        self.stuck.push((path, errno));
                         self.times = PATIENCE + 1;
                     }
                 }
@@ -164,45 +171,84 @@ impl Guard {
 }
 
 impl Folder {
+    /// True if a name is in folders that didn't exist: what happens there doesn't show here.
+    fn is_deep(&self) -> bool {
+        self.names.iter().any(|name| name.contains('/'))
+    }
+
     /// Moves a name aside if it is there; the error is why it could not be.
     fn move_aside(&self, name: &str) -> Result<Option<Moved>, Errno> {
-        if statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
-            return Ok(None);
-        }
-        for number in 0..ATTEMPTS {
-            let aside = match number {
-                0 => format!("{name}.casemate-refused"),
-                _ => format!("{name}.casemate-refused.{}", unforeseen()),
-            };
-            match self.rename(name, &aside) {
-                Ok(()) => {
-                    return Ok(Some(Moved {
-                        path: self.path.join(name),
-                        aside: self.path.join(aside),
-                    }));
+        let (mut path, mut folder, mut name) = (self.path.clone(), None, name);
+        while let Some((first, rest)) = name.split_once('/') {
+            let at = folder.as_ref().unwrap_or(&self.fd).as_fd();
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match permitted(at, || openat(at, first, flags, Mode::empty())) {
+                Ok(next) => {
+                    folder = Some(next);
+                    path.push(first);
+                    name = rest;
                 }
-                Err(Errno::EXIST) => {}
-                // It went away by itself.
-                Err(Errno::NOENT) => return Ok(None),
+                // A link would lead to what is elsewhere, so it goes itself.
+                Err(Errno::NOTDIR | Errno::LOOP) if is_link(at, first) => name = first,
+                // Nor can the program make anything in a folder of somebody else.
+                Err(Errno::NOTDIR | Errno::NOENT | Errno::PERM) => return Ok(None),
                 Err(errno) => return Err(errno),
             }
         }
-        Err(Errno::EXIST)
+        let at = folder.as_ref().unwrap_or(&self.fd).as_fd();
+        move_aside(at, &path, name)
     }
+}
 
-    /// Renames, also in a folder that the program has made read-only.
-    fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
-        let rename = || renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE);
-        match rename() {
-            Err(Errno::ACCESS | Errno::PERM) => {}
-            result => return result,
-        }
-        let mode = Mode::from_raw_mode(fstat(&self.fd)?.st_mode & 0o7777);
-        fchmod(&self.fd, mode | Mode::RWXU)?;
-        let result = rename();
-        fchmod(&self.fd, mode)?;
-        result
+fn move_aside(at: BorrowedFd<'_>, path: &Path, name: &str) -> Result<Option<Moved>, Errno> {
+    match permitted(at, || statat(at, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        Ok(_) => {}
+        Err(Errno::ACCESS) => return Err(Errno::ACCESS),
+        Err(_) => return Ok(None),
     }
+    for number in 0..ATTEMPTS {
+        let aside = match number {
+            0 => format!("{name}.casemate-refused"),
+            _ => format!("{name}.casemate-refused.{}", unforeseen()),
+        };
+        let rename = || renameat_with(at, name, at, &aside, RenameFlags::NOREPLACE);
+        match permitted(at, rename) {
+            Ok(()) => {
+                return Ok(Some(Moved {
+                    path: path.join(name),
+                    aside: path.join(aside),
+                }));
+            }
+            Err(Errno::EXIST) => {}
+            // It went away by itself.
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+fn is_link(at: BorrowedFd<'_>, name: &str) -> bool {
+    statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+}
+
+/// Does something in a folder, also in one from which the program has taken the permission.
+fn permitted<T>(
+    folder: BorrowedFd<'_>,
+    attempt: impl Fn() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    match attempt() {
+        Err(Errno::ACCESS | Errno::PERM) => {}
+        result => return result,
+    }
+    let mode = Mode::from_raw_mode(fstat(folder)?.st_mode & 0o7777);
+    // Not fchmod(2), which doesn't take a descriptor that only names the folder.
+    let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+    chmod(&path, mode | Mode::RWXU)?;
+    let result = attempt();
+    chmod(&path, mode)?;
+    result
 }
 
 /// A number that the program can't have made names with.
