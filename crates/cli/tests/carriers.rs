@@ -25,6 +25,8 @@ both!(
     it_is_undone_soon,
     it_is_undone_at_the_end,
     it_is_undone_however_it_got_there,
+    a_full_private_disk,
+    a_full_workspace,
     names_aside_that_are_taken,
     a_folder_that_is_made_read_only,
     a_folder_that_the_caller_can_not_read,
@@ -232,6 +234,77 @@ fn names_aside_that_are_taken(stage: &Stage) {
         "for i in $(seq 3000); do : > .envrc.casemate-refused.$i; done; echo evil > .envrc",
     );
     assert!(!stage.path("ws/.envrc").exists());
+}
+
+fn a_full_private_disk(stage: &Stage) {
+    let flags = ["--disk", "4M", "--allow-missing", "disk-quota"];
+    let script = r#"open F, ">/tmp/full"; while (syswrite F, "x" x 65536) {} mkdir ".vscode"; symlink "x", ".vscode/tasks.json"; symlink "x", ".envrc""#;
+    let command = ["--", "perl", "-e", script];
+    // The supervisor may see first that the disk is full.
+    for _ in 0..20 {
+        let ended = stage.run(flags.into_iter().chain(command));
+        assert!([0, 122].contains(&ended.code), "{ended:?}");
+        for name in [".vscode", ".envrc"] {
+            let path = stage.workspace().join(name);
+            assert!(path.symlink_metadata().is_err(), "{name}: {ended:?}");
+        }
+        let aside = stage.path("ws/.envrc.casemate-refused");
+        if aside.symlink_metadata().is_ok() {
+            return;
+        }
+    }
+    panic!("the names were never made");
+}
+
+/// On a file system that moves a name without any space, and on one where that may need some.
+fn a_full_workspace(stage: &Stage) {
+    let tmpfs = "mount -t tmpfs -o size=256k none .";
+    let ext4 =
+        "truncate -s 1M ../image && mkfs.ext4 -q -m 0 -b 1024 ../image && mount -o loop ../image .";
+    // Names until there is no room for another; then a short one makes way for a protected one.
+    let pack = r#"for $l (200, 60, 6) { while (symlink "x", sprintf "%0${l}d", $i++) {} } unlink sprintf "%06d", $i - 2;"#;
+    for (mount, pack) in [(tmpfs, ""), (ext4, ""), (ext4, pack)] {
+        let Some(ended) = fill_and_make(stage, mount, pack) else {
+            println!("skipped: needs root, unshare, setpriv, mkfs.ext4 and a loop device");
+            continue;
+        };
+        let has = |name: &str| ended.out.lines().any(|line| line == name);
+        let stays = has(".envrc");
+        assert!(stays || has(".envrc.casemate-refused"), "{ended:?}");
+        if pack.is_empty() {
+            assert!(has("code 0") && !stays, "{ended:?}");
+            continue;
+        }
+        // It is moved, or else the program is stopped and the caller told.
+        let told = format!(
+            "{}/.envrc was created while the program ran and could not be moved aside (No space",
+            stage.text("ws")
+        );
+        let stopped = has("code 123") && ended.err.contains(&told);
+        assert!(stopped || !stays, "{ended:?}");
+    }
+}
+
+/// Fills a workspace of this kind and creates protected names, in mounts that only this sees;
+/// then says how the run ended and lists what is there. `None` if there can be no such workspace.
+fn fill_and_make(stage: &Stage, mount: &str, pack: &str) -> Option<Ended> {
+    let fill =
+        r#"open F, ">full"; for $size (65536, 512, 1) { while (syswrite F, "x" x $size) {} }"#;
+    let make = r#"mkdir ".vscode"; symlink "x", ".envrc"; for (1..500) { last unless -l ".envrc"; select undef, undef, undef, 0.02 }"#;
+    stage.write("program.pl", format!("{fill} {pack} {make}"));
+    let user = stage.uid();
+    let script = format!(
+        "({mount}) >&2 || {{ echo none; exit; }}; cd \"$PWD\"; chown {user}:{user} .; cp ../program.pl .; code=0; \
+         setpriv --reuid {user} --regid {user} --clear-groups ../casemate run --time 60s -- perl program.pl || code=$?; \
+         echo code $code; ls -A"
+    );
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &script]);
+    let ended = Ended::of(command.current_dir(stage.workspace()));
+    (ended.out != "none\n").then_some(ended)
 }
 
 fn a_folder_that_is_made_read_only(stage: &Stage) {
