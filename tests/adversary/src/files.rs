@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use crate::attempt::Setting::Shared;
 use crate::attempt::{Attempt, Verdict, attempt};
 use crate::call::{Step, blocked, c, inconclusive, open, read, sys};
 use crate::stage;
@@ -59,6 +60,21 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         "run a program of the caller that lies outside"
     ),
     attempt!(watch_outside, "watch a directory outside with inotify"),
+    attempt!(
+        lease_read_only,
+        "hold a lease on a file of the host that is only read"
+    )
+    .with(Shared),
+    attempt!(
+        lease_with_high_half,
+        "the same, with a command whose upper half the kernel drops"
+    )
+    .with(Shared),
+    attempt!(
+        notify_read_only,
+        "be signalled when the host changes a directory"
+    )
+    .with(Shared),
 ];
 
 fn read_path(path: impl AsRef<Path>) -> Verdict {
@@ -239,5 +255,29 @@ fn watch_outside() -> Verdict {
         libc::IN_ALL_EVENTS
     ))
     .attack("inotify_add_watch")?;
+    Ok("the directory is watched".to_owned())
+}
+
+/// fcntl(2), F_SETLEASE: whoever opens the file for writing waits for the holder, 45 seconds long.
+fn lease_read_only() -> Verdict {
+    lease(libc::F_SETLEASE as libc::c_long)
+}
+
+/// A filter sees 64 bits of an argument, and fcntl(2) takes 32 of this one.
+fn lease_with_high_half() -> Verdict {
+    lease(1 << 32 | libc::F_SETLEASE as libc::c_long)
+}
+
+fn lease(command: libc::c_long) -> Verdict {
+    let fd = open(stage::shared("plain")?, libc::O_RDONLY).prepare("open")?;
+    sys!(libc::syscall(libc::SYS_fcntl, fd, command, libc::F_RDLCK)).attack("F_SETLEASE")?;
+    Ok("the lease is held".to_owned())
+}
+
+/// fcntl(2), F_NOTIFY.
+fn notify_read_only() -> Verdict {
+    let fd = open(stage::shared("")?, libc::O_RDONLY).prepare("open")?;
+    let (create, modify) = (0x4, 0x2);
+    sys!(libc::fcntl(fd, libc::F_NOTIFY, create | modify)).attack("F_NOTIFY")?;
     Ok("the directory is watched".to_owned())
 }

@@ -193,11 +193,16 @@ pub(super) const GROUPS: &[Group] = &[
             otherwise: Allow,
         },
     },
-    // A lease on a file that is only read here would stall those outside who write it.
+    // A lease on a file that is only read here would stall those outside who write it: F_SETLEASE,
+    // and F_SETDELEG, which has them for folders. F_NOTIFY is the old and rare form of inotify.
     Group {
         calls: calls![SYS_fcntl],
         verdict: Check {
-            cases: &[case(&[is(1, 1024)], Refuse(Errno::PERM))],
+            cases: &[
+                case(&[is(1, 1024)], Refuse(Errno::PERM)),
+                case(&[is(1, 1040)], Refuse(Errno::PERM)),
+                case(&[is(1, 1026)], Refuse(Errno::PERM)),
+            ],
             otherwise: Allow,
         },
     },

@@ -43,6 +43,9 @@ groups! {
         read_by_path_descriptor
         run_from_outside
         watch_outside
+        lease_read_only
+        lease_with_high_half
+        notify_read_only
         create_outside
         append_outside
         create_through_symlink
