@@ -1,5 +1,6 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
-//! what the wall costs (`bench run`) and whether it stands on an older kernel (`kernels`).
+//! what the wall costs (`bench run`), what the way out costs (`bench egress`) and whether the
+//! wall stands on an older kernel (`kernels`).
 //!
 //! The program is static, so the same file also works as the load inside a wall
 //! (`workload`), as the process that times the others (`bench-rounds`) and as the first
@@ -44,6 +45,8 @@ enum Chore {
     #[command(hide = true)]
     BenchRounds(bench::RoundsOptions),
     #[command(hide = true)]
+    EgressInside(bench::egress::Inside),
+    #[command(hide = true)]
     GuestInit,
 }
 
@@ -51,6 +54,8 @@ enum Chore {
 enum Suite {
     /// Start-up time, cost of the calls inside, memory of the supervisor
     Run(bench::Options),
+    /// Cost of connections that a policy allows, and of deciding about them, beside the same in Rego
+    Egress(bench::egress::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,10 +63,14 @@ fn main() -> ExitCode {
         Chore::Bench {
             suite: Suite::Run(options),
         } => bench::run(&options),
+        Chore::Bench {
+            suite: Suite::Egress(options),
+        } => bench::egress::run(&options),
         Chore::Chaos(options) => chaos::run(&options),
         Chore::Kernels(options) => kernels::run(&options),
         Chore::Workload(options) => bench::workload(&options),
         Chore::BenchRounds(options) => bench::rounds(&options),
+        Chore::EgressInside(wanted) => bench::egress::inside(&wanted),
         Chore::GuestInit => kernels::guest_init(),
     };
     match outcome {

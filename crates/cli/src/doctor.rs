@@ -18,7 +18,7 @@ mod limits;
 mod tests;
 mod wall;
 
-/// The arguments of `casemate doctor`.
+// The arguments of `casemate doctor`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
     /// Print one JSON document instead of lines

@@ -4,10 +4,17 @@
 //! a call of a library crate and the result into text.
 
 mod doctor;
+mod egress;
+mod egress_alone;
+mod identity;
+mod logs;
+mod observe;
 mod policy;
 mod printer;
+mod reload;
 mod report_file;
 mod run;
+mod state;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,12 +27,23 @@ struct Arguments {
     command: Command,
 }
 
+// Only the command that is used is built, and that last: a doc comment on its own arguments would
+// take the place of what is said of it here.
 #[derive(Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// Run a program behind the wall
     Run(Box<run::RunArgs>),
     /// Say what this machine can enforce
     Doctor(doctor::DoctorArgs),
+    /// Say which programs are trusted, and settle a change
+    Identity(identity::IdentityArgs),
+    /// Check, explain, test, format and compare policies
+    Policy(policy::PolicyArgs),
+    /// Print what connections were made and refused
+    Logs(logs::LogsArgs),
+    /// Serve the proxy alone, for containers and virtual machines
+    Egress(Box<egress_alone::EgressArgs>),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +70,10 @@ fn command() -> ExitCode {
     let result = match arguments.command {
         Command::Run(args) => return run::run(*args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Identity(args) => identity::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Logs(args) => logs::run(args),
+        Command::Egress(args) => egress_alone::run(*args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&format!("{error:#}"));

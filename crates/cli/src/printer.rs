@@ -1,5 +1,6 @@
-//! What is said on standard error.
+//! What is said: results on standard output, and all else on standard error.
 
+use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
@@ -13,6 +14,15 @@ pub(crate) fn error(text: &str) {
 /// Something that the caller should know, of a run that goes on.
 pub(crate) fn note(text: &str) {
     line(&format!("note: {text}"));
+}
+
+/// What was asked for, on standard output.
+///
+/// # Errors
+/// It can't be written.
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+    let said = std::io::stdout().write_all(printable(text).as_bytes());
+    said.context("writing to standard output")
 }
 
 /// A line of Casemate's own, told from the program's by its name.

@@ -1,5 +1,7 @@
 //! `casemate run`.
 
+use crate::egress::Outlet;
+use crate::observe::ObserveArgs;
 use crate::report_file::ReportFile;
 use crate::{policy, printer};
 use casemate_core::error::{Error, Result};
@@ -8,6 +10,7 @@ use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus, parse_duration};
 use casemate_core::spec::{Access, EnvRule, Grant, Network, Root, SandboxSpec, Terminal};
 use casemate_jail::Plan;
+use casemate_jail::gate::Gate;
 use casemate_policy::Document;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
@@ -17,7 +20,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The flags of `casemate run`.
+// The flags of `casemate run`.
 #[derive(Args)]
 #[command(
     after_help = "Exit codes: the program's own; 128+N for signal N; 120 memory, 121 processes, 122 disk,\n\
@@ -27,6 +30,8 @@ pub(crate) struct RunArgs {
     /// Apply a policy's filesystem_policy, landlock and process sections
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    reading: policy::Reading,
     /// Bring a host path in, read-only
     #[arg(long, value_name = "PATH")]
     ro: Vec<PathBuf>,
@@ -58,8 +63,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SIZE")]
     disk: Option<ByteSize>,
     /// The network
-    #[arg(long, value_name = "NET", value_enum, default_value = "none")]
-    net: Net,
+    #[arg(long, value_name = "NET", value_enum)]
+    net: Option<Net>,
     /// TCP ports that the program may connect to (Landlock ABI 4)
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     tcp_connect: Option<Vec<u16>>,
@@ -96,6 +101,8 @@ pub(crate) struct RunArgs {
     /// Don't print notes
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    observe: ObserveArgs,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -107,6 +114,8 @@ enum Net {
     None,
     /// The host's, unguarded
     Host,
+    /// What the policy allows [default with a policy that has network_policies]
+    Policy,
 }
 
 /// Runs the program; the exit code is its own, or says why there is none.
@@ -121,8 +130,31 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 }
 
 fn attempt(args: RunArgs) -> Result<u8, Failure> {
-    let (report, quiet) = (args.report.clone(), args.quiet);
-    let (spec, notes) = specification(args)?;
+    let (report, quiet, observe) = (args.report.clone(), args.quiet, args.observe.clone());
+    let policy = args.policy.clone();
+    let (mut spec, notes, document) = specification(args)?;
+    let mut outlet = match (spec.network, &document) {
+        (Network::Policy, Some(document)) => {
+            let path = policy.unwrap_or_default();
+            let policy = (document, path);
+            Some(Outlet::new(policy, &mut spec, observe, !quiet)?)
+        }
+        (Network::Policy, None) => {
+            return Err(Error::rule("use --net policy", "there is no policy")
+                .hint("give one with --policy FILE")
+                .into());
+        }
+        _ => match observe.asks() {
+            Some(flag) => {
+                return Err(
+                    Error::rule(format!("use {flag}"), "no proxy is needed for this run")
+                        .hint("it comes with --net policy, or a policy that has network_policies")
+                        .into(),
+                );
+            }
+            None => None,
+        },
+    };
     let plan = Plan::new(spec)?;
     if !quiet {
         notes
@@ -131,15 +163,16 @@ fn attempt(args: RunArgs) -> Result<u8, Failure> {
             .for_each(|note| printer::note(note));
     }
     let report = report.map(|path| ReportFile::open(&path)).transpose()?;
-    let finished = match casemate_jail::run(&plan) {
-        Ok(finished) => finished,
-        Err(failure) => {
-            if let Some(file) = report {
-                file.discard();
+    let finished =
+        match casemate_jail::run(&plan, outlet.as_mut().map(|outlet| outlet as &mut dyn Gate)) {
+            Ok(finished) => finished,
+            Err(failure) => {
+                if let Some(file) = report {
+                    file.discard();
+                }
+                return Err(failure);
             }
-            return Err(failure);
-        }
-    };
+        };
     finished
         .remarks
         .iter()
@@ -150,8 +183,8 @@ fn attempt(args: RunArgs) -> Result<u8, Failure> {
     Ok(finished.outcome.code())
 }
 
-/// The specification, and what should be said about it.
-fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
+/// The specification, what should be said about it, and the policy.
+fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>, Option<Document>)> {
     let cwd = std::env::current_dir().map_err(|error| {
         Error::io("find the current folder", &error).hint("change to a folder that exists")
     })?;
@@ -185,6 +218,7 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
         workdir: path("--workdir", &args.workdir)?.unwrap_or_else(|| cwd.clone()),
         workdir_access: Some(Access::ReadWrite),
         grants,
+        files: Vec::new(),
         keep: path("--keep", &args.keep)?,
         root,
         env: args
@@ -194,8 +228,9 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
             .collect::<Result<_>>()?,
         limits: limits(&args),
         network: match args.net {
-            Net::None => Network::None,
-            Net::Host => Network::Host,
+            None | Some(Net::None) => Network::None,
+            Some(Net::Host) => Network::Host,
+            Some(Net::Policy) => Network::Policy,
         },
         tcp_bind: args.tcp_bind,
         tcp_connect: args.tcp_connect,
@@ -213,17 +248,21 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>)> {
         protect_carriers: BTreeSet::new(),
         command: args.command,
     };
-    let mut notes = Vec::new();
-    if let Some(path) = &args.policy {
-        // The policy's error names the file, line and column of each problem by itself.
-        let document = Document::load(path)
-            .map_err(|error| Error::rule("apply the policy", format!("\n{error}")))?;
-        notes = policy::apply(&document, &mut spec);
-        if spec.workdir_access.is_none() && args.workdir.is_some() {
-            spec.workdir_access = Some(Access::ReadWrite);
-        }
+    let Some(path) = &args.policy else {
+        return Ok((spec, Vec::new(), None));
+    };
+    // The policy's error names the file, line and column of each problem by itself.
+    let document = Document::load_with(path, args.reading.options())
+        .map_err(|error| Error::rule("apply the policy", format!("\n{error}")))?;
+    if args.net.is_none() && !document.network.entries.is_empty() {
+        spec.network = Network::Policy;
     }
-    Ok((spec, notes))
+    let mut notes = policy::warnings(&document, path);
+    notes.extend(policy::apply(&document, &mut spec));
+    if spec.workdir_access.is_none() && args.workdir.is_some() {
+        spec.workdir_access = Some(Access::ReadWrite);
+    }
+    Ok((spec, notes, Some(document)))
 }
 
 fn limits(args: &RunArgs) -> Limits {

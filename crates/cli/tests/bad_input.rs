@@ -208,9 +208,14 @@ fn layers(stage: &Stage) {
 
 fn networks(stage: &Stage) {
     let message = format!(
-        "error: invalid value 'bridge' for '--net <NET>'\n  [possible values: none, host]{HELP}"
+        "error: invalid value 'bridge' for '--net <NET>'\n  [possible values: none, host, policy]{HELP}"
     );
     refused(stage, &["--net", "bridge"], &message);
+    refused(
+        stage,
+        &["--net", "policy"],
+        "casemate: error: use --net policy: there is no policy\nhint: give one with --policy FILE\n",
+    );
 }
 
 fn environment(stage: &Stage) {

@@ -29,6 +29,8 @@ both!(
     the_user_sandbox,
     root_is_no_user,
     network_policies_are_noted,
+    warnings_are_noted,
+    leniency_makes_notes_of_errors,
     carriers_that_are_allowed,
     carriers_that_are_added,
 );
@@ -99,10 +101,22 @@ network_middlewares:
 fn a_complete_policy(stage: &Stage) {
     let script = "echo on > made; echo x > /tmp/x; echo x > /dev/null; head -c 4 /dev/urandom | wc -c; \
                   ls -d /var/log; cat /proc/sys/kernel/hostname; id -u; echo x > /etc/x";
-    let ended = with_policy(stage, COMPLETE, &[], script);
+    let ended = with_policy(stage, COMPLETE, &["--net", "none"], script);
+    let path = stage.text("outside/p.yaml");
+    let warnings = [
+        "15:93: `access: read-write` doesn't allow DELETE\nhint: if it's needed, write `rules`, or `access: full` with `deny_rules`",
+        "27:77: the `*` of `git-*` in `network_policies.clone.endpoints[0].rules[0].allow.query.service` doesn't match a dot\nhint: `**` by itself matches everything",
+        "39:68: the `*` of `list_*` in `network_policies.tools.endpoints[0].rules[0].allow.tool` doesn't match a dot\nhint: `**` by itself matches everything",
+        "42:98: `10.0.0.0/8` in `network_policies.cache.endpoints[0].allowed_ips` is a very large network\nhint: name the smaller ones that are needed",
+        "42:135: `/**` matches every program\nhint: name the programs that need this, unless all do",
+        "44:25: there is no middleware `example/regex` here\nhint: only `openshell/regex` is built in; for each request, `on_error` decides",
+    ];
+    let warnings: String = warnings
+        .iter()
+        .map(|told| format!("casemate: note: {path}:{told}\n"))
+        .collect();
     let note = format!(
-        "casemate: note: {}:12:3: network_policies has 4 entries, and none is needed: with --net none no connection leaves\n",
-        stage.text("outside/p.yaml")
+        "{warnings}casemate: note: {path}:12:3: network_policies has 4 entries; with --net none no connection leaves, so none is needed\n",
     );
     let refused = "sh: 1: cannot create /etc/x: Permission denied\n";
     ended.assert(
@@ -322,7 +336,7 @@ fn typos(stage: &Stage) {
         ),
         (
             "version: 1\nlandlock:\n  compatibility: hard-requirement\n",
-            "3:18: unknown value `hard-requirement` for `landlock.compatibility`\nhint: did you mean `hard_requirement`?",
+            "3:18: unknown value `hard-requirement` for `landlock.compatibility`\nhint: did you mean `hard_requirement`? OpenShell takes it for `best_effort`",
         ),
         (
             "version: 1\nfilesystem_policy:\n  read_onyl: [/usr]\n",
@@ -433,14 +447,74 @@ fn root_is_no_user(stage: &Stage) {
 }
 
 fn network_policies_are_noted(stage: &Stage) {
-    let policy = "version: 1\nfilesystem_policy: { include_workdir: true }\nnetwork_policies:\n  a: { endpoints: [] }\n  b: { endpoints: [] }\n";
+    let entry = "{ endpoints: [{ host: x.example, port: 443, protocol: any }], binaries: [{ path: /usr/bin/x }] }";
+    let policy = format!(
+        "version: 1\nfilesystem_policy: {{ include_workdir: true }}\nnetwork_policies:\n  a: {entry}\n  b: {entry}\n"
+    );
     let note = format!(
-        "casemate: note: {}:4:3: network_policies has 2 entries, and none is needed: with --net none no connection leaves\n",
+        "casemate: note: {}:4:3: network_policies has 2 entries; with --net none no connection leaves, so none is needed\n",
         stage.text("outside/p.yaml")
     );
-    with_policy(stage, policy, &[], "true").assert(0, "", &note);
+    with_policy(stage, &policy, &["--net", "none"], "true").assert(0, "", &note);
     let policy = "version: 1\nfilesystem_policy: { include_workdir: true }\nnetwork_policies: {}\nnetwork_middlewares: {}\n";
     with_policy(stage, policy, &[], "true").assert_out("");
+}
+
+fn warnings_are_noted(stage: &Stage) {
+    let policy = "version: 1\nfilesystem_policy: { include_workdir: true }\nnetwork_policies:\n  a: { endpoints: [] }\n  b: { endpoints: [] }\n";
+    let path = stage.text("outside/p.yaml");
+    let note = |line: usize, entry: &str, lacks: &str| {
+        format!("casemate: note: {path}:{line}:3: `network_policies.{entry}` {lacks}\n")
+    };
+    let nowhere = "has no endpoints, so nothing can be reached\nhint: list where to under `endpoints`, or remove the entry";
+    let nobody = "has no binaries, so nobody matches\nhint: list who may connect under `binaries`; `/**` is every program";
+    let notes = [
+        note(4, "a", nowhere),
+        note(4, "a", nobody),
+        note(5, "b", nowhere),
+        note(5, "b", nobody),
+    ];
+    with_policy(stage, policy, &[], "true").assert(0, "", &notes.concat());
+    with_policy(stage, policy, &["--quiet"], "true").assert(0, "", "");
+    let many: String = (0..8)
+        .map(|number| format!("  e{number}: {{ endpoints: [] }}\n"))
+        .collect();
+    let policy = format!(
+        "version: 1\nfilesystem_policy: {{ include_workdir: true }}\nnetwork_policies:\n{many}"
+    );
+    let ended = with_policy(stage, &policy, &[], "true");
+    let more = format!("casemate: note: and 6 more: casemate policy check {path}\n");
+    assert_eq!(
+        ended.err.matches("so nobody matches").count(),
+        5,
+        "{}",
+        ended.err
+    );
+    assert_eq!(
+        ended.err.matches("so nothing can be reached").count(),
+        5,
+        "{}",
+        ended.err
+    );
+    assert!(ended.err.contains(&more), "{}", ended.err);
+}
+
+fn leniency_makes_notes_of_errors(stage: &Stage) {
+    let policy = "version: 2\nfilesystem_policy: { include_workdir: true }\n";
+    let path = stage.text("outside/p.yaml");
+    let told = format!(
+        "{path}:1:10: `version` must be the number 1, found the number `2`\nhint: OpenShell doesn't look at the number\n"
+    );
+    with_policy(stage, policy, &[], "true").assert(
+        125,
+        "",
+        &format!("casemate: error: apply the policy: \n{told}"),
+    );
+    with_policy(stage, policy, &["--openshell-lenient"], "true").assert(
+        0,
+        "",
+        &format!("casemate: note: {told}"),
+    );
 }
 
 fn with_carriers(section: &str) -> String {

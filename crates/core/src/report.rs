@@ -33,6 +33,9 @@ pub struct Report {
     pub files: Changes,
     /// What was refused.
     pub refused: Vec<Refusal>,
+    /// Where the program connected to, or tried to, by program and host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connection>,
     /// Carriers: protected ones, undone creations, and new ones.
     pub carriers: Carriers,
     /// Which layers were active.
@@ -78,6 +81,29 @@ pub struct Refusal {
     pub why: String,
     /// How often.
     pub count: u64,
+}
+
+/// What one program did with one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Connection {
+    /// The executable; empty if it could not be identified.
+    pub binary: String,
+    /// The name or address that it asked for.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// `allowed` or `denied`.
+    pub decision: &'static str,
+    /// The policy's entry, or why it was denied.
+    pub because: String,
+    /// How often.
+    pub count: u64,
+    /// Bytes that the program sent.
+    pub sent: u64,
+    /// Bytes that it received.
+    pub received: u64,
+    /// How many of the connections the program has itself, so that nobody counts their bytes.
+    pub direct: u64,
 }
 
 /// Carriers of the workspace.

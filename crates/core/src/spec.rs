@@ -51,6 +51,8 @@ pub enum Network {
     None,
     /// The host's network, unguarded.
     Host,
+    /// A namespace of its own, whose every connection and DNS query somebody decides on.
+    Policy,
 }
 
 /// When a pseudo-terminal is made.
@@ -85,6 +87,8 @@ pub struct SandboxSpec {
     pub workdir_access: Option<Access>,
     /// Host paths in and out of the view; a later grant of the same path wins.
     pub grants: Vec<Grant>,
+    /// Files that are made in the view, with their contents; below /etc.
+    pub files: Vec<(PathBuf, String)>,
     /// The root file system.
     pub root: Root,
     /// Where the writes of a copy-on-write root are kept; `None` lets them vanish.

@@ -16,6 +16,8 @@ pub(crate) enum Event {
     Terminal,
     /// The filter is in place. Descriptor: its listener.
     Listener,
+    /// The fence stands. Descriptors: a sock_diag socket, and three sockets for each IP version.
+    Doors,
     /// A step failed; nothing was run.
     Failed(Failure),
     /// The program was stopped by a signal, as Ctrl-Z does.
@@ -81,6 +83,7 @@ impl Event {
             Self::View => vec![b'V'],
             Self::Terminal => vec![b'T'],
             Self::Listener => vec![b'L'],
+            Self::Doors => vec![b'D'],
             Self::Stopped => vec![b'Z'],
             Self::Segments(bytes) => [&[b'M'][..], &bytes.to_le_bytes()].concat(),
             Self::Failed(failure) => encode_failure(failure),
@@ -107,6 +110,7 @@ impl Event {
             (b'V', []) => Some(Self::View),
             (b'T', []) => Some(Self::Terminal),
             (b'L', []) => Some(Self::Listener),
+            (b'D', []) => Some(Self::Doors),
             (b'Z', []) => Some(Self::Stopped),
             (b'M', bytes) => Some(Self::Segments(u64::from_le_bytes(bytes.try_into().ok()?))),
             (b'F', rest) => decode_failure(rest).map(Self::Failed),

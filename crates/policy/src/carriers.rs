@@ -6,10 +6,10 @@
 
 use std::path::PathBuf;
 
-use crate::error::Report;
 use crate::fields::Fields;
 use crate::paths::{self, Base};
 use crate::position::Located;
+use crate::report::Report;
 
 /// The section `carriers`; Casemate's own, not part of the format that the other sections follow.
 ///

@@ -2,13 +2,12 @@
 
 use std::fmt::{self, Display};
 
+use crate::lint::Lint;
 use crate::position::Position;
+use crate::quote::escaped;
 
 /// A file of nonsense gets this many problems listed; the rest is only counted.
 const MAX_LISTED: usize = 50;
-
-/// A quotation from the file is cut after this many characters.
-const MAX_QUOTED_CHARS: usize = 80;
 
 /// Why a policy can't be used: every problem found in it, in the order of the file.
 ///
@@ -16,12 +15,12 @@ const MAX_QUOTED_CHARS: usize = 80;
 /// where there is something useful to say. The last line doesn't end in a newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
-    name: String,
+    names: Vec<String>,
     problems: Vec<Problem>,
     unlisted: usize,
 }
 
-/// One thing that is wrong.
+/// One thing that is wrong, or that is allowed and probably not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where it is; none if it concerns the file and not its text.
@@ -30,17 +29,68 @@ pub struct Problem {
     pub message: String,
     /// What to do about it, in one line, where that is known.
     pub hint: Option<String>,
+    /// Which rule found it: every warning has one, and every error that
+    /// [`ReadOptions::openshell_lenient`](crate::ReadOptions) turns into a warning.
+    pub lint: Option<Lint>,
+}
+
+impl Problem {
+    /// `NAME:LINE:COLUMN: MESSAGE`, and the hint on a line of its own. `names` are the files.
+    pub(crate) fn told(&self, names: &[String]) -> String {
+        let mut told = escaped(name_of(names, self.position));
+        if let Some(position) = self.position {
+            told += &format!(":{position}");
+        }
+        told += &format!(": {}", self.message);
+        if let Some(hint) = &self.hint {
+            told += &format!("\nhint: {hint}");
+        }
+        told
+    }
+}
+
+/// The file that the place is in.
+pub(crate) fn name_of(names: &[String], position: Option<Position>) -> &str {
+    let file = position.map_or(0, |position| position.file);
+    names.get(usize::from(file)).map_or("", String::as_str)
 }
 
 impl PolicyError {
+    /// The error that lists the problems in the order of the files named.
+    pub(crate) fn new(names: Vec<String>, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| problem.position);
+        let unlisted = problems.len().saturating_sub(MAX_LISTED);
+        problems.truncate(MAX_LISTED);
+        Self {
+            names,
+            problems,
+            unlisted,
+        }
+    }
+
     /// The name of the policy, as given to `load` or `parse`.
     pub fn name(&self) -> &str {
-        &self.name
+        name_of(&self.names, None)
+    }
+
+    /// The files that were read, or should have been: the policy, and those that it extends.
+    pub fn files(&self) -> &[String] {
+        &self.names
     }
 
     /// The problems in the order of the file; never empty, and at most 50.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// How many more problems there are.
+    pub fn unlisted(&self) -> usize {
+        self.unlisted
+    }
+
+    /// The name of the file that a problem is in: the policy, or one that it extends.
+    pub fn file_of(&self, problem: &Problem) -> &str {
+        name_of(&self.names, problem.position)
     }
 }
 
@@ -50,129 +100,37 @@ impl Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             let newline = if index > 0 { "\n" } else { "" };
-            write!(f, "{newline}{}", escaped(&self.name))?;
-            if let Some(position) = problem.position {
-                write!(f, ":{position}")?;
-            }
-            write!(f, ": {}", problem.message)?;
-            if let Some(hint) = &problem.hint {
-                write!(f, "\nhint: {hint}")?;
-            }
+            write!(f, "{newline}{}", problem.told(&self.names))?;
         }
         if self.unlisted > 0 {
-            write!(f, "\n{}: and {} more", escaped(&self.name), self.unlisted)?;
+            write!(f, "\n{}: and {} more", escaped(self.name()), self.unlisted)?;
         }
         Ok(())
     }
 }
 
-/// The problems found so far. Readers add to it and go on with what is usable.
-#[derive(Default)]
-pub(crate) struct Report {
-    problems: Vec<Problem>,
-}
-
-impl Report {
-    pub(crate) fn add(&mut self, position: Position, message: impl Into<String>) {
-        self.push(Some(position), message.into(), None);
-    }
-
-    pub(crate) fn add_with_hint(
-        &mut self,
-        position: Position,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
-        self.push(Some(position), message.into(), Some(hint.into()));
-    }
-
-    /// A problem with the file itself.
-    pub(crate) fn add_for_file(&mut self, message: impl Into<String>, hint: Option<&str>) {
-        self.push(None, message.into(), hint.map(str::to_owned));
-    }
-
-    fn push(&mut self, position: Option<Position>, message: String, hint: Option<String>) {
-        self.problems.push(Problem {
-            position,
-            message,
-            hint,
-        });
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.problems.is_empty()
-    }
-
-    /// The error that lists the problems in the order of the file.
-    pub(crate) fn into_error(mut self, name: &str) -> PolicyError {
-        self.problems.sort_by_key(|problem| problem.position);
-        let unlisted = self.problems.len().saturating_sub(MAX_LISTED);
-        self.problems.truncate(MAX_LISTED);
-        PolicyError {
-            name: name.to_owned(),
-            problems: self.problems,
-            unlisted,
-        }
-    }
-}
-
-/// Text of the file in backticks, fit for a terminal: one line, no control characters, not endless.
-pub(crate) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
-        Some((end, _)) => format!("`{}…`", escaped(&text[..end])),
-        None => format!("`{}`", escaped(text)),
-    }
-}
-
-/// Several names in backticks, separated by commas.
-pub(crate) fn quoted_list(names: &[&str]) -> String {
-    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    names.join(", ")
-}
-
-/// The text with everything that isn't printable written as an escape.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\'' | '"' | '\\' => shown.push(character),
-            other => shown.extend(other.escape_debug()),
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{MAX_LISTED, Report, quoted};
+    use super::MAX_LISTED;
     use crate::position::Position;
-
-    #[test]
-    fn quotations_cannot_drive_a_terminal() {
-        assert_eq!(quoted("/a b'\"\\\u{e4}"), "`/a b'\"\\\u{e4}`");
-        assert_eq!(
-            quoted("\u{1b}[2J\n\0\u{202e}"),
-            "`\\u{1b}[2J\\n\\0\\u{202e}`"
-        );
-        assert_eq!(quoted(&"x".repeat(81)), format!("`{}…`", "x".repeat(80)));
-    }
+    use crate::report::{ReadOptions, Report};
 
     #[test]
     fn problems_are_in_the_order_of_the_file() {
-        let mut report = Report::default();
-        report.add(Position { line: 2, column: 1 }, "second");
-        report.add_with_hint(Position { line: 1, column: 9 }, "first", "mend it");
+        let mut report = Report::new("p", ReadOptions::default());
+        report.add(Position::new(2, 1), "second");
+        report.add_with_hint(Position::new(1, 9), "first", "mend it");
         assert_eq!(
-            report.into_error("p").to_string(),
+            report.into_error().to_string(),
             "p:1:9: first\nhint: mend it\np:2:1: second"
         );
     }
 
     #[test]
     fn a_file_of_nonsense_is_not_listed_whole() {
-        let mut report = Report::default();
+        let mut report = Report::new("p", ReadOptions::default());
         (0..MAX_LISTED + 7).for_each(|_| report.add(Position::START, "wrong"));
-        let error = report.into_error("p");
+        let error = report.into_error();
         assert_eq!(error.problems().len(), MAX_LISTED);
         assert!(error.to_string().ends_with("\np: and 7 more"));
     }

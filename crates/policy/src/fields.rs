@@ -1,38 +1,18 @@
 //! Reading a mapping that has a fixed set of fields.
 
-use crate::error::{Report, quoted, quoted_list};
 use crate::node::{Entry, Node, Value};
-use crate::position::{Located, Position};
-use crate::suggest;
+use crate::position::Position;
+use crate::quote::{quoted, quoted_list};
+use crate::report::Report;
+use crate::schema::{self, Schema};
 
-/// Which fields there are, section by section; the top level has no name.
-///
-/// One table, because a field found in the wrong section gets a hint that names the right one.
-const SECTIONS: [(&str, &[&str]); 5] = [
-    (
-        "",
-        &[
-            "version",
-            "filesystem_policy",
-            "landlock",
-            "process",
-            "carriers",
-            "network_policies",
-            "network_middlewares",
-        ],
-    ),
-    (
-        "filesystem_policy",
-        &["include_workdir", "read_only", "read_write"],
-    ),
-    ("landlock", &["compatibility"]),
-    ("process", &["run_as_user", "run_as_group"]),
-    ("carriers", &["allow", "protect"]),
-];
-
-/// A section of the policy, all of whose fields are known ones.
+/// A mapping of the policy, all of whose fields are known ones.
 pub(crate) struct Fields<'n> {
-    section: &'static str,
+    schema: &'static Schema,
+    /// Where in the policy this is, as messages name it; empty for the whole document.
+    path: String,
+    /// Where it begins in the file.
+    pub(crate) position: Position,
     entries: &'n [Entry],
 }
 
@@ -47,28 +27,62 @@ impl<'n> Fields<'n> {
             );
             return None;
         };
-        Some(Self::known("", entries, report))
+        let fields = Self {
+            schema: schema::of(""),
+            path: String::new(),
+            position: root.position,
+            entries,
+        };
+        fields.check_known(report);
+        Some(fields)
     }
 
-    /// The fields of a section, if the section is there and is a mapping.
+    /// The fields of a section, if the section is there and is a mapping. The schema has its name.
     pub(crate) fn section(&self, section: &'static str, report: &mut Report) -> Option<Self> {
-        let node = self.get(section)?;
-        let entries = mapping(section, node, report)?;
-        Some(Self::known(section, entries, report))
+        self.section_as(section, section, report)
     }
 
-    fn known(section: &'static str, entries: &'n [Entry], report: &mut Report) -> Self {
-        let known = fields_of(section);
+    /// The fields of a section that is like other sections of that place.
+    pub(crate) fn section_as(
+        &self,
+        section: &str,
+        place: &str,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let node = self.get(section)?;
+        Self::nested(node, place, self.path_of(section), report)
+    }
+
+    /// The fields of a mapping found at `path`.
+    pub(crate) fn nested(
+        node: &'n Node,
+        place: &str,
+        path: String,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let entries = mapping(&path, node, report)?;
+        let fields = Self {
+            schema: schema::of(place),
+            path,
+            position: node.position,
+            entries,
+        };
+        fields.check_known(report);
+        Some(fields)
+    }
+
+    fn check_known(&self, report: &mut Report) {
+        let known = self.schema.fields();
         let mut listed = false;
-        for (key, _) in entries {
+        for (key, _) in self.entries {
             if known.contains(&&*key.value) {
                 continue;
             }
-            let message = match section {
+            let message = match &*self.path {
                 "" => format!("unknown field {}", quoted(&key.value)),
-                _ => format!("unknown field {} in `{section}`", quoted(&key.value)),
+                path => format!("unknown field {} in `{path}`", quoted(&key.value)),
             };
-            match hint(&key.value, section) {
+            match self.schema.hint(&key.value) {
                 Some(hint) => report.add_with_hint(key.position, message, hint),
                 // Once is enough, however many unknown fields there are.
                 None if listed => report.add(key.position, message),
@@ -79,100 +93,58 @@ impl<'n> Fields<'n> {
                 }
             }
         }
-        Self { section, entries }
+    }
+
+    /// A field and where its name stands, if it's given.
+    pub(crate) fn entry(&self, field: &str) -> Option<&'n Entry> {
+        debug_assert!(
+            self.schema.fields().contains(&field),
+            "{field} isn't in the schema of `{}`",
+            self.path
+        );
+        self.entries.iter().find(|(key, _)| &*key.value == field)
     }
 
     /// The value of a field, if it's given.
     pub(crate) fn get(&self, field: &str) -> Option<&'n Node> {
-        debug_assert!(
-            fields_of(self.section).contains(&field),
-            "{field} isn't in SECTIONS"
-        );
-        let mut entries = self.entries.iter();
-        entries
-            .find(|(key, _)| &*key.value == field)
-            .map(|(_, value)| value)
+        self.entry(field).map(|(_, value)| value)
+    }
+
+    /// Those of the fields that are given, in the order of the file, with the place of their names.
+    pub(crate) fn given<'f>(&self, fields: &[&'f str]) -> Vec<(&'f str, Position)> {
+        let mut given: Vec<_> = fields
+            .iter()
+            .filter_map(|field| self.entry(field).map(|(key, _)| (*field, key.position)))
+            .collect();
+        given.sort_by_key(|(_, position)| *position);
+        given
     }
 
     /// A field's name as messages give it, for example `filesystem_policy.read_only`.
     pub(crate) fn path_of(&self, field: &str) -> String {
-        match self.section {
+        match &*self.path {
             "" => field.to_owned(),
-            section => format!("{section}.{field}"),
+            path => format!("{path}.{field}"),
         }
     }
 
-    /// The entries of a list; none if the field isn't given or isn't a list.
-    pub(crate) fn items(&self, field: &str) -> &'n [Node] {
-        match self.get(field).map(|node| &node.value) {
-            Some(Value::List(items)) => items,
-            _ => &[],
-        }
-    }
-
-    /// The first `limit` entries of a list of strings; what isn't a string is reported and left out.
-    /// Empty if the field isn't given.
-    pub(crate) fn strings(
-        &self,
-        field: &str,
-        limit: usize,
-        report: &mut Report,
-    ) -> Vec<Located<&'n str>> {
-        let Some(node) = self.get(field) else {
-            return Vec::new();
-        };
-        let Value::List(items) = &node.value else {
-            self.not_a_list(field, node, report);
-            return Vec::new();
-        };
-        let mut strings = Vec::new();
-        for item in items.iter().take(limit) {
-            match item.as_string() {
-                Some(text) => strings.push(Located::new(text, item.position)),
-                None => {
-                    let (field, found) = (self.path_of(field), item.found());
-                    report.add(
-                        item.position,
-                        format!("every entry of `{field}` must be a string, found {found}"),
-                    );
-                }
-            }
-        }
-        strings
-    }
-
-    fn not_a_list(&self, field: &str, node: &Node, report: &mut Report) {
-        let message = format!(
-            "`{}` must be a list, found {}",
-            self.path_of(field),
-            node.found()
-        );
-        match node.as_string() {
-            Some(_) => {
-                let hint = format!("a single entry is written as a list too: `{field}: [ENTRY]`");
-                report.add_with_hint(node.position, message, hint);
-            }
-            None if node.is_null() => {
-                let hint = format!("write `{field}: []`, or leave the line out");
-                report.add_with_hint(node.position, message, hint);
-            }
-            None => report.add(node.position, message),
-        }
+    /// What messages call the mapping itself.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 }
 
-/// The entries of a top-level section.
-pub(crate) fn mapping<'n>(
-    section: &str,
-    node: &'n Node,
-    report: &mut Report,
-) -> Option<&'n [Entry]> {
+/// The entries of a mapping whose keys are free.
+pub(crate) fn mapping<'n>(path: &str, node: &'n Node, report: &mut Report) -> Option<&'n [Entry]> {
     if let Value::Map(entries) = &node.value {
         return Some(entries);
     }
-    let message = format!("`{section}` must be a mapping, found {}", node.found());
-    if node.is_null() {
-        let hint = format!("write `{section}: {{}}`, or leave the line out");
+    let message = format!("`{path}` must be a mapping, found {}", node.found());
+    let field = path.rsplit('.').next().unwrap_or(path);
+    // An item of a list has no name, and the name of an entry may have dots in it.
+    let named = !path.contains('[') && path.matches('.').count() < 2;
+    if node.is_null() && named {
+        let hint = format!("write `{field}: {{}}`, or leave the line out");
         report.add_with_hint(node.position, message, hint);
     } else {
         report.add(node.position, message);
@@ -183,23 +155,4 @@ pub(crate) fn mapping<'n>(
 /// A field that must be given, wherever it should have been.
 pub(crate) fn missing(field: &str, position: Position, hint: &str, report: &mut Report) {
     report.add_with_hint(position, format!("missing field `{field}`"), hint);
-}
-
-fn fields_of(section: &str) -> &'static [&'static str] {
-    let mut sections = SECTIONS.iter();
-    sections
-        .find(|(name, _)| *name == section)
-        .map_or(&[], |(_, fields)| fields)
-}
-
-/// What the unknown field probably should have been.
-fn hint(field: &str, section: &str) -> Option<String> {
-    if let Some(meant) = suggest::nearest(field, fields_of(section)) {
-        return Some(format!("did you mean `{meant}`?"));
-    }
-    let home = SECTIONS.iter().find(|(_, fields)| fields.contains(&field));
-    home.map(|(home, _)| match *home {
-        "" => format!("`{field}` belongs at the top level"),
-        home => format!("`{field}` belongs in `{home}`"),
-    })
 }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Report;
 use crate::fields::Fields;
 use crate::paths::{self, Base};
 use crate::position::Located;
+use crate::report::Report;
 
 /// The section `filesystem_policy`.
 ///
@@ -34,24 +34,10 @@ pub(crate) fn read(document: &Fields<'_>, report: &mut Report) -> FilesystemPoli
         report,
     );
     FilesystemPolicy {
-        include_workdir: include_workdir(&fields, report),
+        include_workdir: fields.flag("include_workdir", false, report),
         read_only,
         read_write,
     }
-}
-
-fn include_workdir(fields: &Fields<'_>, report: &mut Report) -> bool {
-    let Some(node) = fields.get("include_workdir") else {
-        return false;
-    };
-    node.as_bool().unwrap_or_else(|| {
-        let found = node.found();
-        report.add(
-            node.position,
-            format!("`filesystem_policy.include_workdir` must be `true` or `false`, found {found}"),
-        );
-        false
-    })
 }
 
 fn refuse_root(read_write: &mut Vec<Located<PathBuf>>, report: &mut Report) {

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::error::quoted;
 use crate::position::{Located, Position};
+use crate::quote::quoted;
 
 /// A field of a mapping.
 pub(crate) type Entry = (Located<Rc<str>>, Node);
@@ -50,6 +50,24 @@ impl Node {
             Value::Scalar { text, plain: true } => parse_bool(text),
             _ => None,
         }
+    }
+
+    /// A whole number in decimal digits, unquoted, without leading zeros.
+    pub(crate) fn as_integer(&self) -> Option<i64> {
+        let Value::Scalar { text, plain: true } = &self.value else {
+            return None;
+        };
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let decimal = digits.bytes().all(|byte| byte.is_ascii_digit());
+        (decimal && (digits.len() == 1 || !digits.starts_with('0')))
+            .then(|| text.parse().ok())
+            .flatten()
+    }
+
+    /// The same for a number that isn't negative.
+    pub(crate) fn as_number(&self) -> Option<u64> {
+        self.as_integer()
+            .and_then(|number| u64::try_from(number).ok())
     }
 
     /// Whether the key has no value (`key:`) or an explicit null.

@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::{Report, quoted};
 use crate::fields::Fields;
 use crate::position::{Located, Position};
+use crate::quote::quoted;
+use crate::report::Report;
 
 /// The longest path that a policy may have, in bytes.
 pub const MAX_PATH_BYTES: usize = 4096;
@@ -155,13 +156,19 @@ pub(crate) fn check_distinct(lists: [Named<'_>; 2], report: &mut Report) {
                 report.add_with_hint(
                     path.position,
                     format!("path {shown} is in `{field}` twice"),
-                    format!("it's first given at {position}"),
+                    format!(
+                        "it's first given at {}",
+                        report.place(*position, path.position)
+                    ),
                 );
             } else {
                 report.add_with_hint(
                     path.position,
                     format!("path {shown} is both in `{earlier}` and in `{field}`"),
-                    format!("the other one is at {position}; keep the one that is meant"),
+                    format!(
+                        "the other one is at {}; keep the one that is meant",
+                        report.place(*position, path.position)
+                    ),
                 );
             }
         }

@@ -1,10 +1,15 @@
-//! Where in the file something was written.
+//! Where in a policy something was written.
 
 use std::fmt;
 
 /// A place in a policy's text. Lines and columns start at 1; a column counts characters.
+///
+/// A policy may extend others, so a place also knows which file it is in;
+/// [`Document::at`](crate::Document::at) gives that file's name. Places compare file by file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
+    /// Which file, in the order of reading: 0 is the policy itself, the others are what it extends.
+    pub(crate) file: u16,
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
@@ -12,16 +17,36 @@ pub struct Position {
 }
 
 impl Position {
-    /// The first character of the file.
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
+    /// The first character of the policy.
+    pub(crate) const START: Self = Self::new(1, 1);
+
+    /// A place in the policy itself.
+    pub(crate) const fn new(line: usize, column: usize) -> Self {
+        Self {
+            file: 0,
+            line,
+            column,
+        }
+    }
+
+    /// The same line and column of another file.
+    pub(crate) const fn in_file(self, file: u16) -> Self {
+        Self { file, ..self }
+    }
 
     /// The place just after `text`, where `text` is how the file begins.
     pub(crate) fn after(text: &str) -> Self {
         let line_start = text.rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            line: text.matches('\n').count() + 1,
-            column: text[line_start..].chars().count() + 1,
-        }
+        Self::new(
+            text.matches('\n').count() + 1,
+            text[line_start..].chars().count() + 1,
+        )
+    }
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self::START
     }
 }
 
@@ -48,6 +73,11 @@ impl<T> Located<T> {
     pub(crate) fn new(value: T, position: Position) -> Self {
         Self { value, position }
     }
+
+    /// The value as something else, at the same place.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Located<U> {
+        Located::new(change(self.value), self.position)
+    }
 }
 
 #[cfg(test)]
@@ -62,7 +92,11 @@ mod tests {
             ("ab\n", 2, 1),
             ("ab\n\u{e4}\u{1f511}", 2, 3),
         ] {
-            assert_eq!(Position::after(text), Position { line, column }, "{text:?}");
+            assert_eq!(
+                Position::after(text),
+                Position::new(line, column),
+                "{text:?}"
+            );
         }
     }
 }

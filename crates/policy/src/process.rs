@@ -1,9 +1,9 @@
 //! `process`: as whom the program runs.
 
-use crate::error::Report;
 use crate::fields::Fields;
 use crate::node::{Node, Value};
 use crate::position::Located;
+use crate::report::Report;
 
 /// The section `process`. What isn't given is for the driver to decide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

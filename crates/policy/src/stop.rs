@@ -3,8 +3,8 @@
 
 use granit_parser::{ErrorKind, Marker, ScanError};
 
-use crate::error::quoted;
 use crate::position::Position;
+use crate::quote::quoted;
 use crate::syntax::MAX_DEPTH;
 
 /// The problem after which there is no sense in reading on.
@@ -33,10 +33,7 @@ impl Stop {
 
 /// The parser counts columns from 0.
 pub(crate) fn position_of(marker: &Marker) -> Position {
-    Position {
-        line: marker.line(),
-        column: marker.col() + 1,
-    }
+    Position::new(marker.line(), marker.col() + 1)
 }
 
 /// The parser's complaint; in our own words where its words need knowledge of YAML's grammar.
@@ -118,10 +115,7 @@ fn tab_near(line: usize, lines: &[&str]) -> Option<Position> {
     near.filter_map(|(index, content)| {
         let indentation = content.len() - content.trim_start_matches([' ', '\t']).len();
         let column = content[..indentation].find('\t')? + 1;
-        Some(Position {
-            line: index + 1,
-            column,
-        })
+        Some(Position::new(index + 1, column))
     })
     .next()
 }

@@ -37,7 +37,7 @@ fn folded(name: &str) -> String {
 }
 
 /// How many characters to insert, delete, change or swap with their neighbour.
-fn distance(from: &str, to: &str) -> usize {
+pub(crate) fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<_>, Vec<_>) = (from.chars().collect(), to.chars().collect());
     let mut before_last = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

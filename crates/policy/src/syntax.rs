@@ -10,10 +10,11 @@ use std::rc::Rc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
-use crate::error::{Report, quoted};
 use crate::load::MAX_FILE_BYTES;
 use crate::node::{Entry, Node, Value};
 use crate::position::{Located, Position};
+use crate::quote::quoted;
+use crate::report::Report;
 use crate::stop::{Stop, explain, position_of, tab_stop};
 
 /// Values and keys in one policy, each copy made by an alias included.
@@ -23,17 +24,16 @@ const MAX_NODES: usize = 100_000;
 /// a copy of all that is below, so [`MAX_NODES`] ends that at some hundred levels.
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// The tree of `text`, or nothing if a reported problem leaves no tree to look at.
-pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
+/// The tree of `text`, which is file number `file` of the report; nothing if a reported problem
+/// leaves no tree to look at.
+pub(crate) fn read(text: &str, file: u16, report: &mut Report) -> Option<Node> {
     if text.len() > MAX_FILE_BYTES {
         let size = text.len();
-        report.add_for_file(
-            format!("the policy has {size} bytes; at most {MAX_FILE_BYTES} are allowed"),
-            None,
-        );
+        let message = format!("the policy has {size} bytes; at most {MAX_FILE_BYTES} are allowed");
+        report.push(None, message, None);
         return None;
     }
-    let tree = Builder::new(text, report).document();
+    let tree = Builder::new(text, file, report).document();
     match tree {
         Ok(tree) => tree,
         Err(Stop {
@@ -41,10 +41,11 @@ pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
             message,
             hint,
         }) => {
-            match hint {
-                Some(hint) => report.add_with_hint(position, message, hint),
-                None => report.add(position, message),
-            }
+            report.push(
+                Some(position.in_file(file)),
+                message,
+                hint.map(str::to_owned),
+            );
             None
         }
     }
@@ -57,11 +58,12 @@ struct Builder<'t, 'r> {
     parser: Parser<'t, granit_parser::StrInput<'t>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    file: u16,
     report: &'r mut Report,
 }
 
 impl<'t, 'r> Builder<'t, 'r> {
-    fn new(text: &'t str, report: &'r mut Report) -> Self {
+    fn new(text: &'t str, file: u16, report: &'r mut Report) -> Self {
         let options = granit_parser::options! {
             flow_nesting_limit: MAX_DEPTH,
             block_nesting_limit: MAX_DEPTH,
@@ -72,6 +74,7 @@ impl<'t, 'r> Builder<'t, 'r> {
             parser: Parser::new_from_str_with_options(text, options),
             anchors: HashMap::new(),
             nodes: 0,
+            file,
             report,
         }
     }
@@ -242,7 +245,9 @@ impl<'t, 'r> Builder<'t, 'r> {
 
     fn next(&mut self) -> Result<Step<'t>, Stop> {
         match self.parser.next_event() {
-            Some(Ok((event, Span { start, .. }))) => Ok((event, position_of(&start))),
+            Some(Ok((event, Span { start, .. }))) => {
+                Ok((event, position_of(&start).in_file(self.file)))
+            }
             Some(Err(error)) => Err(explain(&error, &self.lines)),
             None => Err(Stop::new(
                 Position::START,

@@ -35,7 +35,8 @@ fn the_shortest_policy_has_the_defaults() {
         assert_eq!(policy.process.run_as_user, None);
         assert_eq!(policy.process.run_as_group, None);
         assert!(policy.carriers.allow.is_empty() && policy.carriers.protect.is_empty());
-        assert!(policy.network_policies.is_none() && policy.network_middlewares.is_none());
+        assert_eq!(policy.network, Document::default().network);
+        assert!(policy.network_middlewares.is_empty() && policy.warnings().is_empty());
     }
 }
 
@@ -43,14 +44,14 @@ fn the_shortest_policy_has_the_defaults() {
 fn empty_sections_say_nothing() {
     let policy = versioned(
         "filesystem_policy: {}\nlandlock: {}\nprocess: {}\ncarriers: {}\n\
-         network_policies: {}\nnetwork_middlewares: {}\n",
+         network_policies: {}\nnetwork_middlewares: {}\ndns: {}\n",
     );
     assert_eq!(
         policy.filesystem_policy,
         Document::default().filesystem_policy
     );
     assert_eq!(policy.landlock, Document::default().landlock);
-    assert_eq!(policy.network_policies.expect("given").entries, []);
+    assert_eq!(policy.network, Document::default().network);
 }
 
 #[test]
@@ -83,17 +84,6 @@ fn the_complete_example() {
         policy.process.run_as_group.expect("given").value,
         Account::Id(1500)
     );
-
-    let network = policy.network_policies.expect("given");
-    let names: Vec<_> = network
-        .entries
-        .iter()
-        .map(|entry| entry.value.as_str())
-        .collect();
-    assert_eq!(names, ["github", "git_clone", "npm", "mcp", "redis", "s3"]);
-    assert_eq!(network.position.to_string(), "6:3");
-    assert_eq!(network.entries[1].position.to_string(), "14:3");
-    assert_eq!(policy.network_middlewares.expect("given").entries.len(), 1);
 }
 
 #[test]
@@ -177,26 +167,10 @@ fn carriers_are_relative() {
 
 #[test]
 fn an_alias_has_the_place_where_it_stands() {
-    let policy = versioned(
-        "network_policies: { a: &shared [/usr, /lib] }\nfilesystem_policy:\n  read_only: *shared\n",
-    );
+    let policy =
+        versioned("dns: { deny: &shared [a.example, b.example] }\ncarriers:\n  protect: *shared\n");
     assert_eq!(
-        listed(&policy.filesystem_policy.read_only),
-        ["/usr 4:14", "/lib 4:14"]
-    );
-}
-
-#[test]
-fn what_is_not_understood_yet_may_hold_anything() {
-    let policy = versioned(
-        "network_policies:\n  a: [1, .nan, 1e999, {b: ~}]\n  2: x\nnetwork_middlewares: {m: &m {}, n: *m}\n",
-    );
-    let network = policy.network_policies.expect("given");
-    assert_eq!(network.entries[1].value, "2");
-    assert_eq!(
-        policy.network_middlewares.expect("given").entries[1]
-            .position
-            .to_string(),
-        "5:33"
+        listed(&policy.carriers.protect),
+        ["a.example 4:12", "b.example 4:12"]
     );
 }

@@ -14,6 +14,9 @@ use rustix::net::{
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 
+/// The descriptors that one message can carry.
+pub const MAX_DESCRIPTORS: usize = 12;
+
 /// The longest message, bytes.
 pub const MAX: usize = 4096;
 
@@ -40,9 +43,9 @@ impl Channel {
         Ok((Self(a), Self(b)))
     }
 
-    /// Sends one message with at most four descriptors.
+    /// Sends one message with at most [`MAX_DESCRIPTORS`].
     pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Errno::INVAL);
@@ -65,7 +68,7 @@ impl Channel {
     /// The next message, or `None` when the other end is gone.
     pub fn receive(&self) -> Result<Option<Message>, Errno> {
         let mut bytes = vec![0; MAX];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut receive = || {
             rustix::io::retry_on_intr(|| {

@@ -8,10 +8,15 @@
 //! - [`mount`]: the mount API that works on file descriptors
 //! - [`landlock`], [`seccomp`], [`privilege`]: what a process gives up for good
 //! - [`channel`]: messages with file descriptors between supervisor and sandbox
+//! - [`fence`]: a network in which every connection arrives at a listener of one's own
 //! - [`net`], [`unixdiag`]: the loopback interface; which Unix sockets a namespace holds
+//! - [`socket`]: what a socket is, and what a program has set on it
+//! - [`inetdiag`], [`owners`], [`sole`]: whose a socket is, and who else has it
+//! - [`splice`]: bytes from socket to socket that no memory of ours sees
 //! - [`cgroup`]: limits of versions 1 and 2
 //! - [`memory`]: what a waiting process gives back
 //! - [`dnotify`]: a signal when a name appears in a folder
+//! - [`lease`], [`verity`]: whether a file can still change
 //! - [`probe`]: what this machine can enforce, by trying it
 //!
 //! The unsafe code of the process wall lives here and nowhere else.
@@ -20,16 +25,27 @@
 pub mod cgroup;
 pub mod channel;
 pub mod dnotify;
+pub mod fence;
+pub mod inetdiag;
 pub mod landlock;
+pub mod lease;
 pub mod memory;
 pub mod mount;
 pub mod net;
+mod netlink;
+pub mod owners;
 pub mod privilege;
 pub mod probe;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod socket;
+pub mod sole;
+pub mod splice;
+#[cfg(test)]
+mod testing;
 pub mod unixdiag;
+pub mod verity;
 
 pub use rustix::io::Errno;
 

@@ -1,7 +1,8 @@
 //! The one interface that a sandbox has: loopback.
 
+use crate::socket::option;
 use crate::{Errno, check};
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// Brings `lo` up in the current network namespace (netdevice(7), SIOCSIFFLAGS); with it come
@@ -77,12 +78,35 @@ pub fn is_stream(socket: &OwnedFd) -> Result<bool, Errno> {
 }
 
 fn option(socket: &OwnedFd, name: libc::c_int) -> Result<i32, Errno> {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    let (fd, level) = (socket.as_raw_fd(), libc::SOL_SOCKET);
-    let (to, size) = ((&raw mut value).cast(), &raw mut length);
-    // SAFETY: value and length describe an int that the kernel fills.
-    let result = unsafe { libc::getsockopt(fd, level, name, to, size) };
-    check(result.into())?;
-    Ok(value)
+    option::number(socket.as_fd(), libc::SOL_SOCKET, name)
+}
+
+/// The addresses of this host's interfaces, of the network namespace of the caller (getifaddrs(3)).
+pub fn own_addresses() -> Result<Vec<std::net::IpAddr>, Errno> {
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: getifaddrs makes a list that is read until freeifaddrs; each address is of the type
+    // that its family says.
+    unsafe {
+        check(libc::getifaddrs(&raw mut list).into())?;
+        let mut addresses = Vec::new();
+        let mut next = list;
+        while let Some(entry) = next.as_ref() {
+            if let Some(address) = entry.ifa_addr.as_ref() {
+                match i32::from(address.sa_family) {
+                    libc::AF_INET => {
+                        let address = entry.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
+                        addresses.push(address.sin_addr.s_addr.to_ne_bytes().into());
+                    }
+                    libc::AF_INET6 => {
+                        let address = entry.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
+                        addresses.push(address.sin6_addr.s6_addr.into());
+                    }
+                    _ => {}
+                }
+            }
+            next = entry.ifa_next;
+        }
+        libc::freeifaddrs(list);
+        Ok(addresses)
+    }
 }

@@ -162,6 +162,14 @@ pub fn close_on_exec_from(first: i32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` up, whoever owned it, for a test in a child.
+#[cfg(test)]
+pub(crate) fn close_all_from(first: i32) -> Result<(), Errno> {
+    // SAFETY: the child uses none of them; a later use is an error, not undefined.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
+    Ok(())
+}
+
 /// Closes every descriptor above 2 but this one (close_range(2)), whoever owned it: only for a
 /// process that will not use any of them again and ends in [`exit_now`].
 pub fn close_all_but(keep: BorrowedFd<'_>) {

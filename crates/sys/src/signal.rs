@@ -3,6 +3,14 @@
 use crate::{Errno, check};
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+/// A signal that nothing else in this program uses.
+pub fn spare() -> i32 {
+    libc::SIGRTMIN() + 3
+}
+
+/// SIGIO: what becomes of queued signals that found no place.
+pub const OVERFLOW: i32 = libc::SIGIO;
+
 /// Blocked signals that are read instead of handled.
 pub struct Signals {
     fd: OwnedFd,

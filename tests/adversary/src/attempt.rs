@@ -26,6 +26,8 @@ pub(crate) enum Setting {
     Disk,
     /// Standard input, output and error are the caller's terminal.
     Terminal,
+    /// A policy in a network of our own that allows one thing only; see `world`.
+    Network,
 }
 
 impl Setting {
@@ -37,6 +39,7 @@ impl Setting {
             Setting::Pids => "pids",
             Setting::Disk => "disk",
             Setting::Terminal => "terminal",
+            Setting::Network => "network",
         }
     }
 }

@@ -108,12 +108,21 @@ fn ring_open() -> Verdict {
     stage::reveals(&read(fd).attack("read")?, "io_uring")
 }
 
+/// Connects a socket by a request of a ring.
+pub(crate) fn connect_by_ring(
+    fd: i32,
+    address: *const libc::sockaddr,
+    length: u32,
+) -> Result<(), Stop> {
+    Ring::new()?.submit(request(OP_CONNECT, fd, length.into(), address as u64, 0))?;
+    Ok(())
+}
+
 /// IORING_OP_CONNECT.
 fn ring_connect() -> Verdict {
     let fd = sys!(libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)).attack("socket")? as i32;
     let address = unix::address(stage::workspace("before.sock")?)?;
-    let length = size_of::<libc::sockaddr_un>() as u64;
-    let pointer = std::ptr::from_ref(&address) as u64;
-    Ring::new()?.submit(request(OP_CONNECT, fd, length, pointer, 0))?;
+    let length = size_of::<libc::sockaddr_un>() as u32;
+    connect_by_ring(fd, std::ptr::from_ref(&address).cast(), length)?;
     sockets::greeting(fd, "io_uring")
 }

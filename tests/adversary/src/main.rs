@@ -8,12 +8,15 @@
 //! - `attempt --victim` is the process that others are to leave alone.
 //! - `attempt --linger FILE` leaves a daemon behind that writes FILE a second later.
 //! - `attempt --identity` prints its effective user, for a set-user-ID copy.
+//! - `attempt --reach ADDRESS:PORT`, `--reach-after PIPE ADDRESS:PORT`, `--lend FD`, `--hammer` and
+//!   `--hold` are what the program does that a policy allows something.
 
 mod attempt;
 mod call;
 mod capabilities;
 mod carriers;
 mod devices;
+mod egress;
 mod exhaustion;
 mod fds;
 mod files;
@@ -35,6 +38,7 @@ mod stage;
 mod terminal;
 mod unix;
 mod victim;
+mod world;
 mod writing;
 
 use std::process::ExitCode;
@@ -74,6 +78,11 @@ fn main() -> ExitCode {
         ["list"] => list(),
         ["--victim"] => victim::wait_for_signals(),
         ["--linger", file] => victim::leave_daemon(file),
+        ["--reach", to] => return exit(egress::reach_and_tell(to)),
+        ["--reach-after", pipe, to] => return exit(egress::reach_after(pipe, to)),
+        ["--lend", fd] => return exit(egress::lend(fd)),
+        ["--hammer"] => return exit(egress::hammer()),
+        ["--hold"] => call::sleep(200),
         ["--identity"] => println!("{}", unsafe { libc::geteuid() }),
         [name] => return attempt_named(name),
         _ => return usage(),
@@ -81,9 +90,18 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(code as u8)
+}
+
+fn groups() -> impl Iterator<Item = (&'static str, &'static [Attempt])> {
+    let egress = egress::GROUPS.iter().map(|attempts| ("egress", *attempts));
+    GROUPS.iter().copied().chain(egress)
+}
+
 fn list() {
-    for (group, attempts) in GROUPS {
-        for attempt in *attempts {
+    for (group, attempts) in groups() {
+        for attempt in attempts {
             let (name, needs, setting) = (attempt.name(), attempt.needs(), attempt.setting.name());
             println!("{name}\t{group}\t{}\t{needs}\t{setting}", attempt.tries);
         }
@@ -91,7 +109,7 @@ fn list() {
 }
 
 fn attempt_named(name: &str) -> ExitCode {
-    let mut attempts = GROUPS.iter().flat_map(|(_, attempts)| *attempts);
+    let mut attempts = groups().flat_map(|(_, attempts)| attempts);
     match attempts.find(|attempt| attempt.name() == name) {
         Some(attempt) => run::watched(attempt),
         None => usage(),

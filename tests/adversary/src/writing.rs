@@ -255,7 +255,7 @@ fn setxattrat_read_only() -> Verdict {
         0,
         name,
         &arguments,
-        16
+        16usize
     ))
     .attack("setxattrat")?;
     Ok("the file has a new attribute".to_owned())

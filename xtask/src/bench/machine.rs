@@ -27,6 +27,14 @@ pub(crate) struct Machine {
 impl Machine {
     /// Looks around before anything is measured.
     pub(crate) fn describe(tools: &Tools) -> Self {
+        Machine {
+            versions: versions(tools),
+            ..Machine::here()
+        }
+    }
+
+    /// The same without the versions of anything.
+    pub(crate) fn here() -> Self {
         let system = rustix::system::uname();
         Machine {
             kernel: system.release().to_string_lossy().into_owned(),
@@ -37,7 +45,7 @@ impl Machine {
             date: date(SystemTime::now()),
             load_before: load(),
             load_after: String::new(),
-            versions: versions(tools),
+            versions: BTreeMap::new(),
         }
     }
 

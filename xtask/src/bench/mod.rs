@@ -14,6 +14,7 @@
 //! is equally busy for all of them. A time never makes the chore fail; a program that
 //! does not run does.
 
+pub(crate) mod egress;
 mod ground;
 mod machine;
 mod memory;

@@ -7,7 +7,7 @@
 //! It stays outside the Landlock domain of the program and can't be dumped, so the program can
 //! neither trace it nor signal it nor look into it.
 
-use super::{payload, view};
+use super::{fence, payload, view};
 use crate::plan::Plan;
 use crate::wire::{Event, Exit, Order};
 use casemate_core::error::{Error, Result};
@@ -79,6 +79,9 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
         .map_err(|errno| failed("set the host name", errno))?;
     if plan.spec.network == Network::None && !handover.begun {
         net::loopback_up().map_err(|errno| failed("bring the loopback interface up", errno))?;
+    }
+    if plan.spec.network == Network::Policy {
+        fence::raise(&handover.channel)?;
     }
     let diag = UnixDiag::open()
         .map_err(|errno| failed("open a sock_diag socket", errno))?

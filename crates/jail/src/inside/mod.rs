@@ -6,6 +6,7 @@
 //!
 //! All of it runs in a copy of the supervisor's one thread, so it may use the plan as it is.
 
+mod fence;
 mod init;
 mod payload;
 mod view;

@@ -165,7 +165,11 @@ fn filter(handover: &Handover<'_>) -> Result<()> {
             ));
         }
     }
-    seccomp::install(&seccomp::assemble(Profile { listener: false }), false).map_err(fail)?;
+    let profile = Profile {
+        listener: false,
+        lends: false,
+    };
+    seccomp::install(&seccomp::assemble(profile), false).map_err(fail)?;
     Ok(())
 }
 

@@ -45,6 +45,11 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
         names.extend(NETWORK);
     }
     let mut steps = identity(spec, host);
+    let files = spec.files.iter();
+    steps.extend(files.map(|(target, contents)| Step::File {
+        target: target.clone(),
+        contents: contents.clone(),
+    }));
     steps.extend(java());
     steps.extend(
         names
@@ -154,14 +159,18 @@ pub(super) fn identity(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
         ("hostname", format!("{name}\n")),
         ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n".to_owned()),
     ];
-    if spec.network == Network::None {
+    if spec.network != Network::Host {
         files.push((
             "hosts",
             format!("127.0.0.1 localhost {name}\n::1 localhost ip6-localhost {name}\n"),
         ));
         files.push((
             "resolv.conf",
-            "# No network: no names are resolved here.\n".to_owned(),
+            match spec.network {
+                // Whichever server is asked, the same one answers.
+                Network::Policy => format!("nameserver {}\n", casemate_sys::fence::ADDRESS),
+                _ => "# No network: no names are resolved here.\n".to_owned(),
+            },
         ));
     }
     files

@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::plan::workspace::Workspace;
 use crate::wire::Exit;
 use casemate_core::exit::Outcome;
-use casemate_core::report::{Carriers, Changes, LayerState, Measure, Report};
+use casemate_core::report::{Carriers, Changes, Connection, LayerState, Measure, Report};
 use casemate_core::spec::Network;
 use casemate_sys::landlock::Abi;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ pub(super) struct Account<'a> {
     pub(super) wall: Duration,
     pub(super) outcome: &'a Outcome,
     pub(super) landlock: Option<Abi>,
+    pub(super) connections: Vec<Connection>,
     pub(super) peak: u64,
 }
 
@@ -62,6 +63,7 @@ impl Account<'_> {
             user_seconds: self.exit.user_micros as f64 / 1e6,
             system_seconds: self.exit.system_micros as f64 / 1e6,
             peak_memory,
+            connections: self.connections.clone(),
             // Init is the first.
             tasks_started: self.exit.last_pid.saturating_sub(1),
             files,
@@ -154,6 +156,7 @@ impl Account<'_> {
         let network = match spec.network {
             Network::None => "own namespace, loopback only".to_owned(),
             Network::Host => "the host's".to_owned(),
+            Network::Policy => "own namespace, every connection decided by the policy".to_owned(),
         };
         let landlock = self
             .landlock
@@ -174,7 +177,7 @@ impl Account<'_> {
                 String::new(),
             ),
             layer("time-namespace", !allowed("time-namespace"), String::new()),
-            layer("network", spec.network == Network::None, network),
+            layer("network", spec.network != Network::Host, network),
             layer("no-new-privs", true, String::new()),
             layer(
                 "capabilities",

@@ -84,6 +84,11 @@ impl Supervisor<'_> {
         if let Outcome::Stopped { limit } = &outcome {
             remarks.push(format!("stopped: {limit}"));
         }
+        let connections = self
+            .gate
+            .as_mut()
+            .map(|gate| gate.close())
+            .unwrap_or_default();
         let report = self.plan.spec.report.then(|| {
             let account = Account {
                 plan: self.plan,
@@ -91,6 +96,7 @@ impl Supervisor<'_> {
                 wall,
                 outcome: &outcome,
                 landlock,
+                connections,
                 peak: events.peak_memory,
             };
             account.report(&self.watch, &self.guard, self.notifier.as_ref())

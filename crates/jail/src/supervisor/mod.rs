@@ -31,6 +31,7 @@ mod watch;
 pub use finish::Finished;
 pub use start::run;
 
+use crate::gate::Gate;
 use crate::plan::Plan;
 use casemate_core::limits::Reached;
 use casemate_sys::channel::Channel;
@@ -55,6 +56,8 @@ struct Supervisor<'a> {
     terminal: Terminal,
     watch: Watch,
     guard: Guard,
+    /// Who decides on connections, with [`Network::Policy`](casemate_core::spec::Network).
+    gate: Option<&'a mut dyn Gate>,
     notifier: Option<Notifier>,
     /// The sandbox's sock_diag socket and root, which the notifier needs.
     diag: Option<OwnedFd>,

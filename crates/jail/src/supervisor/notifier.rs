@@ -5,19 +5,24 @@
 //! sandbox's root and connected to only if the socket there was bound inside. Every other call
 //! that arrives is one that the profile refuses; it is counted and gets its errno.
 
+use crate::gate::{self, Attempt, Gate};
 use casemate_core::report::Refusal;
 use casemate_core::spec::{Network, SandboxSpec};
 use casemate_sys::Errno;
+use casemate_sys::fence;
 use casemate_sys::net::{Address, connect, domain, is_stream};
 use casemate_sys::process::read_memory;
 use casemate_sys::seccomp::{Action, Listener, Notification, evaluate, name};
+use casemate_sys::socket;
 use casemate_sys::unixdiag::UnixDiag;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::net::AddressFamily;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +42,8 @@ pub(super) struct Notifier {
     diag: UnixDiag,
     private: Vec<u64>,
     host_network: bool,
+    /// The network of this process, if the program may hold sockets of it that the gate put there.
+    lender: Option<u64>,
     ports: Option<Vec<u16>>,
     blocking: Arc<AtomicUsize>,
     refused: BTreeMap<(&'static str, String), (String, u64)>,
@@ -59,6 +66,9 @@ impl Notifier {
             diag,
             private,
             host_network: spec.network == Network::Host,
+            lender: (spec.network == Network::Policy)
+                .then(socket::own_network)
+                .and_then(Result::ok),
             ports: spec.tcp_connect.clone(),
             blocking: Arc::default(),
             refused: BTreeMap::new(),
@@ -75,7 +85,7 @@ impl Notifier {
     /// Reads one call and answers it, or hands it to a thread that will. The kernel's older
     /// versions wait for ever for a call when nobody is left to make one, so it is read only if
     /// there is one.
-    pub(super) fn serve(&mut self, ready: PollFlags) {
+    pub(super) fn serve(&mut self, ready: PollFlags, gate: &mut Option<&mut dyn Gate>) {
         if !ready.contains(PollFlags::IN) {
             return self.over = true;
         }
@@ -83,8 +93,8 @@ impl Notifier {
             return;
         };
         match evaluate(&call.call) {
-            Action::Ask(_) => self.connect(&call),
-            Action::Refuse(errno) | Action::Fail(errno) => {
+            Action::Ask(_) => self.connect(&call, gate),
+            Action::Refuse(errno) | Action::Shield(errno) | Action::Fail(errno) => {
                 let what = name(call.call.nr)
                     .map_or_else(|| format!("syscall {}", call.call.nr), str::to_owned);
                 self.refuse("syscall", what, format!("not allowed here ({errno})"));
@@ -95,11 +105,23 @@ impl Notifier {
         }
     }
 
-    fn connect(&mut self, call: &Notification) {
+    fn connect(&mut self, call: &Notification, gate: &mut Option<&mut dyn Gate>) {
         let (socket, target) = match self.prepare(call) {
             Ok(ready) => ready,
             Err(errno) => return self.listener.answer(call.id, Err(errno)),
         };
+        if let (Some(gate), Some(to)) = (gate, target.leads_out) {
+            let number = call.call.args[0] as i32;
+            let to = (to, target.address);
+            let listener = Arc::clone(&self.listener);
+            return gate.attempt(Attempt::new(
+                listener,
+                call.id,
+                call.pid,
+                (socket, number),
+                to,
+            ));
+        }
         let nonblocking =
             rustix::fs::fcntl_getfl(&socket).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
         if nonblocking {
@@ -151,7 +173,7 @@ impl Notifier {
         }
         let bytes = &bytes[..length];
         let target = match domain(&socket)? {
-            unix if unix == i32::from(rustix::net::AddressFamily::UNIX.as_raw()) => {
+            unix if unix == i32::from(AddressFamily::UNIX.as_raw()) => {
                 self.unix(call.pid, bytes)?
             }
             _ => self.inet(&socket, bytes)?,
@@ -160,6 +182,11 @@ impl Notifier {
     }
 
     fn inet(&mut self, socket: &OwnedFd, bytes: &[u8]) -> Result<Target, Errno> {
+        if self.lender.is_some() && socket::network(socket).ok() == self.lender {
+            // It is connected as the policy allows, and must never be connected to anything else:
+            // AF_UNSPEC would free it for that.
+            return Err(Errno::ISCONN);
+        }
         // AF_UNSPEC dissolves a connection; the kernel checks the rest.
         let port = bytes
             .get(2..4)
@@ -178,6 +205,8 @@ impl Notifier {
         }
         Ok(Target {
             address: Address::from_bytes(bytes)?,
+            leads_out: inet_address(bytes)
+                .filter(|address| is_stream(socket) == Ok(true) && leads_out(*address)),
             _pinned: None,
         })
     }
@@ -187,10 +216,11 @@ impl Notifier {
         if family == 0 {
             return Ok(Target {
                 address: Address::from_bytes(bytes)?,
+                leads_out: None,
                 _pinned: None,
             });
         }
-        if family != rustix::net::AddressFamily::UNIX.as_raw() {
+        if family != AddressFamily::UNIX.as_raw() {
             return Err(Errno::INVAL);
         }
         let path = match &bytes[2..] {
@@ -208,6 +238,7 @@ impl Notifier {
                 }
                 return Ok(Target {
                     address: Address::from_bytes(bytes)?,
+                    leads_out: None,
                     _pinned: None,
                 });
             }
@@ -230,6 +261,7 @@ impl Notifier {
         let address = Address::unix(&format!("/proc/self/fd/{}", pinned.as_raw_fd()))?;
         Ok(Target {
             address,
+            leads_out: None,
             _pinned: Some(pinned),
         })
     }
@@ -294,17 +326,43 @@ impl AsFd for Notifier {
 /// An address, and what keeps it pointing to the same socket.
 struct Target {
     address: Address,
+    /// Where to, if that isn't the sandbox itself.
+    leads_out: Option<SocketAddr>,
     _pinned: Option<OwnedFd>,
+}
+
+/// The address in a sockaddr_in or sockaddr_in6 (ip(7), ipv6(7)), IPv4 as such also if it is mapped.
+fn inet_address(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = u16::from_ne_bytes(bytes.first_chunk().copied()?);
+    let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+    let ip: IpAddr = if family == AddressFamily::INET.as_raw() {
+        <[u8; 4]>::try_from(bytes.get(4..8)?).ok()?.into()
+    } else if family == AddressFamily::INET6.as_raw() {
+        <[u8; 16]>::try_from(bytes.get(8..24)?).ok()?.into()
+    } else {
+        return None;
+    };
+    Some(SocketAddr::new(ip.to_canonical(), port))
+}
+
+/// False for the sandbox's own addresses, except at the ports of the gate's sockets.
+fn leads_out(address: SocketAddr) -> bool {
+    let ip = address.ip();
+    let own =
+        ip.is_loopback() || ip.is_unspecified() || ip == fence::ADDRESS || ip == fence::ADDRESS6;
+    !own || matches!(address.port(), gate::PORT | 53)
 }
 
 /// A copy of the program's descriptor (pidfd_getfd(2)).
 fn take_socket(thread: u32, fd: i32) -> Result<OwnedFd, Errno> {
+    // PIDFD_THREAD, which rustix doesn't name: any thread, with the table that it has.
+    const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(0x80);
     let pid = Pid::from_raw(thread as i32).ok_or(Errno::SRCH)?;
-    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
-        // A thread that doesn't lead its process: take the leader, which shares the table.
-        Err(_) => pidfd_open(leader(thread).ok_or(Errno::SRCH)?, PidfdFlags::empty())?,
-    };
+    // Before Linux 6.9 only of the leader, with whom threads share the table: the filter sees to
+    // that.
+    let pidfd = pidfd_open(pid, THREAD)
+        .or_else(|_| pidfd_open(pid, PidfdFlags::empty()))
+        .or_else(|_| pidfd_open(leader(thread).ok_or(Errno::SRCH)?, PidfdFlags::empty()))?;
     pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())
 }
 

@@ -2,11 +2,13 @@
 
 use super::notifier::Notifier;
 use super::{Supervisor, terminal};
+use crate::gate::{Door, Doors};
 use crate::wire::{Event, Exit, Order};
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
 use casemate_core::limits::Reached;
 use casemate_sys::channel::Message;
+use casemate_sys::fence::listen::Family;
 use casemate_sys::seccomp;
 use casemate_sys::signal::Arrival;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,7 +56,7 @@ impl Supervisor<'_> {
             if !ready.notifier.is_empty()
                 && let Some(notifier) = &mut self.notifier
             {
-                notifier.serve(ready.notifier);
+                notifier.serve(ready.notifier, &mut self.gate);
             }
             self.terminal.relay();
             if self.watch.is_due() && !self.rests {
@@ -165,12 +167,46 @@ impl Supervisor<'_> {
                     ));
                 }
             }
+            Event::Doors => {
+                if let Err(error) = self.open(fds) {
+                    return Some(End::Failed(error.into()));
+                }
+            }
             Event::Stopped => self.suspend(),
             Event::Segments(bytes) => self.watch.see_segments(bytes),
             Event::Failed(failure) => return Some(End::Failed(failure)),
             Event::Exited(exit) => return Some(End::Exited(exit)),
         }
         None
+    }
+
+    /// Hands the sandbox's sockets to the gate.
+    fn open(&mut self, mut fds: impl Iterator<Item = OwnedFd>) -> Result<()> {
+        let missing = || Error::rule("take the sandbox's network", "a socket is missing");
+        let diag = fds.next().ok_or_else(missing)?;
+        let mut families = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let Some(connections) = fds.next() else { break };
+            families.push(Door {
+                family,
+                connections,
+                dns_streams: fds.next().ok_or_else(missing)?,
+                dns: fds.next().ok_or_else(missing)?,
+                fresh: fds.next().ok_or_else(missing)?,
+            });
+        }
+        let init = self.init.pid;
+        match &mut self.gate {
+            Some(gate) => gate.open(Doors {
+                families,
+                diag,
+                init,
+            }),
+            None => Err(Error::rule(
+                "open the sandbox's network",
+                "nobody decides on connections",
+            )),
+        }
     }
 
     fn order(&self, order: Order) {

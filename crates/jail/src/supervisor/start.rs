@@ -4,6 +4,7 @@ use super::guard::Guard;
 use super::terminal::Terminal;
 use super::watch::Watch;
 use super::{Finished, Supervisor};
+use crate::gate::Gate;
 use crate::inside::{self, Handover};
 use crate::plan::Plan;
 use casemate_core::error::{Error, Result};
@@ -38,14 +39,17 @@ const FORWARDED: [Signal; 11] = [
 ];
 
 /// Runs a plan to its end.
-pub fn run(plan: &Plan) -> Result<Finished, Failure> {
+pub fn run<'a>(plan: &'a Plan, gate: Option<&'a mut dyn Gate>) -> Result<Finished, Failure> {
     let identity = plan.spec.identity.unwrap_or((plan.host.uid, plan.host.gid));
-    let fits = plan.spec.network == Network::None && identity == (plan.host.uid, plan.host.gid);
+    let fits = plan.spec.network != Network::Host && identity == (plan.host.uid, plan.host.gid);
     let head_start = HeadStart::take().filter(|_| fits);
     if let Some(head_start) = &head_start {
         head_start.soon();
     }
-    let filter = seccomp::assemble(Profile { listener: true });
+    let filter = seccomp::assemble(Profile {
+        listener: true,
+        lends: gate.as_ref().is_some_and(|gate| gate.lends()),
+    });
     casemate_sys::signal::wait_for_children();
     let landlock = landlock(plan)?;
     let watch = Watch::prepare(plan)?;
@@ -111,6 +115,7 @@ pub fn run(plan: &Plan) -> Result<Finished, Failure> {
         terminal,
         watch,
         guard,
+        gate,
         notifier: None,
         diag: None,
         root: None,
@@ -160,7 +165,7 @@ fn make_init(
     }
     let flags = namespace::PID
         | match plan.spec.network {
-            Network::None => early::NAMESPACES,
+            Network::None | Network::Policy => early::NAMESPACES,
             Network::Host => early::NAMESPACES & !namespace::NET,
         };
     match process::clone(flags, cgroup).map_err(no_namespaces)? {

@@ -16,6 +16,7 @@ use casemate_sys::cgroup::{self, Cgroup, Events, Held, Wanted};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat};
 use std::collections::BTreeMap;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Descriptors of one process that are looked at for memory files.
@@ -25,6 +26,11 @@ const LAST_INODES: u64 = 2;
 /// How often counters are looked at, where the kernel holds the memory, and where it doesn't.
 const TICK: Duration = Duration::from_millis(100);
 const FAST_TICK: Duration = Duration::from_millis(20);
+
+/// A count that takes longer than this is made on a thread of its own: how many processes and
+/// descriptors there are is up to the program, and a connect(2) must not wait for them.
+const BRIEF: Duration = Duration::from_millis(1);
+const STACK: usize = 128 << 10;
 
 /// The limits of a run that is under way.
 pub(super) struct Watch {
@@ -44,7 +50,14 @@ pub(super) struct Watch {
     counted_peak: u64,
     /// What init counted in System V segments, bytes.
     segments: u64,
+    /// A count that is under way on a thread of its own.
+    counting: Option<JoinHandle<Count>>,
+    /// The last one took its time.
+    slow: bool,
 }
+
+/// Tasks, memory in bytes, and how long it took.
+type Count = (u64, u64, Duration);
 
 /// A cgroup that is entered after the start.
 enum Late {
@@ -116,6 +129,8 @@ impl Watch {
             last: Instant::now(),
             counted_peak: 0,
             segments: 0,
+            counting: None,
+            slow: false,
         })
     }
 
@@ -265,7 +280,8 @@ impl Watch {
         if self.held.memory && self.held.pids {
             return None;
         }
-        let (tasks, memory) = count(self.proc.as_ref()?.as_fd());
+        let (tasks, memory, took) = self.counted()?;
+        self.slow = took > BRIEF;
         let on_disk = rustix::fs::fstatvfs(self.disk.as_ref()?)
             .map_or(0, |s| (s.f_blocks - s.f_bfree) * s.f_frsize);
         let memory = memory + on_disk + self.segments;
@@ -280,6 +296,30 @@ impl Watch {
         full.then_some(Reached::Pids {
             max: self.limits.pids.value,
         })
+    }
+
+    /// The next count, unless it is still under way.
+    fn counted(&mut self) -> Option<Count> {
+        if let Some(counting) = self.counting.take() {
+            if counting.is_finished() {
+                return counting.join().ok();
+            }
+            self.counting = Some(counting);
+            return None;
+        }
+        let proc = self.proc.as_ref()?;
+        if self.slow
+            && let Ok(proc) = proc.try_clone()
+        {
+            let thread = std::thread::Builder::new()
+                .name("count".to_owned())
+                .stack_size(STACK);
+            self.counting = thread.spawn(move || timed_count(proc.as_fd())).ok();
+            if self.counting.is_some() {
+                return None;
+            }
+        }
+        Some(timed_count(proc.as_fd()))
     }
 
     /// Who holds what, for the report.
@@ -355,6 +395,12 @@ impl Watch {
     pub(super) fn counts_memory(&self) -> bool {
         self.held.memory
     }
+}
+
+fn timed_count(proc: BorrowedFd<'_>) -> Count {
+    let since = Instant::now();
+    let (tasks, memory) = count(proc);
+    (tasks, memory, since.elapsed())
 }
 
 /// Tasks and memory of all processes in a procfs, init left out.

@@ -101,7 +101,7 @@ pub(super) fn attempt<const N: usize>(limit: Duration, steps: impl FnOnce(&Slots
 
 /// Forks; the child runs `life` and exits without running any destructor of the caller's. It is
 /// killed when the thread that forked it ends.
-pub(super) fn fork(life: impl FnOnce()) -> Result<Pid, Errno> {
+pub(crate) fn fork(life: impl FnOnce()) -> Result<Pid, Errno> {
     // SAFETY: fork copies the process; the child runs only `life` and then _exit, so it never
     // returns into frames that the parent owns. glibc makes its allocator usable after fork.
     let raw = unsafe { libc::fork() };
@@ -115,7 +115,7 @@ pub(super) fn fork(life: impl FnOnce()) -> Result<Pid, Errno> {
 }
 
 /// Waits for a child; `None` if it was reaped elsewhere.
-pub(super) fn reap(child: Pid) -> Option<WaitStatus> {
+pub(crate) fn reap(child: Pid) -> Option<WaitStatus> {
     loop {
         match waitpid(Some(child), WaitOptions::empty()) {
             Err(Errno::INTR) => {}
@@ -126,7 +126,7 @@ pub(super) fn reap(child: Pid) -> Option<WaitStatus> {
 }
 
 /// Kills and reaps a child; harmless if it has ended.
-pub(super) fn end(child: Pid) {
+pub(crate) fn end(child: Pid) {
     let _ = kill_process(child, Signal::KILL);
     let _ = reap(child);
 }

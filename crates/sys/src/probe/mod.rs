@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-mod child;
+pub(crate) mod child;
 mod mountinfo;
-mod netlink;
 mod region;
 
 pub mod cgroup;

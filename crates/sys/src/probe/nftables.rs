@@ -6,8 +6,8 @@
 use rustix::io::Errno;
 use rustix::net::netlink;
 
-use super::netlink::{Answer, Message, ask, attribute, nest};
 use super::{Attempt, child, userns};
+use crate::netlink::{Answer, Message, ask, attribute, nest};
 
 /// `NFPROTO_INET`: IPv4 and IPv6 in one table.
 const INET: u8 = 1;

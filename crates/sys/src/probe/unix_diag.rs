@@ -7,8 +7,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, netlink, socket_with,
 };
 
-use super::netlink::{Message, ask};
 use super::{Attempt, child};
+use crate::netlink::{Message, ask};
 
 /// `SOCK_DIAG_BY_FAMILY` of linux/sock_diag.h.
 const BY_FAMILY: u16 = 20;

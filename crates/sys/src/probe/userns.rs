@@ -62,7 +62,7 @@ pub fn blocker() -> Option<Blocker> {
 }
 
 /// In a child: enters a new user namespace with the caller mapped, and `others` beside it.
-pub(super) fn enter(others: libc::c_int) -> Result<(), Errno> {
+pub(crate) fn enter(others: libc::c_int) -> Result<(), Errno> {
     let ids = Ids::own();
     unshare(libc::CLONE_NEWUSER)?;
     ids.map()?;

@@ -224,6 +224,7 @@ unsafe extern "C" fn begin(stack: *const u64) {
         if *stack < 2 || !is_run(*stack.add(2) as *const u8) {
             return;
         }
+        populate();
         let base = raw(
             libc::SYS_mmap,
             0,
@@ -250,6 +251,44 @@ unsafe extern "C" fn begin(stack: *const u64) {
             let started: *const AtomicPtr<Shared>;
             asm!("lea {}, [rip + {}]", out(reg) started, sym STARTED);
             (*started).store(shared, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes every page at once that relocation and start-up are about to write to, one after the other:
+/// a hundred page faults are most of a virtual machine's time for that (madvise(2), Linux 5.14;
+/// before, it does nothing).
+///
+/// # Safety
+/// None is needed: no contents change.
+unsafe fn populate() {
+    const WRITABLE: u32 = 2;
+    const LOAD: u32 = 1;
+    const POPULATE_WRITE: u64 = 23;
+    // SAFETY: the linker puts the ELF header and the program headers at the start of the first
+    // segment (elf(5)), and names it; the segments lie where those say, from there.
+    unsafe {
+        let base: u64;
+        asm!("lea {}, [rip + __ehdr_start]", out(reg) base, options(nomem, nostack));
+        let header = base as *const libc::Elf64_Ehdr;
+        let mut segment = (base + (*header).e_phoff) as *const libc::Elf64_Phdr;
+        let mut left = (*header).e_phnum;
+        while left > 0 {
+            if (*segment).p_type == LOAD && (*segment).p_flags & WRITABLE != 0 {
+                let first = (base + (*segment).p_vaddr) & !4095;
+                let end = (base + (*segment).p_vaddr + (*segment).p_memsz + 4095) & !4095;
+                raw(
+                    libc::SYS_madvise,
+                    first,
+                    end - first,
+                    POPULATE_WRITE,
+                    0,
+                    0,
+                    0,
+                );
+            }
+            segment = segment.wrapping_add(1);
+            left -= 1;
         }
     }
 }

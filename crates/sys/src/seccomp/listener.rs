@@ -43,9 +43,20 @@ struct Response {
     flags: u32,
 }
 
+/// `struct seccomp_notif_addfd`.
+#[repr(C)]
+struct AddFd {
+    id: u64,
+    flags: u32,
+    source: u32,
+    target: u32,
+    target_flags: u32,
+}
+
 const RECV: libc::Ioctl = 0xc050_2100;
 const SEND: libc::Ioctl = 0xc018_2101;
 const ID_VALID: libc::Ioctl = 0x4008_2102;
+const ADD_FD: libc::Ioctl = 0x4018_2103;
 const SET_FLAGS: libc::Ioctl = 0x4008_2104;
 
 /// Reads calls and answers them.
@@ -89,6 +100,43 @@ impl Listener {
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), ID_VALID, &raw const id) }.into()).is_ok()
     }
 
+    /// Puts a copy of a descriptor of ours in the place of the caller's own number `target`
+    /// (Linux 5.9, SECCOMP_ADDFD_FLAG_SETFD), as dup2(2) would in the caller: what the number
+    /// named before is closed there, and lives on if something else leads to it
+    /// ([`crate::sole`]). The caller is still inside its call; [`answer`](Self::answer) follows.
+    ///
+    /// The replacement itself is atomic: another thread of the program sees the old file or the
+    /// new one. Between it and the answer other threads can use the new file, and if the program
+    /// meanwhile opened something else as `target`, that is what it loses; both only concern the
+    /// program. NOENT says that the caller is gone. (The kernel can do both at once,
+    /// SECCOMP_ADDFD_FLAG_SEND; but then the call returns the number, and connect(2) has to
+    /// return 0.)
+    pub fn install(
+        &self,
+        id: u64,
+        source: BorrowedFd<'_>,
+        target: i32,
+        close_on_exec: bool,
+    ) -> Result<(), Errno> {
+        const SET_FD: u32 = 1;
+        let target_flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
+        let add = AddFd {
+            id,
+            flags: SET_FD,
+            source: source.as_raw_fd() as u32,
+            target: target as u32,
+            target_flags: target_flags as u32,
+        };
+        // SAFETY: add is a whole seccomp_notif_addfd.
+        let added =
+            check(unsafe { libc::ioctl(self.0.as_raw_fd(), ADD_FD, &raw const add) }.into())?;
+        if added == libc::c_long::from(target) {
+            Ok(())
+        } else {
+            Err(Errno::IO)
+        }
+    }
+
     /// Answers a call with a result. A thread that was killed meanwhile needs no answer.
     pub fn answer(&self, id: u64, result: Result<i64, Errno>) {
         let response = match result {
@@ -107,5 +155,73 @@ impl Listener {
         };
         // SAFETY: response is a whole seccomp_notif_resp.
         unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw const response) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Channel;
+    use crate::probe::child;
+    use crate::seccomp::{Instruction, install};
+    use rustix::fd::FromRawFd;
+    use rustix::net::{AddressFamily, SocketType, socket};
+    use std::net::{TcpListener, TcpStream};
+
+    /// connect(2) is asked for, the rest allowed.
+    fn program() -> [Instruction; 4] {
+        let op = |code, k, jf| Instruction { code, jt: 0, jf, k };
+        [
+            op(0x20, 0, 0),
+            op(0x15, libc::SYS_connect as u32, 1),
+            op(0x06, libc::SECCOMP_RET_USER_NOTIF, 0),
+            op(0x06, libc::SECCOMP_RET_ALLOW, 0),
+        ]
+    }
+
+    /// The program's side: a connect(2) to nowhere, and then what the number names.
+    fn connects_and_greets(socket: i32) -> bool {
+        let nowhere = rustix::net::SocketAddrV4::new([203, 0, 113, 1].into(), 1);
+        // SAFETY: the number is a socket that this forked process alone uses.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let connected = rustix::net::connect(&socket, &nowhere).is_ok();
+        let flags = rustix::io::fcntl_getfd(&socket).unwrap();
+        connected
+            && flags.contains(rustix::io::FdFlags::CLOEXEC)
+            && rustix::io::write(&socket, b"hello") == Ok(5)
+    }
+
+    #[test]
+    fn a_connected_socket_takes_the_place_of_the_programs_own() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (ours, theirs) = Channel::pair().unwrap();
+        let target = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let number = target.as_raw_fd();
+        let child = child::fork(|| {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let listener = install(&program(), true).unwrap().unwrap();
+            theirs.send(b"l", &[listener.as_fd()]).unwrap();
+            drop(listener);
+            let fine = connects_and_greets(number);
+            crate::process::exit_now(if fine { 0 } else { 1 });
+        })
+        .unwrap();
+        let listener = Listener::from(ours.receive().unwrap().unwrap().fds.remove(0));
+        let call = listener.receive().unwrap().unwrap();
+        assert_eq!(call.call.args[0] as i32, number);
+        let connected = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        listener
+            .install(call.id, connected.as_fd(), number, true)
+            .unwrap();
+        listener.answer(call.id, Ok(0));
+        let (mut accepted, _) = server.accept().unwrap();
+        drop(connected);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut accepted, &mut text).unwrap();
+        assert_eq!(text, "hello");
+        assert_eq!(child::reap(child).unwrap().exit_status(), Some(0));
+        // The caller is gone, and nothing is installed anywhere.
+        let again = listener.install(call.id, accepted.as_fd(), number, true);
+        assert_eq!(again, Err(Errno::NOENT));
     }
 }

@@ -18,6 +18,9 @@ pub enum Action {
     Refuse(Errno),
     /// The supervisor makes it; without a listener it fails with this errno.
     Ask(Errno),
+    /// It is refused where the program may be given sockets of another network
+    /// ([`Profile::lends`]), and made elsewhere.
+    Shield(Errno),
 }
 
 /// A test of one argument's lower 32 bits.
@@ -56,6 +59,9 @@ pub(super) struct Group {
 pub struct Profile {
     /// True if there is a listener; otherwise what would be asked fails.
     pub listener: bool,
+    /// True if connected sockets of another network namespace may be put in the place of the
+    /// program's own ([`super::Listener::install`]).
+    pub lends: bool,
 }
 
 macro_rules! calls {
@@ -82,12 +88,17 @@ const fn case(when: &'static [Test], then: Action) -> Case {
     Case { when, then }
 }
 
-use Action::{Allow, Ask, Fail, Refuse};
+use Action::{Allow, Ask, Fail, Refuse, Shield};
 use Verdict::{Always, Check};
 
 /// Every namespace flag, with CLONE_NEWTIME, which only unshare(2) takes.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
 const NEW_TIME: u32 = 0x80;
+/// A table of descriptors: shared with the parent (clone), or no longer shared (unshare).
+const FILES: u32 = 0x400;
+const THREAD: u32 = 0x1_0000;
+/// CLOSE_RANGE_UNSHARE.
+const UNSHARE_RANGE: u32 = 2;
 /// S_ISUID and S_ISGID.
 const SET_ID: u32 = 0o6000;
 /// O_CREAT and the bit of O_TMPFILE that is its own.
@@ -127,7 +138,7 @@ pub(super) const GROUPS: &[Group] = &[
             SYS_sync_file_range SYS_vmsplice SYS_utimensat SYS_fallocate SYS_dup3 SYS_pipe2
             SYS_inotify_init SYS_inotify_add_watch SYS_inotify_rm_watch SYS_inotify_init1 SYS_preadv
             SYS_pwritev SYS_syncfs SYS_renameat2 SYS_copy_file_range SYS_preadv2 SYS_pwritev2
-            SYS_statx SYS_faccessat2 SYS_close_range SYS_readahead
+            SYS_statx SYS_faccessat2 SYS_readahead
         ],
         verdict: Always(Allow),
     },
@@ -269,17 +280,30 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         calls: calls![SYS_clone],
         verdict: Check {
-            cases: &[case(&[any(0, NEW_NAMESPACES)], Refuse(Errno::PERM))],
+            cases: &[
+                case(&[any(0, NEW_NAMESPACES)], Refuse(Errno::PERM)),
+                case(&[masked(0, THREAD | FILES, THREAD)], Refuse(Errno::PERM)),
+            ],
             otherwise: Allow,
         },
     },
+    // A thread with a table of descriptors of its own, by any of these calls: on older kernels the
+    // supervisor can only take the descriptor of a process, and would take another socket than the
+    // one that the thread means.
     Group {
         calls: calls![SYS_unshare],
         verdict: Check {
             cases: &[case(
-                &[any(0, NEW_NAMESPACES | NEW_TIME)],
+                &[any(0, NEW_NAMESPACES | NEW_TIME | FILES)],
                 Refuse(Errno::PERM),
             )],
+            otherwise: Allow,
+        },
+    },
+    Group {
+        calls: calls![SYS_close_range],
+        verdict: Check {
+            cases: &[case(&[any(2, UNSHARE_RANGE)], Refuse(Errno::INVAL))],
             otherwise: Allow,
         },
     },
@@ -347,9 +371,26 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         calls: calls![
             SYS_accept SYS_recvfrom SYS_recvmsg SYS_shutdown SYS_bind SYS_listen SYS_getsockname
-            SYS_getpeername SYS_setsockopt SYS_getsockopt SYS_accept4 SYS_recvmmsg
+            SYS_getpeername SYS_getsockopt SYS_accept4 SYS_recvmmsg
         ],
         verdict: Always(Allow),
+    },
+    // IP_OPTIONS, IPV6_RTHDR and IPV6_2292PKTOPTIONS can name a first stop for the packets of a
+    // connection that was allowed: the payload would go where nobody decided.
+    Group {
+        calls: calls![SYS_setsockopt],
+        verdict: Check {
+            cases: &[
+                case(&[is(1, 0), is(2, 4)], Refuse(Errno::PERM)),
+                case(&[is(1, 41), is(2, 57)], Refuse(Errno::PERM)),
+                case(&[is(1, 41), is(2, 6)], Refuse(Errno::PERM)),
+                // SO_BINDTODEVICE and SO_BINDTOIFINDEX: through another interface, the same
+                // address may be somebody else.
+                case(&[is(1, 1), is(2, 25)], Shield(Errno::PERM)),
+                case(&[is(1, 1), is(2, 62)], Shield(Errno::PERM)),
+            ],
+            otherwise: Allow,
+        },
     },
     // IPC within the sandbox's own IPC namespace.
     Group {
@@ -361,7 +402,9 @@ pub(super) const GROUPS: &[Group] = &[
         verdict: Always(Allow),
     },
     // TIOCSTI and TIOCLINUX type into a terminal, TIOCCONS takes its output, TIOCSETD loads
-    // line disciplines.
+    // line disciplines. From 0x8910 on (netdevice(7)), a socket tells the interfaces, neighbours and
+    // hardware addresses of its network, which a lent one must not; SIOCOUTQNSD is its own affair.
+    // Netlink, by which ip(8) and getifaddrs(3) ask, belongs to the sandbox's network.
     Group {
         calls: calls![SYS_ioctl],
         verdict: Check {
@@ -370,6 +413,9 @@ pub(super) const GROUPS: &[Group] = &[
                 case(&[is(1, 0x541c)], Refuse(Errno::PERM)),
                 case(&[is(1, 0x541d)], Refuse(Errno::PERM)),
                 case(&[is(1, 0x5423)], Refuse(Errno::PERM)),
+                case(&[masked(1, 0xfff0, 0x8900)], Allow),
+                case(&[is(1, 0x894b)], Allow),
+                case(&[masked(1, 0xff00, 0x8900)], Shield(Errno::PERM)),
             ],
             otherwise: Allow,
         },

@@ -182,6 +182,8 @@ impl Profile {
             Action::Fail(errno) => fail(errno),
             Action::Refuse(_) | Action::Ask(_) if self.listener => RET_NOTIFY,
             Action::Refuse(errno) | Action::Ask(errno) => fail(errno),
+            Action::Shield(errno) if self.lends => return self.ret(Action::Refuse(errno)),
+            Action::Shield(_) => RET_ALLOW,
         };
         op(RETURN, value)
     }
@@ -192,6 +194,11 @@ mod tests {
     use super::super::Request;
     use super::super::profile::evaluate;
     use super::*;
+
+    const LENDING: Profile = Profile {
+        listener: true,
+        lends: true,
+    };
 
     /// The few instructions that the assembler emits, interpreted.
     fn interpret(program: &[Instruction], call: &Request) -> u32 {
@@ -240,7 +247,15 @@ mod tests {
             35,
             40,
             0x80,
+            41,
+            57,
             262,
+            0x400,
+            0x1_0000,
+            0x1_0400,
+            0x8905,
+            0x8912,
+            0x894b,
             0o4755,
             0o2755,
             0o644,
@@ -256,13 +271,13 @@ mod tests {
             u64::MAX,
             0x1_0000_0001,
         ];
-        for listener in [true, false] {
-            let profile = Profile { listener };
+        for (listener, lends) in [(true, true), (true, false), (false, false)] {
+            let profile = Profile { listener, lends };
             let program = assemble(profile);
             for nr in (0..600).chain([-1, 0x4000_0000, 0x4000_0001]) {
                 for a in interesting {
                     for b in interesting {
-                        for c in [0, 6, 17, 262, 0o6777] {
+                        for c in [0, 2, 4, 6, 17, 57, 262, 0o6777] {
                             let call = Request {
                                 nr,
                                 arch: ARCH_X86_64,
@@ -282,8 +297,58 @@ mod tests {
     }
 
     #[test]
+    fn a_lent_socket_tells_nothing_of_its_network() {
+        let ioctl = |profile, request| {
+            let call = Request {
+                nr: libc::SYS_ioctl as i32,
+                arch: ARCH_X86_64,
+                args: [3, request, 0, 0, 0, 0],
+                ..Request::default()
+            };
+            interpret(&assemble(profile), &call)
+        };
+        let alone = Profile {
+            lends: false,
+            ..LENDING
+        };
+        // SIOCGIFCONF, SIOCGIFNAME, SIOCETHTOOL, SIOCGARP, the private ones.
+        for request in [0x8912, 0x8910, 0x8946, 0x8954, 0x89f0] {
+            assert_eq!(ioctl(LENDING, request), RET_NOTIFY, "{request:#x}");
+            assert_eq!(ioctl(alone, request), RET_ALLOW, "{request:#x}");
+        }
+        // SIOCSPGRP, SIOCATMARK, SIOCOUTQNSD, FIONREAD, FIONBIO.
+        for request in [0x8902, 0x8905, 0x894b, 0x541b, 0x5421] {
+            assert_eq!(ioctl(LENDING, request), RET_ALLOW, "{request:#x}");
+        }
+    }
+
+    #[test]
+    fn a_thread_keeps_the_table_of_its_process() {
+        let verdict = |nr: i64, args| {
+            let call = Request {
+                nr: nr as i32,
+                arch: ARCH_X86_64,
+                args,
+                ..Request::default()
+            };
+            interpret(&assemble(LENDING), &call)
+        };
+        let clone = |flags: i32| verdict(libc::SYS_clone, [flags as u64, 0, 0, 0, 0, 0]);
+        let thread = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+        assert_eq!(clone(thread), RET_NOTIFY);
+        assert_eq!(clone(thread | libc::CLONE_FILES), RET_ALLOW);
+        assert_eq!(clone(libc::SIGCHLD), RET_ALLOW);
+        let unshare = |flags: i32| verdict(libc::SYS_unshare, [flags as u64, 0, 0, 0, 0, 0]);
+        assert_eq!(unshare(libc::CLONE_FILES), RET_NOTIFY);
+        assert_eq!(unshare(libc::CLONE_FS), RET_ALLOW);
+        let close = |flags| verdict(libc::SYS_close_range, [3, 9, flags, 0, 0, 0]);
+        assert_eq!(close(2), RET_NOTIFY);
+        assert_eq!(close(4), RET_ALLOW);
+    }
+
+    #[test]
     fn foreign_call_tables_have_no_calls() {
-        let program = assemble(Profile { listener: true });
+        let program = assemble(LENDING);
         let i386 = Request {
             nr: 1,
             arch: 0x4000_0003,
@@ -307,6 +372,6 @@ mod tests {
 
     #[test]
     fn the_program_fits() {
-        assert!(assemble(Profile { listener: true }).len() < 1024);
+        assert!(assemble(LENDING).len() < 1024);
     }
 }

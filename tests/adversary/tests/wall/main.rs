@@ -6,8 +6,12 @@
 //! was built beside this test.
 
 mod catalogue;
+mod control;
 mod host;
+mod naive;
 mod objects;
+#[path = "../../src/world.rs"]
+mod places;
 mod process;
 mod services;
 mod snapshot;
@@ -15,3 +19,4 @@ mod stage;
 mod survivors;
 mod terminal;
 mod verdict;
+mod world;

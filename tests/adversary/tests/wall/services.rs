@@ -85,7 +85,7 @@ fn serve_tcp() -> u16 {
     port
 }
 
-fn note(workspace: &Path, message: &[u8]) {
+pub(crate) fn note(workspace: &Path, message: &[u8]) {
     let name = String::from_utf8_lossy(message);
     if name
         .bytes()

@@ -4,7 +4,7 @@
 //! ```text
 //! home/.ssh/id_ed25519     the secret: the token, for its owner only
 //! outside/                 token, plain, linked, program, host.sock
-//! shared/                  plain, read-only.sock, helper (set-user-ID, if root made it)
+//! shared/                  plain, program, read-only.sock, helper (set-user-ID, if root made it)
 //! bin/casemate             reachable for every user
 //! input                    standard input
 //! workspace/               .git, vendored/library/.git, links out, sockets, receipts, attempt
@@ -23,6 +23,7 @@ use crate::services::Services;
 use crate::snapshot::Snapshot;
 use crate::terminal;
 use crate::verdict::Entry;
+use crate::world::{self, World};
 
 /// Who runs the attempt.
 #[derive(Clone, Copy, PartialEq)]
@@ -57,6 +58,7 @@ pub(crate) struct Stage {
     objects: Objects,
     descriptors: Descriptors,
     victim: Victim,
+    world: Option<World>,
 }
 
 impl Stage {
@@ -78,7 +80,14 @@ impl Stage {
             objects,
             descriptors,
             victim,
+            world: None,
         }
+    }
+
+    /// With a network of its own, from which nothing leads to the host's.
+    pub(crate) fn with_world(mut self) -> Self {
+        self.world = Some(World::start(self.directory.path()));
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -129,18 +138,39 @@ impl Stage {
     }
 
     pub(crate) fn run_inside(&self, entry: &Entry) -> Run {
+        let program = self.path("workspace/attempt");
         self.run(entry, |terminal| {
-            let mut command = self.casemate();
-            command.args(self.flags(&entry.setting));
-            for (name, value) in self.variables().into_iter().chain(terminal) {
-                command.arg("--env").arg(format!("{name}={value}"));
-            }
-            command
-                .arg("--")
-                .arg(self.path("workspace/attempt"))
-                .arg(&entry.name);
-            command
+            self.inside(&entry.setting, terminal, &program, &[&entry.name])
         })
+    }
+
+    /// Some program, under the policy of the attempts to get past one.
+    pub(crate) fn run_under_policy(&self, program: &Path, arguments: &[&str]) -> Run {
+        let mut command = self.inside("network", Vec::new(), program, arguments);
+        self.in_world(|| Run::of(&mut command))
+    }
+
+    fn inside(
+        &self,
+        setting: &str,
+        terminal: Vec<(String, String)>,
+        program: &Path,
+        arguments: &[&str],
+    ) -> std::process::Command {
+        let mut command = self.casemate();
+        command.args(self.flags(setting));
+        for (name, value) in self.variables().into_iter().chain(terminal) {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
+        command.arg("--").arg(program).args(arguments);
+        command
+    }
+
+    fn in_world<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.world {
+            Some(world) => world.within(work),
+            None => work(),
+        }
     }
 
     /// `casemate run` in the workspace, as the stage's user.
@@ -170,6 +200,10 @@ impl Stage {
                 "--ro".to_owned(),
                 path("workspace"),
             ],
+            "network" => {
+                let policy = world::policy(self.directory.path());
+                vec!["--policy".to_owned(), policy.display().to_string()]
+            }
             _ => Vec::new(),
         }
     }
@@ -181,7 +215,10 @@ impl Stage {
     ) -> Run {
         match entry.setting.as_str() {
             "terminal" => terminal::run(self.user, command),
-            _ => Run::of(&mut command(Vec::new())),
+            _ => {
+                let mut command = command(Vec::new());
+                self.in_world(|| Run::of(&mut command))
+            }
         }
     }
 }
@@ -208,6 +245,7 @@ fn lay_out(root: &Path) {
     write(root.join("shared/plain"), "plain", 0o644);
     write(root.join("input"), "input", 0o644);
     copy_program(ATTEMPT, root.join("outside/program"));
+    copy_program(ATTEMPT, root.join("shared/program"));
     lay_out_workspace(root, &root.join("workspace"));
 }
 

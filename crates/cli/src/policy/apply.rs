@@ -1,6 +1,6 @@
 //! From a policy document to a specification.
 
-use casemate_core::spec::{Access, Grant, SandboxSpec};
+use casemate_core::spec::{Access, Grant, Network, SandboxSpec};
 use casemate_policy::{Account, Compatibility, Document, Located};
 use std::path::PathBuf;
 
@@ -40,20 +40,20 @@ pub(crate) fn apply(document: &Document, spec: &mut SandboxSpec) -> Vec<String> 
         .extend(document.carriers.allow.iter().map(text));
     spec.protect_carriers
         .extend(document.carriers.protect.iter().map(text));
-    let network = document
-        .network_policies
-        .as_ref()
-        .filter(|section| !section.entries.is_empty());
-    network
-        .map(|section| {
-            format!(
-                "{}: network_policies has {} entries, and none is needed: with --net none no connection leaves",
-                document.at(section.position),
-                section.entries.len(),
-            )
-        })
-        .into_iter()
-        .collect()
+    let entries = &document.network.entries;
+    let net = match spec.network {
+        Network::Policy => return Vec::new(),
+        Network::None => "none no connection leaves, so none is needed",
+        Network::Host => "host none is applied",
+    };
+    let unneeded = entries.first().map(|first| {
+        format!(
+            "{}: network_policies has {} entries; with --net {net}",
+            document.at(first.key.position),
+            entries.len(),
+        )
+    });
+    unneeded.into_iter().collect()
 }
 
 /// The ids that the program sees. `sandbox` is the caller's own identity, which is what an

@@ -1,4 +1,8 @@
-//! The little of netlink that the probes speak. `netlink(7)`.
+//! The little of netlink that this crate speaks (netlink(7)).
+//!
+//! The kernel works a request off before `send` returns, so several requests can go in one
+//! message and their answers are there at once: setting up a network costs a socket, a send and a
+//! receive, whatever the number of requests.
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -12,11 +16,11 @@ const NESTED: u16 = 1 << 15;
 const HEADER: usize = 16;
 
 /// A message in the making; numbers are in the machine's byte order, as netlink wants them.
-pub(super) struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
     /// A request with `body` as the family's fixed part.
-    pub(super) fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Self {
+    pub(crate) fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Self {
         let mut bytes = vec![0; 4];
         bytes.extend(kind.to_ne_bytes());
         bytes.extend((flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
@@ -27,13 +31,13 @@ impl Message {
     }
 
     /// Appends an attribute.
-    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
         self.0.extend(attribute(kind, value));
         self
     }
 
     /// The finished message.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         self.0
@@ -41,7 +45,7 @@ impl Message {
 }
 
 /// An attribute, padded to four bytes.
-pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
     let mut bytes = length.to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
@@ -51,24 +55,24 @@ pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 /// An attribute that holds others.
-pub(super) fn nest(kind: u16, inner: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn nest(kind: u16, inner: &[Vec<u8>]) -> Vec<u8> {
     attribute(kind | NESTED, &inner.concat())
 }
 
 /// One answer of the kernel.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The message's type.
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// Which request it answers.
-    pub(super) sequence: u32,
+    pub(crate) sequence: u32,
     /// What follows the header.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// For an acknowledgement or an error: what the request came to.
-    pub(super) fn outcome(&self) -> Option<Result<(), Errno>> {
+    pub(crate) fn outcome(&self) -> Option<Result<(), Errno>> {
         if self.kind != libc::NLMSG_ERROR as u16 {
             return None;
         }
@@ -80,21 +84,60 @@ impl Answer {
     }
 }
 
-/// Opens a socket, sends `request` and takes every answer that is there: the kernel works a
-/// request off before `send` returns.
-pub(super) fn ask(protocol: Protocol, request: &[u8]) -> Result<Vec<Answer>, Errno> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(protocol),
-    )?;
-    send(&socket, request, SendFlags::empty())?;
+/// Opens a socket, sends `request` and takes every answer that is there.
+pub(crate) fn ask(protocol: Protocol, request: &[u8]) -> Result<Vec<Answer>, Errno> {
+    exchange(&open(Some(protocol))?, request)
+}
+
+/// The same on a socket that is there; it has nothing else to say.
+pub(crate) fn exchange(socket: &OwnedFd, request: &[u8]) -> Result<Vec<Answer>, Errno> {
+    send(socket, request, SendFlags::empty())?;
     let mut answers = Vec::new();
-    while let Some(more) = take(&socket)? {
+    while let Some(more) = take(socket)? {
         answers.extend(more);
     }
     Ok(answers)
+}
+
+/// `NETLINK_ROUTE`, which is number 0.
+pub(crate) const ROUTE: Option<Protocol> = None;
+
+/// Opens a socket and sends requests of which the last alone asks to be acknowledged: a failure
+/// is always answered, so the first answer tells how all of them went.
+pub(crate) fn settle(protocol: Option<Protocol>, requests: &[u8]) -> Result<(), Failure> {
+    let unsent = |errno| Failure {
+        sequence: None,
+        errno,
+    };
+    let socket = open(protocol).map_err(unsent)?;
+    send(&socket, requests, SendFlags::empty()).map_err(unsent)?;
+    let answers = take(&socket).map_err(unsent)?.unwrap_or_default();
+    let first = answers.first().ok_or(unsent(Errno::BADMSG))?;
+    match first.outcome() {
+        Some(Ok(())) => Ok(()),
+        Some(Err(errno)) => Err(Failure {
+            sequence: Some(first.sequence),
+            errno,
+        }),
+        None => Err(unsent(Errno::BADMSG)),
+    }
+}
+
+/// Why a row of requests failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The request that was refused; `None` where nothing could be asked.
+    pub(crate) sequence: Option<u32>,
+    pub(crate) errno: Errno,
+}
+
+fn open(protocol: Option<Protocol>) -> Result<OwnedFd, Errno> {
+    socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        protocol,
+    )
 }
 
 fn take(socket: &OwnedFd) -> Result<Option<Vec<Answer>>, Errno> {

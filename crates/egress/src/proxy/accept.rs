@@ -1,0 +1,297 @@
+//! Connections as they arrive.
+//!
+//! Each gets a task of its own. One that fails, or is refused, is reset and written down, and
+//! concerns no other. If this process has no descriptors left, connections wait in the listener's
+//! queue; the supervisor and the open connections go on.
+
+use super::decide::{self, Permit};
+use super::dial::Way;
+use super::phases::Phase;
+use super::quota::Meter;
+use super::relay::{self, Traffic};
+use super::shared::Shared;
+use super::sniff::{self, Start};
+use super::{dial, explicit, inspect};
+use casemate_core::error::{Error, Result};
+use casemate_identity::Identity;
+use casemate_identity::Shown;
+use rustix::fd::OwnedFd;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// Connections at one time; more wait to be accepted.
+pub(super) const MOST: usize = 4096;
+/// How long to wait before accepting again when there are no descriptors.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Accepts on a listener of the sandbox.
+pub(super) fn serve(shared: &Arc<Shared>, listener: OwnedFd) -> Result<()> {
+    let listener = TcpListener::from_std(listener.into())
+        .map_err(|error| Error::io("take the sandbox's listener", &error))?;
+    let own = listener
+        .local_addr()
+        .map_err(|error| Error::io("take the sandbox's listener", &error))?;
+    let shared = Arc::clone(shared);
+    let room = Arc::new(Semaphore::new(MOST));
+    // Owned by the runtime, which ends with the proxy.
+    tokio::spawn(async move {
+        loop {
+            let Ok(room) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((program, from)) => {
+                    let shared = Arc::clone(&shared);
+                    tokio::spawn(async move {
+                        connection(&shared, program, from, own).await;
+                        drop(room);
+                    });
+                }
+                Err(_) => tokio::time::sleep(BREATH).await,
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn connection(shared: &Arc<Shared>, program: TcpStream, from: SocketAddr, own: SocketAddr) {
+    let Ok(to) = casemate_sys::fence::listen::destination(&program) else {
+        return;
+    };
+    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    let _ = program.set_nodelay(true);
+    let (_open, begun) = (shared.count(), shared.phases.begin());
+    let opener = shared.openers.take((from, to), shared).await;
+    shared.phases.end(Phase::SocketToPid, begun);
+    let Some(identity) = opener else {
+        shared
+            .ledger
+            .denied("", &to.ip().to_string(), to.port(), "unidentified");
+        return reset(program);
+    };
+    let Some(_place) = shared.places.enter(&identity) else {
+        let (host, why) = (to.ip().to_string(), "the program has too many connections");
+        refuse(shared, &identity, (&host, to.port()), "limits", why);
+        return reset(program);
+    };
+    if to == own {
+        return explicit::serve(shared, program, identity).await;
+    }
+    let decision = decide::destination(shared, &identity, to);
+    shared.phases.end(Phase::EvaluationTotal, begun);
+    match decision {
+        (_, Ok(permit)) => transparent(shared, program, permit, to).await,
+        (host, Err(denial)) => {
+            refuse(
+                shared,
+                &identity,
+                (&host.to_string(), to.port()),
+                "policy",
+                &denial.reason,
+            );
+            reset(program);
+        }
+    }
+}
+
+/// A connection whose program believes that it has the other side.
+async fn transparent(shared: &Arc<Shared>, program: TcpStream, permit: Permit, to: SocketAddr) {
+    let way = shared.dialer.to_address(&permit, to);
+    let world = match way {
+        Ok(way) => World::open(shared, &permit, way).await,
+        Err(failed) => Err(failed),
+    };
+    match world {
+        Ok(world) => carry(shared, program, world, permit, Vec::new()).await,
+        Err(failed) => {
+            fail(shared, &permit, &failed);
+            reset(program);
+        }
+    }
+}
+
+/// The other side of a connection.
+pub(super) enum World {
+    /// It's there.
+    Open(TcpStream),
+    /// It's dialled when something may be said to it.
+    Later(Way),
+}
+
+impl World {
+    pub(super) async fn open(
+        shared: &Shared,
+        permit: &Permit,
+        way: Way,
+    ) -> Result<Self, dial::Failed> {
+        match permit.is_inspected() {
+            true => Ok(Self::Later(way)),
+            false => way.connect(shared, permit.port).await.map(Self::Open),
+        }
+    }
+}
+
+/// Relays a connection that is allowed, until it ends or the policy no longer allows it.
+pub(super) async fn carry(
+    shared: &Arc<Shared>,
+    program: TcpStream,
+    world: World,
+    permit: Permit,
+    said: Vec<u8>,
+) {
+    let Some(grant) = permit.grant() else {
+        return reset(program);
+    };
+    let meter = match shared.quotas.open(grant.limits()) {
+        Ok(meter) => meter,
+        Err(why) => {
+            refuse(
+                shared,
+                &permit.identity,
+                (&permit.host.to_string(), permit.port),
+                "limits",
+                &why,
+            );
+            return reset(program);
+        }
+    };
+    drop(grant);
+    let world = match world {
+        World::Open(world) => world,
+        World::Later(way) => {
+            return inspect::serve(shared, program, way, permit, said, meter).await;
+        }
+    };
+    let binary = Shown(&permit.identity.executable.path).to_string();
+    let host = permit.host.to_string();
+    shared
+        .ledger
+        .allowed(&binary, &host, permit.port, &permit.entry);
+    shared.journal.allowed(&permit, world.peer_addr().ok());
+    let traffic = Traffic::default();
+    let ended = tokio::select! {
+        ended = relayed(shared, &program, &world, &permit, (&traffic, &meter), said) => ended,
+        () = withdrawn(shared, &permit) => Err(io::Error::other("the policy no longer allows it")),
+    };
+    let (sent, received) = (
+        traffic.sent.load(Ordering::Relaxed),
+        traffic.received.load(Ordering::Relaxed),
+    );
+    shared
+        .ledger
+        .moved((&binary, &host, permit.port, &permit.entry), sent, received);
+    shared.journal.closed(&permit, sent, received);
+    if ended.is_err() {
+        reset(program);
+        reset(world);
+    }
+}
+
+async fn relayed(
+    shared: &Shared,
+    program: &TcpStream,
+    world: &TcpStream,
+    permit: &Permit,
+    (traffic, meter): (&Traffic, &Meter),
+    said: Vec<u8>,
+) -> io::Result<()> {
+    let out = async {
+        let first = first_words(shared, program, permit, said).await?;
+        meter.take(first.len() as u64)?;
+        traffic
+            .sent
+            .fetch_add(first.len() as u64, Ordering::Relaxed);
+        relay::write_all(world, &first).await?;
+        relay::one_way(program, world, &traffic.sent, meter).await
+    };
+    // Meanwhile the other side is heard: it may be the one that speaks first.
+    let back = relay::one_way(world, program, &traffic.received, meter);
+    tokio::try_join!(out, back).map(|_| ())
+}
+
+/// What the program says first, if it may say that.
+async fn first_words(
+    shared: &Shared,
+    program: &TcpStream,
+    permit: &Permit,
+    said: Vec<u8>,
+) -> io::Result<Vec<u8>> {
+    match sniff::start(program, said).await? {
+        Start::Other(first) => Ok(first),
+        Start::Tls(hello, first) => {
+            let begun = shared.phases.begin();
+            let checked = sniff::check(shared, permit, &hello);
+            shared.phases.end(Phase::Tls, begun);
+            if let Err(why) = checked {
+                let host = permit.host.to_string();
+                refuse(shared, &permit.identity, (&host, permit.port), "tls", &why);
+                return Err(io::Error::other(why));
+            }
+            Ok(first)
+        }
+    }
+}
+
+/// Waits until the policy in force doesn't allow the connection.
+pub(super) async fn withdrawn(shared: &Shared, permit: &Permit) {
+    let mut revision = shared.revision.subscribe();
+    loop {
+        // The first time, too: it may have changed since the decision.
+        if !permit.holds_under(shared.policy.load_full()) {
+            let host = permit.host.to_string();
+            refuse(
+                shared,
+                &permit.identity,
+                (&host, permit.port),
+                "policy",
+                "the policy no longer allows it",
+            );
+            return;
+        }
+        if revision.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Writes a refusal down.
+pub(super) fn refuse(
+    shared: &Shared,
+    identity: &Identity,
+    to: (&str, u16),
+    engine: &'static str,
+    why: &str,
+) {
+    let binary = Shown(&identity.executable.path).to_string();
+    shared.ledger.denied(&binary, to.0, to.1, why);
+    shared.journal.denied(identity, to, engine, why);
+}
+
+/// Writes down why nobody could be reached.
+pub(super) fn fail(shared: &Shared, permit: &Permit, failed: &dial::Failed) {
+    let (host, why) = (permit.host.to_string(), failed.reason());
+    match failed {
+        dial::Failed::Guarded(_) => {
+            refuse(shared, &permit.identity, (&host, permit.port), "ssrf", &why);
+        }
+        _ => shared.journal.failed(permit, &why),
+    }
+}
+
+/// Ends a connection so that its program sees an error, not an end (RFC 9293, 3.10.4).
+pub(super) fn reset(connection: TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(&connection, Some(Duration::ZERO));
+    drop(connection);
+}
+
+/// Says something to a program that is about to be refused, so that it can read it.
+pub(super) async fn say(program: &mut TcpStream, text: &[u8]) {
+    let _ = program.write_all(text).await;
+    let _ = program.shutdown().await;
+}

@@ -1,0 +1,143 @@
+//! Identity, names and policy together.
+
+use super::phases::Phase;
+use super::policy::Policy;
+use super::shared::Shared;
+use crate::host::Host;
+use casemate_identity::{Executable, Identity};
+use casemate_policy::compiled::{Ancestor, Decision, Denial, Grant, Subject};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Ancestors that can take part in a decision: all that an identity has.
+const MOST_ANCESTORS: usize = 64;
+
+/// What a connection was allowed, and to whom.
+#[derive(Clone)]
+pub struct Permit {
+    policy: Arc<Policy>,
+    /// Who opened it.
+    pub identity: Arc<Identity>,
+    /// The host that it may talk to.
+    pub host: Host,
+    /// The port.
+    pub port: u16,
+    /// The entry of the policy that allows it.
+    pub entry: String,
+}
+
+impl Permit {
+    /// What the policy grants.
+    pub fn grant(&self) -> Option<Grant<'_>> {
+        self.policy
+            .connect(&self.identity, &self.host, self.port)
+            .grant()
+    }
+
+    /// Whether what is said on the connection is looked at.
+    pub(super) fn is_inspected(&self) -> bool {
+        self.grant()
+            .is_some_and(|grant| grant.needs_inspection() && !grant.skips_tls())
+    }
+
+    /// The same under another policy, if that allows it too.
+    pub(super) fn under(&self, policy: Arc<Policy>) -> Option<Self> {
+        issue(policy, &self.identity, self.host.clone(), self.port).ok()
+    }
+
+    /// Whether a policy allows the same, be it the one that already did or another one.
+    pub(super) fn holds_under(&self, policy: Arc<Policy>) -> bool {
+        Arc::ptr_eq(&self.policy, &policy) || self.under(policy).is_some()
+    }
+}
+
+/// Decides about a host that was asked for by name, or by an address as such.
+pub(super) fn host(
+    shared: &Shared,
+    identity: &Arc<Identity>,
+    host: Host,
+    port: u16,
+) -> Result<Permit, Box<Denial>> {
+    let begun = shared.phases.begin();
+    let decision = issue(shared.policy.load_full(), identity, host, port);
+    shared.phases.end(Phase::PolicyEvaluation, begun);
+    decision
+}
+
+/// Decides about a connection by its destination: by the names that the sandbox was given for the
+/// address, or, if it was given none, by the address.
+pub(super) fn destination(
+    shared: &Shared,
+    identity: &Arc<Identity>,
+    to: SocketAddr,
+) -> (Host, Result<Permit, Box<Denial>>) {
+    let begun = shared.phases.begin();
+    let decision = of_address(shared, identity, to);
+    shared.phases.end(Phase::PolicyEvaluation, begun);
+    decision
+}
+
+fn of_address(
+    shared: &Shared,
+    identity: &Arc<Identity>,
+    to: SocketAddr,
+) -> (Host, Result<Permit, Box<Denial>>) {
+    let policy = shared.policy.load_full();
+    let address = Host::from(to.ip());
+    let mut first = None;
+    for name in shared.names.of(to.ip()) {
+        match issue(Arc::clone(&policy), identity, name.clone(), to.port()) {
+            Ok(permit) => return (name, Ok(permit)),
+            Err(denial) => first = first.or(Some((name, denial))),
+        }
+    }
+    match (issue(policy, identity, address.clone(), to.port()), first) {
+        (Ok(permit), _) => (address, Ok(permit)),
+        // What the policy says of the name tells more.
+        (Err(_), Some((name, denial))) => (name, Err(denial)),
+        (Err(denial), None) => (address, Err(denial)),
+    }
+}
+
+fn issue(
+    policy: Arc<Policy>,
+    identity: &Arc<Identity>,
+    host: Host,
+    port: u16,
+) -> Result<Permit, Box<Denial>> {
+    let entry = match policy.connect(identity, &host, port) {
+        Decision::Allow(grant) => grant.entry().to_owned(),
+        Decision::Deny(denial) => return Err(denial),
+    };
+    Ok(Permit {
+        policy,
+        identity: Arc::clone(identity),
+        host,
+        port,
+        entry,
+    })
+}
+
+/// Shows an identity as the policy sees it.
+pub(super) fn with_subject<R>(identity: &Identity, show: impl FnOnce(&Subject<'_>) -> R) -> R {
+    let mut ancestors = [Ancestor::default(); MOST_ANCESTORS];
+    let mut count = 0;
+    for (place, own) in ancestors.iter_mut().zip(&identity.ancestors) {
+        *place = ancestor(own);
+        count += 1;
+    }
+    show(&Subject {
+        executable: &identity.executable.path,
+        sha256: Some(&identity.executable.digest.0),
+        script: identity.script.as_deref(),
+        ancestors: &ancestors[..count],
+    })
+}
+
+fn ancestor(executable: &Executable) -> Ancestor<'_> {
+    Ancestor {
+        executable: &executable.path,
+        sha256: Some(&executable.digest.0),
+        script: None,
+    }
+}

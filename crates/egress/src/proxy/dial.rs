@@ -1,0 +1,138 @@
+//! The connection out: to addresses that were judged, and to no others.
+
+use super::decide::Permit;
+use super::phases::Phase;
+use super::shared::Shared;
+use crate::address::{GATEWAY_NAMES, Guard, Refused, Target};
+use crate::host::Host;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// For one address.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Addresses of one name that are tried.
+const MOST: usize = 4;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// An address is not one that a sandbox may reach.
+    Guarded(Refused),
+    /// The name has no address.
+    Unresolved(&'static str),
+    /// Nobody answered.
+    Unreachable(std::io::Error),
+}
+
+/// Addresses that were judged.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// The one that a program chose.
+    Address(SocketAddr),
+    /// Those of a host that a program named.
+    Judged(Vec<IpAddr>),
+}
+
+/// See the module.
+pub(super) struct Dialer {
+    guard: Guard,
+}
+
+impl Dialer {
+    pub(super) fn new(guard: Guard) -> Self {
+        Self { guard }
+    }
+
+    /// Judges addresses for what a permit grants; what comes back is what to dial.
+    pub(super) fn judge(
+        &self,
+        permit: &Permit,
+        addresses: &[IpAddr],
+    ) -> Result<Vec<IpAddr>, Refused> {
+        let Some(grant) = permit.grant() else {
+            return Err(Refused {
+                reason: "the policy no longer allows it".into(),
+            });
+        };
+        let allowed_ips: Vec<IpNet> = grant.allowed_ips().copied().collect();
+        let target = Target {
+            host: &permit.host,
+            port: permit.port,
+            declared: grant.exact_host(),
+            allowed_ips: &allowed_ips,
+        };
+        self.guard.check_all(&target, addresses)
+    }
+
+    /// The way to the one address that a program chose.
+    pub(super) fn to_address(&self, permit: &Permit, to: SocketAddr) -> Result<Way, Failed> {
+        self.judge(permit, &[to.ip()]).map_err(Failed::Guarded)?;
+        Ok(Way::Address(to))
+    }
+
+    /// The way to a host by its name.
+    pub(super) async fn to_host(&self, shared: &Shared, permit: &Permit) -> Result<Way, Failed> {
+        let addresses = match self.gateway(&permit.host) {
+            Some(gateway) => vec![gateway],
+            None => {
+                let begun = shared.phases.begin();
+                let found = shared.lookup.find(&permit.host).await;
+                shared.phases.end(Phase::Dns, begun);
+                let found = found.map_err(|lost| Failed::Unresolved(lost.reason()))?;
+                found.addresses
+            }
+        };
+        let judged = self.judge(permit, &addresses).map_err(Failed::Guarded)?;
+        Ok(Way::Judged(judged))
+    }
+
+    /// The host's own address, if this is one of its names: no name server knows those.
+    fn gateway(&self, host: &Host) -> Option<IpAddr> {
+        match host {
+            Host::Name(name) if GATEWAY_NAMES.contains(&name.as_str()) => self.guard.gateway(),
+            _ => None,
+        }
+    }
+}
+
+impl Way {
+    /// Connects; of several addresses, to the first that answers.
+    pub(super) async fn connect(&self, shared: &Shared, port: u16) -> Result<TcpStream, Failed> {
+        let judged = match self {
+            Self::Address(to) => return connect(shared, *to).await.map_err(Failed::Unreachable),
+            Self::Judged(judged) => judged,
+        };
+        let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+        for address in judged.iter().take(MOST) {
+            match connect(shared, SocketAddr::new(*address, port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(Failed::Unreachable(last))
+    }
+}
+
+impl Failed {
+    /// In one line.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Guarded(refused) => refused.reason.clone(),
+            Self::Unresolved(why) => (*why).to_owned(),
+            Self::Unreachable(error) => error.to_string(),
+        }
+    }
+}
+
+async fn connect(shared: &Shared, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let begun = shared.phases.begin();
+    let connected = timeout(PATIENCE, TcpStream::connect(to)).await;
+    shared.phases.end(Phase::Connect, begun);
+    let stream = connected??;
+    // Small messages must not wait for acknowledgements of others (RFC 896).
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

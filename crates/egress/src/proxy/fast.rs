@@ -1,0 +1,290 @@
+//! The fast path: a connection that is only bytes is the program's own.
+//!
+//! A program that waits in connect(2) gets a socket that was connected here in the place of its
+//! own, and from then on nothing stands between it and the other side. So this is for connections
+//! of which nothing has to be seen, and where the program can't tell:
+//!
+//! - **The policy means bytes.** Every endpoint that is open to the program there says `protocol:
+//!   tcp` or `any`, none has limits or wants to see the plain text, and there are no rules in Rego.
+//!   An endpoint that says nothing of its protocol is relayed, since the server name of TLS is
+//!   compared there; a connection to port 443 always is, and one to an address that the sandbox
+//!   was given several names for. What remains is that `protocol: tcp` at another port is for the
+//!   address altogether: whatever else is served there is reached, too.
+//! - **The socket is fresh and blocking**, bound to nothing, its options can be carried over, and
+//!   no other descriptor and no epoll instance leads to it. One that doesn't block expects to be
+//!   told later, by the very socket.
+//! - **The sandbox is small.** To look for duplicates takes longer the more there is; a sandbox
+//!   with many processes or descriptors is relayed, and is looked at again after a while.
+//!
+//! The other checks are those of every connection. Everything else takes the other path, where it
+//! is decided anew. What is lost: bytes aren't counted, the end isn't seen, the program learns the
+//! address that this host dials from, and another policy doesn't close what was handed over.
+
+use super::decide::{self, Permit};
+use super::shared::Shared;
+use casemate_identity::{Identity, Shown};
+use casemate_policy::compiled::Grant;
+use casemate_policy::network::{EntryLimits, Protocol};
+use casemate_sys::Errno;
+use casemate_sys::owners::Processes;
+use casemate_sys::socket::{Changes, Defaults, Facts, State};
+use casemate_sys::sole::{Held, Patience, is_sole};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::ioctl_fionbio;
+use rustix::net::sockopt::{Timeout, socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Processes of a sandbox that are looked through.
+const MOST_PROCESSES: usize = 8;
+/// A look that took longer than this, and in vain, is not repeated at once.
+const COSTLY: Duration = Duration::from_micros(100);
+/// How long a sandbox counts as crowded.
+const CROWDED: Duration = Duration::from_millis(250);
+/// Programs that wait for the other side at one time; each takes a thread.
+const MOST_DIALLING: usize = 16;
+/// How long one waits, as on the other path.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After this time it is asked whether the program still waits.
+const GLANCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// Read by the proxy: DNS, and what may be TLS to a server in front of many sites.
+const RELAYED: [u16; 2] = [53, 443];
+
+/// See the module.
+pub(super) struct Fast {
+    /// By address family.
+    defaults: Vec<(i32, Defaults)>,
+    processes: Processes,
+    init: i32,
+    dialling: Arc<AtomicUsize>,
+    crowded: Mutex<Option<Instant>>,
+}
+
+/// What a thread wants, by its own socket.
+#[derive(Clone, Copy)]
+pub struct Wish<'a> {
+    /// The number that it has in the program.
+    pub number: i32,
+    /// A copy of it.
+    pub socket: BorrowedFd<'a>,
+    /// Where to.
+    pub to: SocketAddr,
+}
+
+/// A connection that is being made, to be put in the place of a program's socket.
+pub struct Direct {
+    shared: Arc<Shared>,
+    permit: Permit,
+    to: SocketAddr,
+    dialled: SocketAddr,
+    socket: OwnedFd,
+    connected: bool,
+    _turn: Turn,
+}
+
+struct Turn(Arc<AtomicUsize>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Fast {
+    /// `fresh` are sockets of the sandbox's network on which nothing was set.
+    pub(super) fn new(fresh: &[OwnedFd], init: i32) -> Result<Self, Errno> {
+        let defaults = fresh
+            .iter()
+            .map(|socket| Ok((Facts::of(socket)?.domain, Defaults::of(socket))));
+        Ok(Self {
+            defaults: defaults.collect::<Result<_, Errno>>()?,
+            processes: Processes::own()?,
+            init,
+            dialling: Arc::default(),
+            crowded: Mutex::default(),
+        })
+    }
+
+    /// What was set on a socket that nothing else leads to; `None` if another can't stand for it.
+    fn replaceable(&self, identity: &Identity, wish: Wish<'_>) -> Option<(Facts, Changes)> {
+        let facts = Facts::of(wish.socket).ok()?;
+        let plain = facts.protocol == i32::try_from(ipproto::TCP.as_raw().get()).unwrap_or(-1)
+            && facts.state == State::Fresh
+            && facts.bound.is_none()
+            && !facts.nonblocking
+            && !facts.signals;
+        let waits = socket_timeout(wish.socket, Timeout::Send) == Ok(None);
+        let defaults = self.defaults.iter().find(|own| own.0 == facts.domain);
+        if !plain || !waits {
+            return None;
+        }
+        let changes = defaults?.1.changes(wish.socket)?;
+        let held = Held {
+            pid: identity.pid,
+            fd: wish.number,
+        };
+        self.is_sole(held, wish.socket).then_some((facts, changes))
+    }
+
+    fn is_sole(&self, held: Held, socket: BorrowedFd<'_>) -> bool {
+        let since = Instant::now();
+        let sole = match self.processes.below(self.init, MOST_PROCESSES) {
+            Ok(pids) => is_sole(&self.processes, &pids, held, socket, Patience::default()),
+            Err(_) => false,
+        };
+        if !sole && since.elapsed() > COSTLY {
+            *self.crowded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        sole
+    }
+
+    fn is_crowded(&self) -> bool {
+        let crowded = self.crowded.lock().unwrap_or_else(PoisonError::into_inner);
+        crowded.is_some_and(|since| since.elapsed() < CROWDED)
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        let turn = Turn(Arc::clone(&self.dialling));
+        let before = self.dialling.fetch_add(1, Ordering::Relaxed);
+        (before < MOST_DIALLING).then_some(turn)
+    }
+}
+
+impl Direct {
+    /// Begins to connect; `None` if the connection has to take the other path. Doesn't wait.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        identity: &Arc<Identity>,
+        wish: Wish<'_>,
+    ) -> Option<Self> {
+        let fast = shared.fast.as_ref()?;
+        let to = wish.to;
+        if RELAYED.contains(&to.port()) || fast.is_crowded() {
+            return None;
+        }
+        let permit = permit(shared, identity, to)?;
+        let (facts, changes) = fast.replaceable(identity, wish)?;
+        let turn = fast.turn()?;
+        let dialled = dialled(facts.domain, to)?;
+        let (socket, connected) = dial(facts.domain, &changes, dialled)?;
+        Some(Self {
+            shared: Arc::clone(shared),
+            permit,
+            to,
+            dialled,
+            socket,
+            connected,
+            _turn: turn,
+        })
+    }
+
+    /// True if there is nothing to wait for.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Waits for the other side, as long as the program does.
+    ///
+    /// # Errors
+    /// What the program's connect(2) comes to.
+    pub fn wait(&mut self, waits: impl Fn() -> bool) -> Result<(), Errno> {
+        if !self.connected
+            && let Err(errno) = self.other_side(waits)
+        {
+            self.shared.journal.failed(&self.permit, &errno.to_string());
+            return Err(errno);
+        }
+        ioctl_fionbio(&self.socket, false)
+    }
+
+    fn other_side(&mut self, waits: impl Fn() -> bool) -> Result<(), Errno> {
+        let since = Instant::now();
+        loop {
+            let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
+            if poll(&mut fds, Some(&GLANCE)) == Ok(1) {
+                // Its result. It has to be asked for: until then the kernel takes the socket for
+                // one that is connecting, and those can be made to listen.
+                connect(&self.socket, &self.dialled)?;
+                self.connected = true;
+                return Ok(());
+            }
+            if since.elapsed() > PATIENCE {
+                return Err(Errno::TIMEDOUT);
+            }
+            if !waits() {
+                return Err(Errno::INTR);
+            }
+        }
+    }
+
+    /// Writes down that the program has it.
+    pub fn installed(&self) {
+        let (permit, shared) = (&self.permit, &self.shared);
+        let binary = Shown(&permit.identity.executable.path).to_string();
+        let host = permit.host.to_string();
+        shared
+            .ledger
+            .direct(&binary, &host, permit.port, &permit.entry);
+        shared.journal.direct(permit, self.to);
+    }
+}
+
+impl AsFd for Direct {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A permit for a connection that is only bytes, to an address that is fine.
+fn permit(shared: &Shared, identity: &Arc<Identity>, to: SocketAddr) -> Option<Permit> {
+    // To ask rules in Rego takes too long here.
+    if shared.policy.load().rules.is_some() || shared.names.of(to.ip()).len() > 1 {
+        return None;
+    }
+    let (_, decided) = decide::destination(shared, identity, to);
+    let permit = decided.ok()?;
+    let plain = permit.grant().is_some_and(|grant| is_plain(&grant));
+    let fine = plain && shared.dialer.judge(&permit, &[to.ip()]).is_ok();
+    fine.then_some(permit)
+}
+
+fn is_plain(grant: &Grant<'_>) -> bool {
+    let bytes = |protocol| matches!(protocol, Protocol::Tcp | Protocol::Any);
+    let mut endpoints = grant.endpoints().peekable();
+    endpoints.peek().is_some()
+        && endpoints.all(|own| bytes(own.protocol()) && !own.needs_inspection())
+        && grant
+            .limits()
+            .all(|(_, limits)| limits == EntryLimits::default())
+}
+
+/// The address as a socket of this family takes it.
+fn dialled(domain: i32, to: SocketAddr) -> Option<SocketAddr> {
+    let v6 = domain == i32::from(AddressFamily::INET6.as_raw());
+    match to.ip() {
+        IpAddr::V4(v4) if v6 => Some(SocketAddr::new(v4.to_ipv6_mapped().into(), to.port())),
+        IpAddr::V6(_) if !v6 => None,
+        _ => Some(to),
+    }
+}
+
+/// Begins to connect a socket like the program's; true if it is connected.
+fn dial(domain: i32, changes: &Changes, to: SocketAddr) -> Option<(OwnedFd, bool)> {
+    let family = AddressFamily::from_raw(u16::try_from(domain).ok()?);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).ok()?;
+    changes.apply(&socket).ok()?;
+    match connect(&socket, &to) {
+        Ok(()) => Some((socket, true)),
+        Err(Errno::INPROGRESS) => Some((socket, false)),
+        // Its error is found out once more, and written down, on the other path.
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,304 @@
+//! Requests of HTTP/2, gRPC among them: many at once over one connection to each side.
+//!
+//! Framing is hyper's; what is judged and forwarded is the same as for HTTP/1.1. Bodies and
+//! trailers are streamed with the flow control of both sides, so that none is held here for longer
+//! than a window. There is no WebSocket: extended CONNECT (RFC 8441) isn't offered.
+
+use super::answer::Answer;
+use super::fill::{self, MOST_BODY};
+use super::judge::Asked;
+use super::session::Session;
+use super::stream::Stream;
+use crate::denial::ErrorCode;
+use crate::host::Authority;
+use crate::http1::{Headers, Malformed};
+use crate::proxy::dial::Failed;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder as Client, SendRequest};
+use hyper::rt::Executor;
+use hyper::server::conn::http2::Builder as Server;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Requests of one client at a time.
+const MOST_STREAMS: u32 = 100;
+/// Bytes of a decoded head, as RFC 9113 §6.5.2 counts them.
+const MOST_HEAD: u32 = 16 << 10;
+/// Streams that a client opens and resets before it's hung up on (CVE-2023-44487).
+const MOST_RESETS: usize = 20;
+/// Bytes of a stream and of a connection that may be on the way.
+const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
+/// Whether the other side is still there is asked this often.
+const PING: Duration = Duration::from_secs(60);
+
+/// Fields that aren't forwarded; others of their kind can't be there (RFC 9113 §8.2.2). `te` can, and
+/// is for the server: gRPC wants its trailers.
+const HOP_BY_HOP: [&str; 4] = ["host", "expect", "proxy-authorization", "proxy-connection"];
+
+type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The tasks of one connection. Dropped, they end.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Lock<JoinSet<()>>>);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            task.await;
+        });
+    }
+}
+
+impl Tasks {
+    fn end(&self) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.abort_all();
+    }
+}
+
+/// The one connection to the server that all requests go over.
+struct Link {
+    session: Arc<Session>,
+    tasks: Tasks,
+    server: Mutex<Option<SendRequest<Body>>>,
+}
+
+/// Serves a connection until it ends. `kept` is a connection to the server that is there already.
+pub(super) async fn serve(session: Arc<Session>, stream: Stream, kept: Option<Stream>) {
+    let tasks = Tasks::default();
+    let link = Arc::new(Link {
+        session,
+        tasks: tasks.clone(),
+        server: Mutex::default(),
+    });
+    if let Some(stream) = kept
+        && let Ok(server) = link.handshake(stream).await
+    {
+        *link.server.lock().await = Some(server);
+    }
+    let service = service_fn(move |request| {
+        let link = Arc::clone(&link);
+        async move { Ok::<_, Infallible>(link.exchange(request).await) }
+    });
+    let mut server = Server::new(tasks.clone());
+    server
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(MOST_HEAD)
+        .max_pending_accept_reset_streams(MOST_RESETS)
+        .max_local_error_reset_streams(MOST_RESETS)
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .keep_alive_interval(PING)
+        .auto_date_header(false);
+    let _guard = Ends(tasks);
+    // Why it ended is the client's affair.
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Ends tasks, also if what waits for them is itself ended.
+struct Ends(Tasks);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Link {
+    async fn exchange(&self, request: Request<Incoming>) -> Response<Body> {
+        match self.answered(request).await {
+            Ok(response) => response,
+            Err(answer) => refusal(&answer),
+        }
+    }
+
+    async fn answered(&self, request: Request<Incoming>) -> Result<Response<Body>, Answer> {
+        let (head, body) = request.into_parts();
+        let method = head.method.as_str();
+        // As for HTTP/1.1: servers differ on whether case counts.
+        if method == "CONNECT" || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            let bad = Malformed::bad("the method isn't one in upper case");
+            return Err(Answer::malformed(&bad));
+        }
+        let mut headers = headers(&head.headers)?;
+        let authority = authority(&head.uri, &headers)?;
+        HOP_BY_HOP.iter().for_each(|name| headers.remove(name));
+        let origin = head.uri.path_and_query().map_or("/", |own| own.as_str());
+        let asked = self.session.asked(method, Some(&authority), origin)?;
+        let fills = fill::kind(&headers).filter(|_| asked.fills_body);
+        let body = match asked.reading.most().or(fills.map(|_| MOST_BODY)) {
+            None => {
+                self.session.judge(&asked, &headers, &[])?;
+                body.map_err(Into::into).boxed()
+            }
+            Some(most) => {
+                let mut read = self.read(body, most).await?;
+                self.session.judge(&asked, &headers, &read)?;
+                if let Some(kind) = fills {
+                    read = self.session.filled_body(&asked, kind, read)?;
+                }
+                // It may be of another length now.
+                headers.remove("content-length");
+                Full::from(read).map_err(|never| match never {}).boxed()
+            }
+        };
+        let target = self.session.filled(&asked, &mut headers)?;
+        let request = self.request(&asked, &target, &headers, body)?;
+        self.send(request).await
+    }
+
+    async fn read(&self, body: Incoming, most: usize) -> Result<Vec<u8>, Answer> {
+        let patience = self.session.patience().body;
+        let cut_off = || Answer::failed(ErrorCode::MalformedRequest, "the body was cut off");
+        match timeout(patience, Limited::new(body, most).collect()).await {
+            Ok(Ok(read)) => Ok(read.to_bytes().into()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Answer::too_large(most)),
+            Ok(Err(_)) | Err(_) => Err(cut_off()),
+        }
+    }
+
+    /// The request to send, made of what was judged.
+    fn request(
+        &self,
+        asked: &Asked,
+        target: &str,
+        headers: &Headers,
+        body: Body,
+    ) -> Result<Request<Body>, Answer> {
+        let bad = |why: &dyn std::fmt::Display| {
+            Answer::failed(ErrorCode::InvalidRequestTarget, why.to_string())
+        };
+        let permit = &asked.permit;
+        let authority = Authority {
+            host: permit.host.clone(),
+            port: (permit.port != self.session.default_port()).then_some(permit.port),
+        };
+        let uri = Uri::builder()
+            .scheme("https")
+            .authority(authority.to_string())
+            .path_and_query(target)
+            .build()
+            .map_err(|error| bad(&error))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = asked.method.parse().map_err(|error| bad(&error))?;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = uri;
+        for field in headers.iter() {
+            let name = HeaderName::from_bytes(field.name().as_bytes());
+            let value = HeaderValue::from_bytes(field.value());
+            let name = name.map_err(|error| bad(&error))?;
+            let value = value.map_err(|error| bad(&error))?;
+            request.headers_mut().append(name, value);
+        }
+        Ok(request)
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Answer> {
+        let mut server = self.server().await.map_err(|failed| {
+            let answer = Answer::unreachable(&failed);
+            crate::proxy::accept::fail(&self.session.shared, &self.session.permit, &failed);
+            answer
+        })?;
+        let patience = self.session.patience().answer;
+        let broken = |why: String| Answer::failed(ErrorCode::UpstreamUnreachable, why);
+        let response = match timeout(patience, server.send_request(request)).await {
+            Ok(Ok(mut response)) => {
+                // Elsewhere is another connection, about which nothing was decided.
+                response.headers_mut().remove(header::ALT_SVC);
+                response
+            }
+            Ok(Err(error)) => return Err(broken(error.to_string())),
+            Err(late) => return Err(broken(late.to_string())),
+        };
+        Ok(response.map(|body| body.map_err(Into::into).boxed()))
+    }
+
+    /// The connection to the server, made if there is none.
+    async fn server(&self) -> Result<SendRequest<Body>, Failed> {
+        let mut kept = self.server.lock().await;
+        if let Some(server) = kept.as_ref().filter(|server| !server.is_closed()) {
+            return Ok(server.clone());
+        }
+        let upstream = self.session.connect(true).await?;
+        if !upstream.h2 {
+            let why = "the server doesn't speak HTTP/2 any more";
+            return Err(Failed::Unreachable(io::Error::other(why)));
+        }
+        let server = self.handshake(upstream.stream).await;
+        let server = server.map_err(|error| Failed::Unreachable(io::Error::other(error)))?;
+        Ok(kept.insert(server).clone())
+    }
+
+    async fn handshake(&self, stream: Stream) -> hyper::Result<SendRequest<Body>> {
+        let mut client = Client::new(self.tasks.clone());
+        client
+            .timer(TokioTimer::new())
+            .max_header_list_size(MOST_HEAD * 4)
+            .initial_stream_window_size(WINDOWS.0)
+            .initial_connection_window_size(WINDOWS.1);
+        let (server, connection) = client.handshake(TokioIo::new(stream)).await?;
+        self.tasks.execute(async move {
+            // The requests on it fail by themselves.
+            let _ = connection.await;
+        });
+        Ok(server)
+    }
+}
+
+/// Fields as the judge and the credentials know them.
+fn headers(map: &HeaderMap) -> Result<Headers, Answer> {
+    let mut headers = Headers::default();
+    for (name, value) in map {
+        let added = headers.add(name.as_str(), value.as_bytes());
+        added.map_err(|bad| Answer::malformed(&bad))?;
+    }
+    Ok(headers)
+}
+
+/// The place that is asked for, which `:authority` and `Host` must not tell differently
+/// (RFC 9113 §8.3.1).
+fn authority(uri: &Uri, headers: &Headers) -> Result<Authority, Answer> {
+    let wrong = |why: &str| Answer::failed(ErrorCode::MalformedRequest, why);
+    let host = headers.only("host");
+    let host = host.map_err(|bad| Answer::malformed(&bad))?;
+    let named = uri.authority().map(http::uri::Authority::as_str);
+    let text = named.or(host).ok_or_else(|| wrong("it names no host"))?;
+    if uri.scheme_str().is_some_and(|scheme| scheme != "https") {
+        return Err(wrong("its scheme isn't https"));
+    }
+    let parsed = Authority::parse(text).map_err(|bad| wrong(bad.0))?;
+    let same = host.is_none_or(|host| Authority::parse(host).as_ref() == Ok(&parsed));
+    same.then_some(parsed)
+        .ok_or_else(|| wrong(":authority and Host name different places"))
+}
+
+fn refusal(answer: &Answer) -> Response<Body> {
+    let body = Full::from(answer.body()).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed());
+    let status = http::StatusCode::from_u16(answer.status());
+    *response.status_mut() = status.unwrap_or(http::StatusCode::FORBIDDEN);
+    let headers = response.headers_mut();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, json);
+    let fresh = HeaderValue::from_static("no-store");
+    headers.insert(header::CACHE_CONTROL, fresh);
+    response
+}

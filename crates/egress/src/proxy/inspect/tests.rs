@@ -1,0 +1,492 @@
+//! Inspected connections over loopback: a program's end, the proxy's code, and a real server.
+
+use super::{Authority, Inspection};
+use crate::host::Host;
+use crate::proxy::accept::{World, carry};
+use crate::proxy::dial::Way;
+use crate::proxy::phases::Phases;
+use crate::proxy::shared::{Config, Shared};
+use crate::proxy::{Journal, Policy, decide};
+use crate::websocket::handshake::accept_for;
+use crate::websocket::{Decoder, Limits, Message, Role, encode};
+use bytes::Bytes;
+use casemate_identity::digest::Digest;
+use casemate_identity::executable::Executable;
+use casemate_identity::trust::{Scope, Trust};
+use casemate_identity::{Digests, Identifier, Identity};
+use casemate_policy::Document;
+use casemate_policy::compiled::Compiled;
+use casemate_sys::inetdiag::InetDiag;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+const HOST: &str = "host.casemate.internal";
+
+/// A server that remembers what it was asked, and a proxy in front of it.
+struct Scene {
+    shared: Arc<Shared>,
+    server: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    trusted: Arc<ClientConfig>,
+}
+
+fn client(authority: &Authority, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|own| own.to_vec()).collect();
+    Arc::new(config)
+}
+
+async fn serve_one(request: Request<Incoming>, asked: Arc<Mutex<Vec<String>>>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let line = format!(
+        "{} {} {}",
+        head.method,
+        head.uri.path_and_query().unwrap(),
+        String::from_utf8_lossy(&body)
+    );
+    asked.lock().unwrap().push(line);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    let data = Full::new(Bytes::from_static(b"hello"));
+    if head.version == http::Version::HTTP_2 {
+        let with = data.with_trailers(async move { Some(Ok(trailers)) });
+        return Response::new(with.boxed());
+    }
+    Response::new(data.boxed())
+}
+
+type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
+
+impl Scene {
+    async fn new(endpoint: &str, secure: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let issuer = Authority::new().unwrap();
+        let acceptor = TlsAcceptor::from(issuer.server(&Host::parse(HOST).unwrap(), true).unwrap());
+        let (heard, tls) = (Arc::clone(&asked), secure);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (heard, acceptor) = (Arc::clone(&heard), acceptor.clone());
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let heard = Arc::clone(&heard);
+                        async move { Ok::<_, Infallible>(serve_one(request, heard).await) }
+                    });
+                    if !tls {
+                        let http1 = hyper::server::conn::http1::Builder::new();
+                        let _ = http1.serve_connection(TokioIo::new(socket), service).await;
+                        return;
+                    }
+                    let Ok(stream) = acceptor.accept(socket).await else {
+                        return;
+                    };
+                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let io = TokioIo::new(stream);
+                    if h2 {
+                        let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        let _ = http2.serve_connection(io, service).await;
+                    } else {
+                        let http1 = hyper::server::conn::http1::Builder::new();
+                        let _ = http1.serve_connection(io, service).await;
+                    }
+                });
+            }
+        });
+        let mut scene = Self::before(endpoint, server, Some(&issuer));
+        scene.asked = asked;
+        scene
+    }
+
+    fn before(endpoint: &str, server: SocketAddr, issuer: Option<&Authority>) -> Self {
+        let own = Arc::new(Authority::new().unwrap());
+        let policy = format!(
+            "version: 1\nnetwork_policies:\n  it:\n    binaries: [{{ path: /usr/bin/curl }}]\n    \
+             endpoints:\n      - {{ host: {HOST}, port: {}, {endpoint} }}\n",
+            server.port()
+        );
+        let policy = Document::parse("policy.yaml", &policy).unwrap();
+        let policy = Compiled::new(&policy.network).unwrap();
+        let scope = |_: &[u8], _| Scope::Private;
+        let trust = Arc::new(Trust::in_memory());
+        let identifier = Identifier::new(1, trust, Arc::new(Digests::new()), scope).unwrap();
+        let mut inspection = Inspection::new(Arc::clone(&own));
+        inspection.extra_roots = issuer
+            .map(|own| own.certificate().clone())
+            .into_iter()
+            .collect();
+        let config = Config {
+            policy: Arc::new(Policy {
+                compiled: policy,
+                rules: None,
+            }),
+            lends: false,
+            identifier: Arc::new(identifier),
+            journal: Journal::default(),
+            inspection,
+            gateway: Some(server.ip()),
+            phases: Phases::default(),
+            scrape: None,
+        };
+        let shared = Shared::new(config, InetDiag::open().unwrap(), 1, None).unwrap();
+        Self {
+            shared: Arc::new(shared),
+            server,
+            asked: Arc::default(),
+            trusted: client(&own, &[]),
+        }
+    }
+
+    /// A program's end of a connection to the server.
+    async fn connect(&self) -> TcpStream {
+        let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let program = TcpStream::connect(between.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (accepted, _) = between.accept().await.unwrap();
+        let identity = Arc::new(Identity {
+            pid: 1,
+            executable: Executable {
+                path: b"/usr/bin/curl".as_slice().into(),
+                digest: Digest([7; 32]),
+                deleted: false,
+            },
+            ancestors: Box::default(),
+            script: None,
+            argv: casemate_identity::argv::Argv::default(),
+        });
+        let host = Host::parse(HOST).unwrap();
+        let permit = decide::host(&self.shared, &identity, host, self.server.port()).unwrap();
+        let (shared, to) = (Arc::clone(&self.shared), self.server);
+        tokio::spawn(async move {
+            let world = World::open(&shared, &permit, Way::Address(to))
+                .await
+                .unwrap();
+            carry(&shared, accepted, world, permit, Vec::new()).await;
+        });
+        program
+    }
+
+    async fn secure(&self, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = HOST.try_into().unwrap();
+        let connector = TlsConnector::from(Arc::clone(config));
+        connector.connect(name, self.connect().await).await
+    }
+
+    /// Says something and hears everything until the end.
+    async fn say(&self, text: &str) -> String {
+        let mut program = self.connect().await;
+        let text = text.replace("HOST", &format!("{HOST}:{}", self.server.port()));
+        program.write_all(text.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        let _ = program.read_to_end(&mut heard).await;
+        String::from_utf8_lossy(&heard).into_owned()
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+const REST: &str = "protocol: rest, enforcement: enforce, \
+    rules: [{ allow: { method: GET, path: '/ok/**' } }, { allow: { method: POST, path: '/ok/**' } }]";
+
+#[tokio::test]
+async fn what_is_allowed_is_forwarded_in_its_canonical_form() {
+    let scene = Scene::new(REST, false).await;
+    let heard = scene
+        .say("GET /x/..//ok/./%61 HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+    assert!(
+        heard.ends_with("hello\r\n0\r\n\r\n") || heard.ends_with("hello"),
+        "{heard}"
+    );
+    assert_eq!(scene.asked(), ["GET /ok/a "]);
+}
+
+#[tokio::test]
+async fn what_is_denied_is_answered_and_the_connection_goes_on() {
+    let scene = Scene::new(REST, false).await;
+    let heard = scene
+        .say(
+            "GET /ok/../secret HTTP/1.1\r\nHost: HOST\r\n\r\n\
+             GET /ok/b HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+    assert!(heard.contains("\"error\":\"policy_denied\""), "{heard}");
+    assert!(heard.contains("\"layer\":\"l7\"") && heard.contains("\"path\":\"/secret\""));
+    assert!(heard.contains("HTTP/1.1 200"), "{heard}");
+    assert_eq!(scene.asked(), ["GET /ok/b "]);
+}
+
+#[tokio::test]
+async fn what_is_only_audited_passes() {
+    let scene = Scene::new(&REST.replace("enforce,", "audit,"), false).await;
+    let heard = scene
+        .say("GET /secret HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+    assert_eq!(scene.asked(), ["GET /secret "]);
+}
+
+#[tokio::test]
+async fn what_could_be_read_in_two_ways_never_reaches_the_server() {
+    let scene = Scene::new(REST, false).await;
+    for request in [
+        "POST /ok/a HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /ok/a HTTP/1.1\r\nHost: HOST\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
+        "GET /ok/a HTTP/1.1\r\nHost: other.example.com\r\nConnection: close\r\n\r\n",
+        "GET /ok/a HTTP/1.1\nHost: HOST\n\n",
+        "GET /ok/%2e%2e%2fsecret HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n",
+    ] {
+        let heard = scene.say(request).await;
+        assert!(heard.starts_with("HTTP/1.1 400"), "{request:?}: {heard}");
+    }
+    assert!(scene.asked().is_empty());
+}
+
+#[tokio::test]
+async fn bodies_are_framed_anew() {
+    let scene = Scene::new(REST, false).await;
+    let heard = scene
+        .say(
+            "POST /ok/a HTTP/1.1\r\nHost: HOST\r\nExpect: 100-continue\r\n\
+             Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n1\r\nc\r\n0\r\nT: v\r\n\r\n\
+             POST /ok/b HTTP/1.1\r\nHost: HOST\r\nContent-Length: 2\r\nConnection: close\r\n\r\nde",
+        )
+        .await;
+    assert!(
+        heard.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"),
+        "{heard}"
+    );
+    assert_eq!(scene.asked(), ["POST /ok/a abc", "POST /ok/b de"]);
+}
+
+#[tokio::test]
+async fn who_trickles_a_head_is_hung_up_on() {
+    let mut scene = Scene::new(REST, false).await;
+    let shared = Arc::get_mut(&mut scene.shared).unwrap();
+    shared.inspection.patience.head = Duration::from_millis(50);
+    // Without an end of the head, only the proxy's patience ends this.
+    assert_eq!(scene.say("GET /ok/a HTTP/1.1\r\nHost:").await, "");
+    assert!(scene.asked().is_empty());
+}
+
+#[tokio::test]
+async fn graphql_is_judged_by_its_operations() {
+    let endpoint = "path: /graphql, protocol: graphql, enforcement: enforce, access: read-only";
+    let scene = Scene::new(endpoint, false).await;
+    let post = |query: &str| {
+        let body = format!("{{\"query\":\"{query}\"}}");
+        format!(
+            "POST /graphql HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    assert!(
+        scene
+            .say(&post("{ viewer { id } }"))
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    let heard = scene.say(&post("mutation { drop }")).await;
+    assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+    assert!(heard.contains("\"protocol\":\"graphql\""), "{heard}");
+    assert_eq!(scene.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_neither_tls_nor_http_is_refused() {
+    let scene = Scene::new(REST, false).await;
+    assert_eq!(scene.say("\x00\x01binary").await, "");
+    assert_eq!(scene.say("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
+    let denied = scene.shared.ledger.connections();
+    assert!(
+        denied
+            .iter()
+            .any(|row| row.because.contains("unsupported_l7_protocol"))
+    );
+}
+
+#[tokio::test]
+async fn tls_is_terminated_and_sessions_are_resumed() {
+    let scene = Scene::new(REST, true).await;
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let mut stream = scene.secure(&scene.trusted).await.unwrap();
+        let request = format!(
+            "GET /ok/a HTTP/1.1\r\nHost: {HOST}:{}\r\nConnection: close\r\n\r\n",
+            scene.server.port()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        assert!(
+            heard.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&heard)
+        );
+        kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+    }
+    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed]);
+}
+
+#[tokio::test]
+async fn another_name_or_other_roots_end_the_handshake() {
+    let scene = Scene::new(REST, true).await;
+    let connector = TlsConnector::from(Arc::clone(&scene.trusted));
+    let other = "other.example.com".try_into().unwrap();
+    assert!(
+        connector
+            .connect(other, scene.connect().await)
+            .await
+            .is_err()
+    );
+    let pinned = client(&Authority::new().unwrap(), &[]);
+    assert!(scene.secure(&pinned).await.is_err());
+    assert!(scene.asked().is_empty());
+}
+
+#[tokio::test]
+async fn http2_is_judged_request_by_request_and_keeps_trailers() {
+    let scene = Scene::new(REST, true).await;
+    let mut config = (*scene.trusted).clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = scene.secure(&Arc::new(config)).await.unwrap();
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let url = |path: &str| format!("https://{HOST}:{}{path}", scene.server.port());
+    let request = |path: &str| {
+        let body = Full::new(Bytes::from_static(b"ping"));
+        Request::post(url(path))
+            .header("te", "trailers")
+            .body(body)
+            .unwrap()
+    };
+    let allowed = sender.send_request(request("/ok/call")).await.unwrap();
+    assert_eq!(allowed.status(), 200);
+    let collected = allowed.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    let denied = sender.send_request(request("/secret")).await.unwrap();
+    assert_eq!(denied.status(), 403);
+    let body = denied.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("policy_denied"));
+    assert_eq!(scene.asked(), ["POST /ok/call ping"]);
+}
+
+#[tokio::test]
+async fn mcp_is_judged_by_its_tools() {
+    let endpoint = "path: /mcp, protocol: mcp, enforcement: enforce, \
+        rules: [{ allow: { method: tools/call, tool: search } }]";
+    let scene = Scene::new(endpoint, false).await;
+    let call = |tool: &str| {
+        let body = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\
+             \"params\":{{\"name\":\"{tool}\",\"arguments\":{{}}}}}}"
+        );
+        format!(
+            "POST /mcp HTTP/1.1\r\nHost: HOST\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let heard = scene.say(&call("search")).await;
+    assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
+    let heard = scene.say(&call("delete")).await;
+    assert!(heard.starts_with("HTTP/1.1 403"), "{heard}");
+    assert_eq!(scene.asked().len(), 1);
+}
+
+/// A server that upgrades and says back what it hears; only one connection.
+async fn echo(listener: TcpListener) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let (mut read, mut buffer) = (Vec::new(), [0u8; 1024]);
+    while !read.ends_with(b"\r\n\r\n") {
+        let count = socket.read(&mut buffer).await.unwrap();
+        read.extend_from_slice(&buffer[..count]);
+    }
+    let head = String::from_utf8(read).unwrap();
+    assert!(!head.contains("permessage-deflate"), "{head}");
+    let key = head
+        .lines()
+        .find_map(|own| own.strip_prefix("Sec-WebSocket-Key: "));
+    let accept = accept_for(key.unwrap());
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    socket.write_all(answer.as_bytes()).await.unwrap();
+    let mut decoder = Decoder::new(Role::Client, Limits::default());
+    while let Ok(count @ 1..) = socket.read(&mut buffer).await {
+        let (_, message) = decoder.push(&buffer[..count]).unwrap();
+        let mut out = Vec::new();
+        encode(&message.unwrap(), None, &mut out);
+        let _ = socket.write_all(&out).await;
+    }
+}
+
+#[tokio::test]
+async fn texts_of_websocket_are_judged_one_by_one() {
+    for (access, code) in [("read-write", None), ("read-only", Some(1008))] {
+        let endpoint = format!("protocol: websocket, enforcement: enforce, access: {access}");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let scene = Scene::before(&endpoint, listener.local_addr().unwrap(), None);
+        tokio::spawn(echo(listener));
+        let mut program = scene.connect().await;
+        let request = format!(
+            "GET /ws HTTP/1.1\r\nHost: {HOST}:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+            scene.server.port()
+        );
+        program.write_all(request.as_bytes()).await.unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0u8; 1]);
+        while !head.ends_with(b"\r\n\r\n") {
+            program.read_exact(&mut byte).await.unwrap();
+            head.push(byte[0]);
+        }
+        assert!(
+            head.starts_with(b"HTTP/1.1 101"),
+            "{}",
+            String::from_utf8_lossy(&head)
+        );
+        let (mut text, said) = (Vec::new(), Message::Text("hi".to_owned()));
+        encode(&said, Some([1, 2, 3, 4]), &mut text);
+        program.write_all(&text).await.unwrap();
+        let mut decoder = Decoder::new(Role::Server, Limits::default());
+        let heard = loop {
+            program.read_exact(&mut byte).await.unwrap();
+            if let (_, Some(message)) = decoder.push(&byte).unwrap() {
+                break message;
+            }
+        };
+        match code {
+            None => assert_eq!(heard, said),
+            Some(code) => assert!(matches!(heard, Message::Close(Some((own, _))) if own == code)),
+        }
+    }
+}

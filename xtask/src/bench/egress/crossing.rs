@@ -1,0 +1,212 @@
+//! What a connection costs: without a sandbox, as the program's own, and through the relay; and
+//! what it costs to get to know a program.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use super::stage::{Run, Stage};
+use crate::bench::stats::Summary;
+
+/// An executable as large as that of a well-known agent.
+const LARGE: u64 = 124 << 20;
+/// Programs that are met for the first time at once.
+const NEWCOMERS: usize = 10;
+
+/// One number, several times.
+#[derive(Serialize)]
+pub(super) struct Row {
+    pub(super) what: String,
+    pub(super) unit: &'static str,
+    pub(super) summary: Option<Summary>,
+}
+
+/// Everything; or why not.
+pub(super) fn measure(quick: bool) -> Result<Vec<Row>> {
+    let stage = Stage::new()?;
+    let rounds = if quick { 1 } else { 9 };
+    let mut rows = Vec::new();
+    for (crowd, name) in [(0, ""), (10, ", 10 processes"), (500, ", 500 processes")] {
+        latency(&stage, (crowd, name), rounds, &mut rows)?;
+    }
+    bulk(&stage, rounds, quick, &mut rows)?;
+    cold(&stage, rounds.min(5), &mut rows)?;
+    newcomers(&stage, &mut rows)?;
+    Ok(rows)
+}
+
+fn words(stage: &Stage, more: &[String]) -> Vec<String> {
+    let to = [stage.direct, stage.relayed];
+    let to = to
+        .into_iter()
+        .flat_map(|to| ["--to".into(), to.to_string()]);
+    to.chain(more.iter().cloned()).collect()
+}
+
+fn latency(
+    stage: &Stage,
+    (crowd, name): (usize, &str),
+    rounds: usize,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    let more = |crowd: usize| {
+        [
+            "--connects".into(),
+            "200".into(),
+            "--crowd".into(),
+            crowd.to_string(),
+        ]
+    };
+    let (mut bare, mut direct, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let found = stage.bare(&words(stage, &more(0)))?;
+        bare.extend(found.connects.concat());
+        let arguments = words(stage, &more(crowd));
+        let (found, _) = stage.run(&Run {
+            arguments,
+            ..Run::default()
+        })?;
+        ensure!(found.connects.len() == 2, "both were asked for");
+        direct.extend(&found.connects[0]);
+        relayed.extend(&found.connects[1]);
+    }
+    for (what, samples) in [
+        ("no sandbox", bare),
+        ("fast path", direct),
+        ("relayed", relayed),
+    ] {
+        rows.push(row(format!("connect, {what}{name}"), "µs", &samples));
+    }
+    Ok(())
+}
+
+fn bulk(stage: &Stage, rounds: usize, quick: bool, rows: &mut Vec<Row>) -> Result<()> {
+    let bytes: u64 = if quick { 64 << 20 } else { 2 << 30 };
+    let more = ["--bulk".into(), bytes.to_string()];
+    let (mut bare, mut direct, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds.min(5) {
+        bare.extend(stage.bare(&words(stage, &more))?.rates);
+        let arguments = words(stage, &more);
+        let (found, _) = stage.run(&Run {
+            arguments,
+            ..Run::default()
+        })?;
+        ensure!(found.rates.len() == 2, "both were asked for");
+        direct.push(found.rates[0]);
+        relayed.push(found.rates[1]);
+    }
+    for (what, samples) in [
+        ("no sandbox", bare),
+        ("fast path", direct),
+        ("relayed", relayed),
+    ] {
+        rows.push(row(format!("bulk, {what}"), "MB/s", &samples));
+    }
+    Ok(())
+}
+
+/// The first connection of a large program, and the following ones.
+fn cold(stage: &Stage, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
+    let large = stage.large("large", LARGE)?;
+    let (mut first, mut warm, mut grown, mut openssl) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..rounds {
+        let run = Run {
+            executable: Some(&large),
+            cold: true,
+            arguments: ["--to", &stage.relayed.to_string(), "--connects", "50"]
+                .map(str::to_owned)
+                .into(),
+        };
+        let (found, memory) = stage.run(&run)?;
+        first.extend(found.first.iter().map(|us| us / 1e3));
+        warm.extend(found.connects.concat().iter().map(|us| us / 1e3));
+        grown.push(memory.most.saturating_sub(memory.before) as f64 / 1024.0);
+        let start = Instant::now();
+        let digest = Command::new("openssl")
+            .args(["dgst", "-sha256"])
+            .arg(&large)
+            .output();
+        if digest.is_ok_and(|output| output.status.success()) {
+            openssl.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    rows.push(row(
+        "124 MB program, first connection (evaluation in all, to beat: 1002)".into(),
+        "ms",
+        &first,
+    ));
+    rows.push(row(
+        "openssl dgst -sha256 of it (hashing, to beat: 890)".into(),
+        "ms",
+        &openssl,
+    ));
+    rows.push(row(
+        "its later connections (to beat: 11)".into(),
+        "ms",
+        &warm,
+    ));
+    rows.push(row(
+        "growth of the supervisor meanwhile".into(),
+        "MiB",
+        &grown,
+    ));
+    Ok(())
+}
+
+fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
+    let mut arguments: Vec<String> = ["--to", &stage.relayed.to_string(), "--connects", "50"]
+        .map(str::to_owned)
+        .into();
+    for number in 0..NEWCOMERS {
+        let file = stage.large(&format!("newcomer{number}"), LARGE)?;
+        arguments.extend(["--alongside".into(), file.display().to_string()]);
+    }
+    let (found, _) = stage.run(&Run {
+        cold: true,
+        arguments,
+        ..Run::default()
+    })?;
+    let mut times = found.connects.concat();
+    let during = times.split_off(50.min(times.len()));
+    rows.push(row(
+        format!("connect, relayed, while {NEWCOMERS} such programs are met"),
+        "µs",
+        &during,
+    ));
+    let mut sorted = during;
+    sorted.sort_by(f64::total_cmp);
+    let p99 = sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1));
+    rows.push(row(
+        "the same, 99th percentile".into(),
+        "µs",
+        p99.map(std::slice::from_ref).unwrap_or_default(),
+    ));
+    Ok(())
+}
+
+fn row(what: String, unit: &'static str, samples: &[f64]) -> Row {
+    Row {
+        what,
+        unit,
+        summary: Summary::of(samples),
+    }
+}
+
+impl Row {
+    pub(super) fn cells(&self) -> Vec<String> {
+        let shown = match self.summary {
+            Some(Summary {
+                median,
+                min,
+                p90,
+                n,
+            }) => {
+                format!("{median:.1} [{min:.1} {p90:.1}] n={n}")
+            }
+            None => "-".to_owned(),
+        };
+        vec![self.what.clone(), self.unit.to_owned(), shown]
+    }
+}
