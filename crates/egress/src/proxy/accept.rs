@@ -243,7 +243,7 @@ pub(super) async fn withdrawn(shared: &Shared, permit: &Permit) {
     let mut revision = shared.revision.subscribe();
     loop {
         // The first time, too: it may have changed since the decision.
-        if !permit.holds_under(shared.policy.load_full()) {
+        if permit.under(shared.policy.load_full()).is_none() {
             let host = permit.host.to_string();
             refuse(
                 shared,

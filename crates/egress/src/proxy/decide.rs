@@ -40,14 +40,13 @@ impl Permit {
             .is_some_and(|grant| grant.needs_inspection() && !grant.skips_tls())
     }
 
-    /// The same under another policy, if that allows it too.
+    /// The same under the policy in force, if that allows it too. Most often it is the one that
+    /// already did, and nothing is decided again.
     pub(super) fn under(&self, policy: Arc<Policy>) -> Option<Self> {
+        if Arc::ptr_eq(&self.policy, &policy) {
+            return Some(self.clone());
+        }
         issue(policy, &self.identity, self.host.clone(), self.port).ok()
-    }
-
-    /// Whether a policy allows the same, be it the one that already did or another one.
-    pub(super) fn holds_under(&self, policy: Arc<Policy>) -> bool {
-        Arc::ptr_eq(&self.policy, &policy) || self.under(policy).is_some()
     }
 }
 
