@@ -37,6 +37,7 @@ pub mod owners;
 pub mod privilege;
 pub mod probe;
 pub mod process;
+mod raw;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

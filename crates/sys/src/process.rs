@@ -7,10 +7,11 @@
 
 pub mod early;
 
-use crate::{Errno, check};
+use crate::mount::Rest;
+use crate::{Errno, check, raw};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ffi::{CStr, CString};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// `CLONE_NEW*` flags (namespaces(7)); the values are the kernel's.
 pub mod namespace {
@@ -96,38 +97,57 @@ pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone, E
     }))
 }
 
-/// Makes a child that shares this process's memory until it executes a program or ends, while
-/// this process waits (vfork(2)): nothing is copied, which saves most of a fork's time.
+/// Makes a child that shares this process's memory until it executes a program or ends, as vfork(2)
+/// does: nothing is copied, which saves most of a fork's time. While the child gets ready, this
+/// process finishes the rest of the view, and then waits.
 ///
 /// `child` ends in execve(2) or returns its exit status; what it changes in memory stays
 /// changed. It runs on a stack of its own. The caller has one thread.
-pub fn spawn_sharing_memory(child: &mut dyn FnMut() -> i32) -> Result<Child, Errno> {
+pub fn spawn_sharing_memory(child: &mut dyn FnMut() -> i32, rest: &Rest) -> Result<Child, Errno> {
     const STACK: usize = 512 << 10;
     extern "C" fn start(argument: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: argument points to the closure's reference, which outlives the suspended
+        // SAFETY: argument points to the closure's reference, which outlives the waiting
         // parent's call.
         let child = unsafe { &mut *argument.cast::<&mut dyn FnMut() -> i32>() };
         child()
     }
     let mut child = child;
     let mut pidfd: i32 = -1;
+    // The kernel clears this, and wakes whoever waits for it, when the child has left the memory.
+    let shares = AtomicU32::new(1);
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+    let flags = libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: a fresh mapping for the child's stack, which grows down from its end and is
-    // unmapped only when the child no longer uses it: the call returns after exec or exit.
+    // unmapped only when the child no longer uses it. Until then, this process makes raw system
+    // calls and touches nothing but atomics: allocator and errno are the child's.
     unsafe {
         let stack = libc::mmap(std::ptr::null_mut(), STACK, protection, kind, -1, 0);
         if stack == libc::MAP_FAILED {
             return Err(Errno::NOMEM);
         }
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         let top = stack.byte_add(STACK);
-        let pid =
-            check(libc::clone(start, top, flags, (&raw mut child).cast(), &raw mut pidfd).into());
+        let argument = (&raw mut child).cast();
+        let storage = std::ptr::null_mut::<libc::c_void>();
+        let pid = libc::clone(
+            start,
+            top,
+            flags,
+            argument,
+            &raw mut pidfd,
+            storage,
+            shares.as_ptr(),
+        );
+        if pid >= 0 {
+            rest.finish();
+            while shares.load(Ordering::Acquire) != 0 {
+                raw::wait(&shares, 1);
+            }
+        }
+        let pid = check(pid.into());
         libc::munmap(stack, STACK);
-        let pid = pid? as i32;
         Ok(Child {
-            pid,
+            pid: pid? as i32,
             pidfd: OwnedFd::from_raw_fd(pidfd),
         })
     }

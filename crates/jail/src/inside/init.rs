@@ -7,13 +7,16 @@
 //! It stays outside the Landlock domain of the program and can't be dumped, so the program can
 //! neither trace it nor signal it nor look into it.
 
-use super::{fence, payload, view};
+use super::view::{self, Pivoted};
+use super::{fence, payload};
 use crate::plan::Plan;
 use crate::wire::{Event, Exit, Order};
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::spec::Network;
 use casemate_sys::channel::Channel;
+use casemate_sys::mount::Rest;
+use casemate_sys::process::early::Begun;
 use casemate_sys::process::{self, Change, Clone, namespace};
 use casemate_sys::seccomp::Instruction;
 use casemate_sys::signal::{self, Signals};
@@ -37,18 +40,17 @@ pub(crate) struct Handover<'a> {
     pub(crate) cgroup: Option<&'a casemate_sys::cgroup::Cgroup>,
     /// True if the supervisor writes the id maps, which it does before it sends an order.
     pub(crate) maps_from_outside: bool,
-    /// True if the ids are mapped and the loopback interface is up.
-    pub(crate) begun: bool,
-    /// The filter with a listener; put together while the namespaces are made.
-    pub(crate) filter: &'a [Instruction],
+    /// The filter with a listener.
+    pub(crate) filter: &'static [Instruction],
     pub(crate) landlock: Option<casemate_sys::landlock::Abi>,
     pub(crate) umask: Mode,
 }
 
-/// Runs the sandbox; the process ends here.
-pub(crate) fn main(handover: Handover<'_>) -> ! {
+/// Runs the sandbox; the process ends here. What has begun already has mapped the ids and brought
+/// the loopback interface up.
+pub(crate) fn main(handover: Handover<'_>, begun: Option<Begun>) -> ! {
     let channel = &handover.channel;
-    match prepare(&handover) {
+    match prepare(&handover, begun) {
         Ok(child) => {
             leave_descriptors(channel);
             let exit = serve(channel, &child);
@@ -62,10 +64,10 @@ pub(crate) fn main(handover: Handover<'_>) -> ! {
     }
 }
 
-fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
+fn prepare(handover: &Handover<'_>, begun: Option<Begun>) -> Result<process::Child> {
     let plan = handover.plan;
     // In this order: becoming another user clears the signal.
-    if !handover.begun {
+    if begun.is_none() {
         map_ids(handover)?;
     }
     die_with_supervisor(handover)?;
@@ -74,10 +76,10 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
             .enter()
             .map_err(|errno| failed("enter the cgroup", errno))?;
     }
-    late_namespaces(plan)?;
+    late_namespaces(plan, begun.as_ref().is_some_and(|begun| begun.clocks))?;
     rustix::system::sethostname(plan.spec.hostname.as_bytes())
         .map_err(|errno| failed("set the host name", errno))?;
-    if plan.spec.network == Network::None && !handover.begun {
+    if plan.spec.network == Network::None && begun.is_none() {
         net::loopback_up().map_err(|errno| failed("bring the loopback interface up", errno))?;
     }
     if plan.spec.network == Network::Policy {
@@ -88,7 +90,8 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
         .into_fd();
     // Modes are exact while the view is made; the program gets the caller's mask.
     rustix::process::umask(Mode::empty());
-    let view = view::build(plan, &handover.channel)?;
+    let parts = begun.map(|begun| begun.parts).unwrap_or_default();
+    let Pivoted { view, rest } = view::build(plan, parts, &handover.channel)?;
     let fds = [
         view.root.as_fd(),
         view.proc.as_fd(),
@@ -105,7 +108,7 @@ fn prepare(handover: &Handover<'_>) -> Result<process::Child> {
     };
     process::wipe_start_strings("casemate-init");
     privilege::undumpable().map_err(|errno| failed("hide init", errno))?;
-    let child = start_program(handover, terminal)
+    let child = start_program(handover, terminal, &rest)
         .map_err(|errno| failed("start the program's process", errno))?;
     privilege::drop_capabilities().map_err(|errno| failed("drop init's capabilities", errno))?;
     Ok(child)
@@ -153,14 +156,15 @@ fn map_ids(handover: &Handover<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The namespaces that are made after the cgroup was entered, and the one that only children
-/// enter.
-fn late_namespaces(plan: &Plan) -> Result<()> {
+/// The namespace that is made after the cgroup was entered, and, unless it is there, the one
+/// that only children enter.
+fn late_namespaces(plan: &Plan, has_clocks: bool) -> Result<()> {
     let parts = [
         (Layer::CgroupNamespace, namespace::CGROUP, "CONFIG_CGROUPS"),
         (Layer::TimeNamespace, namespace::TIME, "CONFIG_TIME_NS"),
     ];
-    for (layer, flag, config) in parts {
+    let missing = if has_clocks { &parts[..1] } else { &parts };
+    for &(layer, flag, config) in missing {
         match process::unshare(flag) {
             Ok(()) if layer == Layer::TimeNamespace => start_clocks_at_zero(),
             Ok(()) => {}
@@ -216,18 +220,21 @@ fn leave_descriptors(channel: &Channel) {
     process::close_all_but(channel.as_fd());
 }
 
-/// Starts the process that becomes the program. It shares init's memory until it executes,
-/// except on kernels that don't let a process with a new time namespace do that (before 6.3).
+/// Starts the process that becomes the program. It shares init's memory until it executes, unless
+/// it is the first in a new time namespace, which the kernel doesn't let share.
 fn start_program(
     handover: &Handover<'_>,
     mut terminal: Option<OwnedFd>,
+    rest: &Rest,
 ) -> Result<process::Child, Errno> {
-    match process::spawn_sharing_memory(&mut || payload::main(handover, terminal.take())) {
+    let mut program = || payload::main(handover, terminal.take(), rest);
+    match process::spawn_sharing_memory(&mut program, rest) {
         Err(Errno::INVAL) => {}
         result => return result,
     }
+    rest.finish();
     match process::clone(0, None)? {
-        Clone::Child => payload::main(handover, terminal),
+        Clone::Child => payload::main(handover, terminal, rest),
         Clone::Parent(child) => Ok(child),
     }
 }

@@ -9,8 +9,9 @@
 //! 5. no new privileges, which Landlock and seccomp want from an unprivileged process
 //! 6. Landlock: opening rule paths is still allowed, so seccomp comes after it
 //! 7. seccomp, last, since it refuses much of the above
-//! 8. every descriptor above 2 becomes close-on-exec
-//! 9. execve
+//! 8. what init does meanwhile is done: /proc is covered, and the host's root is gone
+//! 9. every descriptor above 2 becomes close-on-exec
+//! 10. execve
 
 use super::init::{Handover, failed, send};
 use crate::wire::Event;
@@ -18,6 +19,7 @@ use casemate_core::error::{Error, Result};
 use casemate_core::exit::{self, Failure};
 use casemate_core::layer::Layer;
 use casemate_sys::landlock::{FileRights, Ports, Ruleset};
+use casemate_sys::mount::Rest;
 use casemate_sys::seccomp::{self, Profile};
 use casemate_sys::{Errno, privilege, process, signal};
 use rustix::fd::{AsFd, OwnedFd};
@@ -26,8 +28,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::Path;
 
 /// Becomes the program, or says why not.
-pub(super) fn main(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> ! {
-    let failure = match confine(handover, terminal) {
+pub(super) fn main(handover: &Handover<'_>, terminal: Option<OwnedFd>, rest: &Rest) -> ! {
+    let failure = match confine(handover, terminal, rest) {
         Err(error) => error.into(),
         Ok(()) => exec(handover),
     };
@@ -35,7 +37,7 @@ pub(super) fn main(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> ! {
     process::exit_now(exit::FAILED.into());
 }
 
-fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> Result<()> {
+fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>, rest: &Rest) -> Result<()> {
     let plan = handover.plan;
     streams(handover, terminal)?;
     rustix::process::umask(handover.umask);
@@ -52,6 +54,10 @@ fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>) -> Result<()> {
     landlock(handover)?;
     signal::reset_broken_pipe();
     filter(handover)?;
+    rest.wait().map_err(|(covered, errno)| match covered {
+        Some(name) => failed("cover", errno).on(format!("/proc/{}", name.to_string_lossy())),
+        None => failed("finish the view and let go of the host's root", errno),
+    })?;
     handover.signals.restore_mask();
     process::close_on_exec_from(3).map_err(|errno| failed("close inherited descriptors", errno))
 }
@@ -169,7 +175,7 @@ fn filter(handover: &Handover<'_>) -> Result<()> {
         listener: false,
         lends: false,
     };
-    seccomp::install(&seccomp::assemble(profile), false).map_err(fail)?;
+    seccomp::install(seccomp::assemble(profile), false).map_err(fail)?;
     Ok(())
 }
 

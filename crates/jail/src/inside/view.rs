@@ -14,64 +14,66 @@ use casemate_core::error::{Error, Result};
 use casemate_core::spec::{Access, Root};
 use casemate_sys::Errno;
 use casemate_sys::channel::Channel;
-use casemate_sys::mount::{Attributes, Detached, pivot_to_current_folder};
+use casemate_sys::mount::{Attributes, Covers, Detached, Empty, Rest, pivot_to_current_folder};
+use casemate_sys::process::early::Parts;
 use casemate_sys::process::{Clone, exit_now};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, symlinkat,
 };
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const PLAIN: Attributes = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
 
 /// What procfs says of the host beyond what programs need (proc(5)). Covered if it exists.
-const COVERED: &[&str] = &[
-    "acpi",
-    "asound",
-    "cmdline",
-    "diskstats",
-    "interrupts",
-    "key-users",
-    "keys",
-    "latency_stats",
-    "partitions",
-    "sched_debug",
-    "scsi",
-    "swaps",
+const COVERED: &[&CStr] = &[
+    c"acpi",
+    c"asound",
+    c"cmdline",
+    c"diskstats",
+    c"interrupts",
+    c"key-users",
+    c"keys",
+    c"latency_stats",
+    c"partitions",
+    c"sched_debug",
+    c"scsi",
+    c"swaps",
 ];
 
 /// What says little, or nothing at all, to anybody but root, and what only root can write;
 /// covered where the program is root outside.
-const COVERED_FOR_ROOT: &[&str] = &[
-    "bus",
-    "config.gz",
-    "driver",
-    "fs",
-    "iomem",
-    "ioports",
-    "irq",
-    "kallsyms",
-    "kcore",
-    "kmsg",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "modules",
-    "mtrr",
-    "pagetypeinfo",
-    "slabinfo",
-    "softirqs",
-    "sysrq-trigger",
-    "timer_list",
-    "timer_stats",
-    "vmallocinfo",
-    "zoneinfo",
+const COVERED_FOR_ROOT: &[&CStr] = &[
+    c"bus",
+    c"config.gz",
+    c"driver",
+    c"fs",
+    c"iomem",
+    c"ioports",
+    c"irq",
+    c"kallsyms",
+    c"kcore",
+    c"kmsg",
+    c"kpagecgroup",
+    c"kpagecount",
+    c"kpageflags",
+    c"modules",
+    c"mtrr",
+    c"pagetypeinfo",
+    c"slabinfo",
+    c"softirqs",
+    c"sysrq-trigger",
+    c"timer_list",
+    c"timer_stats",
+    c"vmallocinfo",
+    c"zoneinfo",
 ];
 
-const EMPTY_FOLDER: &str = ".empty";
-const EMPTY_FILE: &str = ".empty-file";
+const EMPTY_FOLDER: &CStr = c".empty";
+const EMPTY_FILE: &CStr = c".empty-file";
 
 /// What the supervisor gets to see of the view.
 pub(super) struct View {
@@ -80,8 +82,16 @@ pub(super) struct View {
     pub(super) disk: OwnedFd,
 }
 
+/// A view that is in place, and what is left to do to it.
+pub(super) struct Pivoted {
+    pub(super) view: View,
+    pub(super) rest: Rest,
+}
+
 /// A view that is being built.
 struct Builder {
+    /// What was made before there was a plan.
+    parts: Parts,
     root: Detached,
     /// A tmpfs for the private folders, if the root isn't one itself.
     disk: Option<Detached>,
@@ -92,6 +102,8 @@ struct Builder {
     folder_cover: Option<Detached>,
     file_cover: Option<Detached>,
     as_root: bool,
+    /// The fresh procfs, and what of it isn't covered yet.
+    uncovered: Option<(Detached, Vec<&'static CStr>)>,
     /// Nothing is in the root but what was put there here.
     fresh_root: bool,
     /// The folder that the last target was in.
@@ -99,7 +111,7 @@ struct Builder {
 }
 
 /// Builds the view and makes it the root file system.
-pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<View> {
+pub(super) fn build(plan: &Plan, parts: Parts, channel: &Channel) -> Result<Pivoted> {
     // An archive is opened while the host's paths still mean something.
     let archive = match &plan.spec.root {
         Root::Archive(path) => {
@@ -107,7 +119,7 @@ pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<View> {
         }
         _ => None,
     };
-    let mut builder = Builder::new(plan)?;
+    let mut builder = Builder::new(plan, parts)?;
     if let (Some(file), Root::Archive(path)) = (archive, &plan.spec.root) {
         unpack(&builder.root, path, file, channel)?;
     }
@@ -118,7 +130,7 @@ pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<View> {
 }
 
 impl Builder {
-    fn new(plan: &Plan) -> Result<Self> {
+    fn new(plan: &Plan, parts: Parts) -> Result<Self> {
         let limits = &plan.spec.limits;
         let (size, inodes) = (limits.disk.value.0.to_string(), limits.inodes.to_string());
         let fresh = tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?;
@@ -138,6 +150,7 @@ impl Builder {
         }
         let as_root = plan.host.uid == 0;
         Ok(Self {
+            parts,
             root,
             disk,
             empty_folder,
@@ -145,6 +158,7 @@ impl Builder {
             folder_cover: None,
             file_cover: None,
             as_root,
+            uncovered: None,
             fresh_root: matches!(plan.spec.root, Root::Host),
             parent: None,
         })
@@ -173,11 +187,14 @@ impl Builder {
             Step::Pin { target, access } => self.pin(target, *access),
             Step::Proc => self.proc(),
             Step::Terminals => {
-                let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
-                self.fresh("devpts", &options, "/dev/pts")
+                let mount = self.parts.terminals();
+                self.fresh(mount, "/dev/pts")
             }
             // Landlock looks at mq_open(3) as at the making of a file in this file system.
-            Step::Queues => self.fresh("mqueue", &[], "/dev/mqueue"),
+            Step::Queues => {
+                let mount = self.parts.queues();
+                self.fresh(mount, "/dev/mqueue")
+            }
         }
     }
 
@@ -195,10 +212,8 @@ impl Builder {
     }
 
     /// A file system of the sandbox's own namespaces.
-    fn fresh(&mut self, kind: &str, options: &[(&str, &str)], target: &str) -> Result<()> {
-        let attributes = Attributes::NO_SUID.and(Attributes::NO_EXEC);
-        let mount = Detached::new(kind, options, attributes)
-            .map_err(|errno| failed("mount a fresh", errno).on(kind))?;
+    fn fresh(&mut self, mount: Result<Detached, Errno>, target: &str) -> Result<()> {
+        let mount = mount.map_err(|errno| failed("mount a fresh", errno).on(target))?;
         self.mount(&mount, Path::new(target), Kind::Folder)
     }
 
@@ -219,8 +234,14 @@ impl Builder {
         if access != Access::ReadWrite {
             attributes = attributes.and(Attributes::READ_ONLY);
         }
-        let copy = Detached::copy(CWD, source).map_err(fail)?;
-        copy.restrict(attributes).map_err(fail)?;
+        let copy = match self.parts.copy(source, attributes) {
+            Some(copy) => copy,
+            None => {
+                let copy = Detached::copy(CWD, source).map_err(fail)?;
+                copy.restrict(attributes).map_err(fail)?;
+                copy
+            }
+        };
         self.mount(&copy, target, kind)
     }
 
@@ -265,16 +286,21 @@ impl Builder {
             Path::new("sys"),
             "make /proc/sys read-only",
         )?;
-        let more: &[&str] = if self.as_root { COVERED_FOR_ROOT } else { &[] };
-        COVERED
-            .iter()
-            .chain(more)
-            .try_for_each(|name| self.cover_in(proc.as_fd(), name))
+        let more = if self.as_root { COVERED_FOR_ROOT } else { &[] };
+        let mut names = COVERED.iter().chain(more).copied();
+        // One cover of each kind is made here, and the others are copies of them.
+        while self.folder_cover.is_none() || self.file_cover.is_none() {
+            match names.next() {
+                Some(name) => self.cover_in(proc.as_fd(), name)?,
+                None => return Ok(()),
+            }
+        }
+        self.uncovered = Some((proc, names.collect()));
+        Ok(())
     }
 
-    /// Covers a file or folder if it exists. A mount that is made for nothing costs a grace period
-    /// of RCU when it is dropped, so it is made only where it will be attached.
-    fn cover_in(&mut self, folder: BorrowedFd<'_>, name: &str) -> Result<()> {
+    /// Covers a file or folder if it exists.
+    fn cover_in(&mut self, folder: BorrowedFd<'_>, name: &CStr) -> Result<()> {
         let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
             return Ok(());
         };
@@ -282,8 +308,9 @@ impl Builder {
             FileType::Directory => Kind::Folder,
             _ => Kind::File,
         };
-        let cover = self.cover(kind).map_err(|error| error.on(name))?;
-        put(&cover, folder, Path::new(name), "cover")?;
+        let name = Path::new(OsStr::from_bytes(name.to_bytes()));
+        let cover = self.cover(kind).map_err(|error| error.on(name.display()))?;
+        put(&cover, folder, name, "cover")?;
         self.keep_cover(cover, kind);
         Ok(())
     }
@@ -383,21 +410,35 @@ impl Builder {
     }
 
     /// Pivots.
-    fn finish(self) -> Result<View> {
+    fn finish(self) -> Result<Pivoted> {
         let fail = |what: &'static str| move |errno| failed(what, errno);
         let disk = self.disk.as_ref().unwrap_or(&self.root);
-        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FILE, AtFlags::empty())
-            .map_err(fail("tidy up"))?;
-        rustix::fs::unlinkat(disk.as_fd(), EMPTY_FOLDER, AtFlags::REMOVEDIR)
-            .map_err(fail("tidy up"))?;
+        let keep_disk = || rustix::io::dup(disk.as_fd()).map_err(fail("keep the disk"));
+        let (disk, parent) = (keep_disk()?, keep_disk()?);
         rustix::process::fchdir(self.root.as_fd()).map_err(fail("enter the new root"))?;
-        pivot_to_current_folder().map_err(fail("pivot to the new root"))?;
+        let covers = match (self.uncovered, self.folder_cover, self.file_cover) {
+            (None, ..) => None,
+            (Some((proc, names)), Some(on_folder), Some(on_file)) => Some(Covers {
+                folder: proc.into_fd(),
+                on_folder: on_folder.into_fd(),
+                on_file: on_file.into_fd(),
+                names,
+            }),
+            _ => return Err(Error::rule("cover /proc", "there is no cover")),
+        };
+        let empty = Empty {
+            parent,
+            folder: EMPTY_FOLDER,
+            file: EMPTY_FILE,
+        };
+        let rest = pivot_to_current_folder(covers, empty).map_err(fail("pivot to the new root"))?;
         let open = |path: &str| open_path(CWD, path);
-        Ok(View {
+        let view = View {
             root: open("/")?,
             proc: open("/proc")?,
-            disk: rustix::io::dup(disk.as_fd()).map_err(fail("keep the disk"))?,
-        })
+            disk,
+        };
+        Ok(Pivoted { view, rest })
     }
 }
 
@@ -407,7 +448,10 @@ fn covers(disk: &Detached) -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
     let file = openat(disk.as_fd(), EMPTY_FILE, flags, Mode::from_raw_mode(0o444))
         .map_err(|errno| failed("make an empty file", errno))?;
-    Ok((open_path(disk.as_fd(), EMPTY_FOLDER)?, file))
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let folder = openat(disk.as_fd(), EMPTY_FOLDER, flags, Mode::empty())
+        .map_err(|errno| failed("open an empty folder", errno))?;
+    Ok((folder, file))
 }
 
 fn tmpfs(options: &[(&str, &str)]) -> Result<Detached> {

@@ -13,7 +13,7 @@ use casemate_core::layer::Layer;
 use casemate_core::spec::Network;
 use casemate_sys::channel::Channel;
 use casemate_sys::landlock::Abi;
-use casemate_sys::process::early::{self, HeadStart};
+use casemate_sys::process::early::{self, Begun, HeadStart};
 use casemate_sys::process::{self, Child, Clone, namespace};
 use casemate_sys::seccomp::{self, Profile};
 use casemate_sys::signal::Signals;
@@ -81,8 +81,7 @@ pub fn run<'a>(plan: &'a Plan, gate: Option<&'a mut dyn Gate>) -> Result<Finishe
             signals: &signals,
             cgroup: watch.cgroup(),
             maps_from_outside,
-            begun: false,
-            filter: &filter,
+            filter,
             landlock,
             umask,
         });
@@ -90,7 +89,7 @@ pub fn run<'a>(plan: &'a Plan, gate: Option<&'a mut dyn Gate>) -> Result<Finishe
             // Init's copy of this end: with it, the channel would outlive the supervisor.
             drop(ours.take());
             match handover.take() {
-                Some(handover) => inside::main(Handover { begun, ..handover }),
+                Some(handover) => inside::main(handover, begun),
                 None => process::exit_now(1),
             }
         };
@@ -156,10 +155,10 @@ fn make_init(
     plan: &Plan,
     head_start: Option<&HeadStart>,
     cgroup: Option<BorrowedFd<'_>>,
-    inside: &mut dyn FnMut(bool),
+    inside: &mut dyn FnMut(Option<Begun>),
 ) -> Result<Child> {
     if let Some(head_start) = head_start
-        && let Ok(child) = head_start.clone(cgroup, &mut || inside(true))
+        && let Ok(child) = head_start.clone(cgroup, &mut |begun| inside(Some(begun)))
     {
         return Ok(child);
     }
@@ -171,7 +170,7 @@ fn make_init(
     match process::clone(flags, cgroup).map_err(no_namespaces)? {
         Clone::Parent(child) => Ok(child),
         Clone::Child => {
-            inside(false);
+            inside(None);
             process::exit_now(1)
         }
     }

@@ -1,8 +1,9 @@
 //! The profile as a classic BPF program (bpf(4), seccomp(2)).
 //!
 //! The kernel remembers which call numbers are always allowed and skips the program for them;
-//! the others run it, so it is a binary search over the numbers and not a list: eight
-//! comparisons for any call.
+//! the others run it, so it is a search tree over the numbers and not a list. To know what to
+//! remember, it runs the program for every number there is when a filter is installed, which is
+//! most of what that costs: so the tree is balanced by how many numbers lie on each side.
 
 use super::profile::{Action, Case, GROUPS, Profile, Test, Verdict};
 use crate::Errno;
@@ -34,138 +35,242 @@ const OFFSET_ARCH: u32 = 4;
 /// The lower half of the first argument, on a little-endian machine.
 const OFFSET_ARGS: u32 = 16;
 const ARCH_X86_64: u32 = 0xc000_003e;
-/// The bit of x32 calls; beyond it, no number means anything.
-const X32: u32 = 0x4000_0000;
-
 const RET_ALLOW: u32 = 0x7fff_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
 const RET_NOTIFY: u32 = 0x7fc0_0000;
 
-/// The first call of a run of numbers with one verdict.
-struct Range {
-    first: u32,
-    verdict: Verdict,
-}
+/// The numbers below have a place in the kernel's own table, roughly; what is above is unlisted.
+const END: usize = 480;
+/// Enough for a program; the compiler says if it isn't.
+const ROOM: usize = 512;
+
+/// The programs, made by the compiler: a start has no time for that.
+static ALONE: Backwards = Backwards::assemble(Profile {
+    listener: true,
+    lends: false,
+});
+static LENDING: Backwards = Backwards::assemble(Profile {
+    listener: true,
+    lends: true,
+});
+static UNHEARD: Backwards = Backwards::assemble(Profile {
+    listener: false,
+    lends: false,
+});
 
 /// The program for a profile.
-pub fn assemble(profile: Profile) -> Vec<Instruction> {
-    let no_such_call = profile.ret(Action::Fail(Errno::NOSYS));
-    let mut program = vec![
-        op(LOAD, OFFSET_ARCH),
-        Instruction {
-            code: JUMP_EQUAL,
-            jt: 1,
-            jf: 0,
-            k: ARCH_X86_64,
-        },
-        no_such_call,
-        op(LOAD, OFFSET_NR),
-        Instruction {
-            code: JUMP_AT_LEAST,
-            jt: 0,
-            jf: 1,
-            k: X32,
-        },
-        no_such_call,
-    ];
-    search(&mut program, &ranges(), profile);
-    program
+pub fn assemble(profile: Profile) -> &'static [Instruction] {
+    match (profile.listener, profile.lends) {
+        (true, false) => ALONE.program(),
+        (true, true) => LENDING.program(),
+        // Nobody lends who isn't asked.
+        (false, _) => UNHEARD.program(),
+    }
 }
 
-/// All numbers in order, neighbours with the same plain action merged.
-fn ranges() -> Vec<Range> {
-    let mut calls: Vec<(u32, Verdict)> = GROUPS
-        .iter()
-        .flat_map(|group| {
-            group
-                .calls
-                .iter()
-                .map(|(_, nr)| (*nr as u32, group.verdict))
-        })
-        .collect();
-    calls.sort_by_key(|(nr, _)| *nr);
-    let unlisted = Verdict::Always(Action::Fail(Errno::NOSYS));
-    let mut ranges: Vec<Range> = Vec::with_capacity(calls.len());
-    let mut push = |first: u32, verdict: Verdict| {
-        let merges = match (ranges.last().map(|range| range.verdict), verdict) {
-            (Some(Verdict::Always(a)), Verdict::Always(b)) => a == b,
-            _ => false,
-        };
-        if !merges {
-            ranges.push(Range { first, verdict });
-        }
-    };
-    let mut next = 0;
-    for (nr, verdict) in calls {
-        if nr > next {
-            push(next, unlisted);
-        }
-        push(nr, verdict);
-        next = nr + 1;
-    }
-    push(next, unlisted);
-    ranges
+/// All numbers as runs with one verdict: where each begins, and its group. The last run is unlisted
+/// and has no end, so the numbers of x32 calls (which have bit 30) are in it.
+struct Ranges {
+    first: [u32; END + 1],
+    group: [u8; END + 1],
+    count: usize,
 }
 
-fn search(program: &mut Vec<Instruction>, ranges: &[Range], profile: Profile) {
-    if let [range] = ranges {
-        return leaf(program, range.verdict, profile);
-    }
-    let (low, high) = ranges.split_at(ranges.len() / 2);
-    let jump = program.len();
-    program.push(Instruction {
-        code: JUMP_AT_LEAST,
-        jt: 0,
-        jf: 0,
-        k: high[0].first,
-    });
-    search(program, low, profile);
-    let distance = program.len() - jump - 1;
-    match u8::try_from(distance) {
-        Ok(near) => program[jump].jt = near,
-        // A conditional jump reaches 255 instructions; a plain one any number.
-        Err(_) => {
-            program[jump].jf = 1;
-            program.insert(jump + 1, op(JUMP, distance as u32));
-        }
-    }
-    search(program, high, profile);
-}
+/// The group of the numbers that are in none.
+const UNLISTED: u8 = u8::MAX;
 
-fn leaf(program: &mut Vec<Instruction>, verdict: Verdict, profile: Profile) {
-    match verdict {
-        Verdict::Always(action) => program.push(profile.ret(action)),
-        Verdict::Check { cases, otherwise } => {
-            for case in cases {
-                check_case(program, case, profile);
+impl Ranges {
+    const fn of(profile: Profile) -> Self {
+        let mut groups = [UNLISTED; END + 1];
+        let mut group = 0;
+        while group < GROUPS.len() {
+            let calls = GROUPS[group].calls;
+            let mut call = 0;
+            while call < calls.len() {
+                groups[calls[call].1 as usize] = group as u8;
+                call += 1;
             }
-            program.push(profile.ret(otherwise));
+            group += 1;
         }
-    }
-}
-
-/// Tests that all must hold, each falling through to the next case if it doesn't.
-fn check_case(program: &mut Vec<Instruction>, case: &Case, profile: Profile) {
-    let mut exits = Vec::new();
-    for test in case.when {
-        let (arg, mask, jump) = match *test {
-            Test::Is { arg, mask, value } => (arg, mask, op(JUMP_EQUAL, value)),
-            Test::Any { arg, mask } => (arg, u32::MAX, op(JUMP_ANY_BIT, mask)),
+        let mut ranges = Self {
+            first: [0; END + 1],
+            group: [UNLISTED; END + 1],
+            count: 0,
         };
-        program.push(op(LOAD, OFFSET_ARGS + 8 * arg as u32));
-        if mask != u32::MAX {
-            program.push(op(AND, mask));
+        let mut nr = 0;
+        while nr <= END {
+            if nr == 0 || !same(groups[nr - 1], groups[nr], profile) {
+                ranges.first[ranges.count] = nr as u32;
+                ranges.group[ranges.count] = groups[nr];
+                ranges.count += 1;
+            }
+            nr += 1;
         }
-        exits.push(program.len());
-        program.push(jump);
-    }
-    program.push(profile.ret(case.then));
-    for exit in exits {
-        program[exit].jf = (program.len() - exit - 1) as u8;
+        ranges
     }
 }
 
-fn op(code: u16, k: u32) -> Instruction {
+const fn verdict(group: u8) -> Verdict {
+    match group {
+        UNLISTED => Verdict::Always(Action::Fail(Errno::NOSYS)),
+        group => GROUPS[group as usize].verdict,
+    }
+}
+
+/// Whether two groups come to the same.
+const fn same(one: u8, other: u8, profile: Profile) -> bool {
+    match (verdict(one), verdict(other)) {
+        (Verdict::Always(a), Verdict::Always(b)) => profile.ret(a).k == profile.ret(b).k,
+        _ => one == other,
+    }
+}
+
+/// Where an instruction is: at which index from the end.
+#[derive(Clone, Copy)]
+struct Place(usize);
+
+/// A program from its last instruction to its first. Jumps only go forward, so all that an
+/// instruction leads to is there when it is made, and a return that is near enough is used again:
+/// the shorter the program, the sooner the kernel has compiled it.
+struct Backwards {
+    /// The program is what stands at the end of this.
+    instructions: [Instruction; ROOM],
+    length: usize,
+    profile: Profile,
+}
+
+impl Backwards {
+    const fn assemble(profile: Profile) -> Self {
+        let mut program = Self {
+            instructions: [op(RETURN, 0); ROOM],
+            length: 0,
+            profile,
+        };
+        let ranges = Ranges::of(profile);
+        let no_such_call = program.ret(Action::Fail(Errno::NOSYS));
+        let native = program.search(&ranges, 0, ranges.count);
+        let native = program.then(op(LOAD, OFFSET_NR), native);
+        let checked = program.jump(op(JUMP_EQUAL, ARCH_X86_64), native, no_such_call);
+        program.then(op(LOAD, OFFSET_ARCH), checked);
+        program
+    }
+
+    fn program(&self) -> &[Instruction] {
+        &self.instructions[ROOM - self.length..]
+    }
+
+    /// Finds the range of a number among these. Both halves have as many numbers as can be.
+    const fn search(&mut self, ranges: &Ranges, from: usize, to: usize) -> Place {
+        if to - from == 1 {
+            return self.leaf(verdict(ranges.group[from]));
+        }
+        let end = if to < ranges.count {
+            ranges.first[to]
+        } else {
+            END as u32
+        };
+        let middle = (ranges.first[from] + end) / 2;
+        let mut split = from + 1;
+        while split + 1 < to
+            && ranges.first[split + 1].abs_diff(middle) <= ranges.first[split].abs_diff(middle)
+        {
+            split += 1;
+        }
+        let high = self.search(ranges, split, to);
+        let low = self.search(ranges, from, split);
+        self.jump(op(JUMP_AT_LEAST, ranges.first[split]), high, low)
+    }
+
+    const fn leaf(&mut self, verdict: Verdict) -> Place {
+        match verdict {
+            Verdict::Always(action) => self.ret(action),
+            Verdict::Check { cases, otherwise } => {
+                let mut place = self.ret(otherwise);
+                let mut left = cases.len();
+                while left > 0 {
+                    left -= 1;
+                    place = self.case(&cases[left], place);
+                }
+                place
+            }
+        }
+    }
+
+    /// Tests that all must hold; goes to `next` if one doesn't.
+    const fn case(&mut self, case: &Case, next: Place) -> Place {
+        let mut place = self.ret(case.then);
+        let mut left = case.when.len();
+        while left > 0 {
+            left -= 1;
+            let (arg, mask, jump) = match case.when[left] {
+                Test::Is { arg, mask, value } => (arg, mask, op(JUMP_EQUAL, value)),
+                Test::Any { arg, mask } => (arg, u32::MAX, op(JUMP_ANY_BIT, mask)),
+            };
+            place = self.jump(jump, place, next);
+            if mask != u32::MAX {
+                place = self.then(op(AND, mask), place);
+            }
+            place = self.then(op(LOAD, OFFSET_ARGS + 8 * arg as u32), place);
+        }
+        place
+    }
+
+    /// A conditional jump.
+    const fn jump(&mut self, jump: Instruction, holds: Place, fails: Place) -> Place {
+        // With room for the plain jump to the other that may have to stand between.
+        let holds = self.near(holds, 1);
+        let fails = self.near(fails, 0);
+        self.push(Instruction {
+            jt: self.skips(holds) as u8,
+            jf: self.skips(fails) as u8,
+            ..jump
+        })
+    }
+
+    /// An instruction before another one.
+    const fn then(&mut self, instruction: Instruction, next: Place) -> Place {
+        if self.skips(next) > 0 {
+            self.push(op(JUMP, self.skips(next) as u32));
+        }
+        self.push(instruction)
+    }
+
+    /// A conditional jump reaches 255 instructions; a plain one any number.
+    const fn near(&mut self, place: Place, room: usize) -> Place {
+        if self.skips(place) + room <= u8::MAX as usize {
+            return place;
+        }
+        self.push(op(JUMP, self.skips(place) as u32))
+    }
+
+    /// A return that a jump from here will reach, with room for a call's tests in between.
+    const fn ret(&mut self, action: Action) -> Place {
+        const REACH: usize = 200;
+        let ret = self.profile.ret(action);
+        let mut back = 0;
+        while back < self.length && back < REACH {
+            let known = self.instructions[ROOM - self.length + back];
+            if known.code == RETURN && known.k == ret.k {
+                return Place(self.length - 1 - back);
+            }
+            back += 1;
+        }
+        self.push(ret)
+    }
+
+    const fn push(&mut self, instruction: Instruction) -> Place {
+        self.length += 1;
+        self.instructions[ROOM - self.length] = instruction;
+        Place(self.length - 1)
+    }
+
+    /// How many instructions the next one would skip to get there.
+    const fn skips(&self, place: Place) -> usize {
+        self.length - 1 - place.0
+    }
+}
+
+const fn op(code: u16, k: u32) -> Instruction {
     Instruction {
         code,
         jt: 0,
@@ -175,13 +280,12 @@ fn op(code: u16, k: u32) -> Instruction {
 }
 
 impl Profile {
-    fn ret(self, action: Action) -> Instruction {
-        let fail = |errno: Errno| RET_ERRNO | errno.raw_os_error() as u32;
+    const fn ret(self, action: Action) -> Instruction {
         let value = match action {
             Action::Allow => RET_ALLOW,
-            Action::Fail(errno) => fail(errno),
+            Action::Fail(errno) => RET_ERRNO | errno.raw_os_error() as u32,
             Action::Refuse(_) | Action::Ask(_) if self.listener => RET_NOTIFY,
-            Action::Refuse(errno) | Action::Ask(errno) => fail(errno),
+            Action::Refuse(errno) | Action::Ask(errno) => RET_ERRNO | errno.raw_os_error() as u32,
             Action::Shield(errno) if self.lends => return self.ret(Action::Refuse(errno)),
             Action::Shield(_) => RET_ALLOW,
         };
@@ -195,7 +299,7 @@ mod tests {
     use super::super::profile::evaluate;
     use super::*;
 
-    const LENDING: Profile = Profile {
+    const LENDS: Profile = Profile {
         listener: true,
         lends: true,
     };
@@ -226,6 +330,7 @@ mod tests {
     }
 
     fn expected(profile: Profile, call: &Request) -> u32 {
+        const X32: u32 = 0x4000_0000;
         if call.arch != ARCH_X86_64 || call.nr as u32 >= X32 {
             return profile.ret(Action::Fail(Errno::NOSYS)).k;
         }
@@ -285,7 +390,7 @@ mod tests {
                                 args: [a, b, c, a, b, c],
                             };
                             assert_eq!(
-                                interpret(&program, &call),
+                                interpret(program, &call),
                                 expected(profile, &call),
                                 "{call:?}"
                             );
@@ -305,20 +410,20 @@ mod tests {
                 args: [3, request, 0, 0, 0, 0],
                 ..Request::default()
             };
-            interpret(&assemble(profile), &call)
+            interpret(assemble(profile), &call)
         };
         let alone = Profile {
             lends: false,
-            ..LENDING
+            ..LENDS
         };
         // SIOCGIFCONF, SIOCGIFNAME, SIOCETHTOOL, SIOCGARP, the private ones.
         for request in [0x8912, 0x8910, 0x8946, 0x8954, 0x89f0] {
-            assert_eq!(ioctl(LENDING, request), RET_NOTIFY, "{request:#x}");
+            assert_eq!(ioctl(LENDS, request), RET_NOTIFY, "{request:#x}");
             assert_eq!(ioctl(alone, request), RET_ALLOW, "{request:#x}");
         }
         // SIOCSPGRP, SIOCATMARK, SIOCOUTQNSD, FIONREAD, FIONBIO.
         for request in [0x8902, 0x8905, 0x894b, 0x541b, 0x5421] {
-            assert_eq!(ioctl(LENDING, request), RET_ALLOW, "{request:#x}");
+            assert_eq!(ioctl(LENDS, request), RET_ALLOW, "{request:#x}");
         }
     }
 
@@ -331,7 +436,7 @@ mod tests {
                 args,
                 ..Request::default()
             };
-            interpret(&assemble(LENDING), &call)
+            interpret(assemble(LENDS), &call)
         };
         let clone = |flags: i32| verdict(libc::SYS_clone, [flags as u64, 0, 0, 0, 0, 0]);
         let thread = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
@@ -348,13 +453,13 @@ mod tests {
 
     #[test]
     fn foreign_call_tables_have_no_calls() {
-        let program = assemble(LENDING);
+        let program = assemble(LENDS);
         let i386 = Request {
             nr: 1,
             arch: 0x4000_0003,
             ..Request::default()
         };
-        assert_eq!(interpret(&program, &i386), RET_ERRNO | libc::ENOSYS as u32);
+        assert_eq!(interpret(program, &i386), RET_ERRNO | libc::ENOSYS as u32);
     }
 
     #[test]
@@ -368,10 +473,5 @@ mod tests {
         let count = numbers.len();
         numbers.dedup();
         assert_eq!(numbers.len(), count);
-    }
-
-    #[test]
-    fn the_program_fits() {
-        assert!(assemble(LENDING).len() < 1024);
     }
 }

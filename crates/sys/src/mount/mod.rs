@@ -4,6 +4,10 @@
 //! then put in place. There is no moment at which a path is mounted with too many rights, which
 //! the older mount(2) can't promise: there a bind mount is writable until it is remounted.
 
+mod rest;
+
+pub use rest::{Covers, Empty, Rest, pivot_to_current_folder};
+
 use crate::{Errno, check};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::mount::{
@@ -29,6 +33,21 @@ impl Attributes {
     /// Both sets of attributes.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// As fsmount(2) wants them.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// These, on a mount that is cut off from what the host mounts later.
+    pub(crate) const fn private(self) -> MountAttr {
+        MountAttr {
+            set: self.0,
+            clear: 0,
+            propagation: libc::MS_PRIVATE,
+            userns: 0,
+        }
     }
 }
 
@@ -91,15 +110,26 @@ impl Detached {
         )
     }
 
+    /// The mount's root, for whoever takes it over.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
     /// The mount's root.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
+impl From<OwnedFd> for Detached {
+    fn from(mount: OwnedFd) -> Self {
+        Self(mount)
+    }
+}
+
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
-struct MountAttr {
+pub(crate) struct MountAttr {
     set: u64,
     clear: u64,
     propagation: u64,
@@ -107,12 +137,7 @@ struct MountAttr {
 }
 
 fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(), Errno> {
-    let attr = MountAttr {
-        set: attributes.0,
-        clear: 0,
-        propagation: libc::MS_PRIVATE,
-        userns: 0,
-    };
+    let attr = attributes.private();
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     // SAFETY: attr is a whole mount_attr with its size, the path an empty C string.
     check(unsafe {
@@ -126,15 +151,4 @@ fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(), E
         )
     })?;
     Ok(())
-}
-
-/// Makes the current folder the root file system and lets go of the old one (pivot_root(2)).
-///
-/// The current folder must be a mount of its own.
-pub fn pivot_to_current_folder() -> Result<(), Errno> {
-    // With both arguments the same, the old root lands on top of the new one, from where it is
-    // detached by its path.
-    rustix::process::pivot_root(".", ".")?;
-    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
-    rustix::process::chdir("/")
 }
