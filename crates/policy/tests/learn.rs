@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use casemate_policy::learn::{Learnt, Observation, learn};
+use casemate_policy::learn::{Around, Learnt, Observation, Spoken, learn, learn_around};
 use casemate_policy::{Document, Judge, Outcome, fmt};
 use proptest::prelude::*;
 
@@ -13,7 +13,9 @@ fn seen(binary: &str, host: &str, port: u16, request: Option<(&str, &str)>) -> O
         host: host.into(),
         port,
         request: request.map(|(method, path)| (method.into(), path.into())),
+        times: 1,
         bytes: 100,
+        ..Observation::default()
     }
 }
 
@@ -129,9 +131,21 @@ fn what_would_be_a_pattern_is_left_out() {
         seen("/usr/bin/a", "x.example", 0, None),
     ];
     let (learnt, _) = check(&observations);
-    assert_eq!(
-        learnt.text,
-        "version: 1\n# 7 observations are left out\nnetwork_policies: {}\n"
+    assert!(
+        learnt.text.starts_with(
+            "version: 1\n\
+             # left out: /usr/bin/* to x.example:443: a `*` in a program's path would be a pattern\n"
+        ),
+        "{}",
+        learnt.text
+    );
+    assert!(
+        learnt
+            .text
+            .contains("\n# left out: /usr/bin/a to no host\\n:443: ")
+            && learnt.text.ends_with("\nnetwork_policies: {}\n"),
+        "{}",
+        learnt.text
     );
     let why: Vec<_> = learnt.left_out.iter().map(|(_, why)| *why).collect();
     assert_eq!(
@@ -146,6 +160,79 @@ fn what_would_be_a_pattern_is_left_out() {
             "the format can't say it",
         ]
     );
+}
+
+#[test]
+fn scripts_are_told_apart() {
+    let script = |script: Option<&str>, host: &str| Observation {
+        script: script.map(str::to_owned),
+        spoken: [Spoken::Tls, Spoken::Http].into(),
+        ..seen("/usr/bin/python3", host, 443, None)
+    };
+    let observations = [
+        script(Some("/opt/a[1].py"), "a.example"),
+        script(Some("/opt/b.py"), "b.example"),
+    ];
+    let (learnt, judge) = check(&observations);
+    assert!(learnt.text.contains("# once, 100 bytes, TLS, HTTP\n"));
+    assert_eq!(learnt.programs, 2);
+    for wrong in [
+        script(Some("/opt/b.py"), "a.example"),
+        script(None, "a.example"),
+    ] {
+        let ruling = judge.rule(&wrong.question());
+        assert_eq!(ruling.outcome, Outcome::Deny, "{wrong:?}");
+    }
+    let pattern = [script(Some("/opt/*.py"), "a.example")];
+    assert_eq!(check(&pattern).0.left_out.len(), 1);
+}
+
+#[test]
+fn a_base_is_extended_and_not_contradicted() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = "version: 1
+network_policies:
+  a: { binaries: [{ path: /b }], endpoints: [{ host: x.y.example, port: 80, protocol: any }] }
+  other: { name: a-2, binaries: [{ path: /b }], endpoints: [{ host: \"*.y.example\", port: 81, protocol: tcp }] }
+";
+    std::fs::write(folder.path().join("base.yaml"), base).unwrap();
+    let base = Document::load(&folder.path().join("base.yaml")).unwrap();
+    let observations = [
+        seen("/bin/a", "x.y.example", 80, None),
+        seen("/bin/a", "x.y.example", 81, None),
+    ];
+    let remarks = ["of a run\nof \u{1b}[2Ja".to_owned()];
+    let around = Around {
+        base: Some(("base.yaml", &base)),
+        include_workdir: true,
+        remarks: &remarks,
+    };
+    let learnt = learn_around(&observations, &around);
+    assert_eq!(
+        learnt.text,
+        "# of a run\\nof \\u{1b}[2Ja
+extends: base.yaml
+version: 1
+filesystem_policy:
+  include_workdir: true
+# left out: /bin/a to x.y.example:81: the base has an endpoint there that it would contradict
+network_policies:
+  # /bin/a: once, 100 bytes
+  a-3:
+    endpoints:
+      # once, 100 bytes
+      - host: x.y.example
+        port: 80
+        protocol: any
+    binaries:
+      - path: /bin/a
+"
+    );
+    let path = folder.path().join("learnt.yaml");
+    std::fs::write(&path, &learnt.text).unwrap();
+    let document = Document::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(document.network.entries.len(), 3);
+    assert_eq!(fmt("learnt", &learnt.text).as_ref(), Ok(&learnt.text));
 }
 
 #[test]
@@ -177,7 +264,9 @@ fn observations(text: &'static str) -> impl Strategy<Value = Vec<Observation>> {
         host: format!("{host}.example"),
         port,
         request: request.map(|(method, path)| (method.into(), format!("/{path}"))),
+        times: 1,
         bytes,
+        ..Observation::default()
     });
     prop::collection::vec(one, 0..12)
 }
@@ -221,7 +310,7 @@ proptest! {
         seen in prop::collection::vec((".{0,40}", ".{0,40}", any::<u16>(), prop::option::of((".{0,9}", ".{0,40}"))), 0..6)
     ) {
         let made = seen.into_iter().map(|(binary, host, port, request)| Observation {
-            binary: format!("/{binary}"), sha256: None, host, port, request, bytes: 0,
+            binary: format!("/{binary}"), host, port, request, times: 1, ..Observation::default()
         });
         check(&made.collect::<Vec<_>>());
     }

@@ -31,7 +31,7 @@ impl Grant<'_> {
                 true => Some(Reach::Public),
             }
         });
-        reach.max().or(self.by_rego.then_some(Reach::Public))
+        reach.max().or(self.beyond.map(|_| Reach::Public))
     }
 
     /// The grant without the endpoints that don't include the address; None if that is all of them.
@@ -39,6 +39,6 @@ impl Grant<'_> {
         let policy = self.policy;
         self.endpoints
             .retain(|number| policy.endpoint(number).includes(address));
-        (self.by_rego || !self.endpoints.is_empty()).then_some(self)
+        (self.beyond.is_some() || !self.endpoints.is_empty()).then_some(self)
     }
 }

@@ -14,8 +14,17 @@ pub struct Grant<'a> {
     pub(super) policy: &'a Compiled,
     /// Sorted.
     pub(super) endpoints: Inline<u32, 32>,
-    /// Somebody's own rules allow the connection, whatever the entries say.
-    pub(super) by_rego: bool,
+    /// What allows the connection, whatever the entries say.
+    pub(super) beyond: Option<Beyond>,
+}
+
+/// What allows a connection that no entry allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// Somebody's own rules.
+    Rego,
+    /// It's let through to be written down.
+    Learning { inspect: bool },
 }
 
 impl<'a> Grant<'a> {
@@ -23,16 +32,30 @@ impl<'a> Grant<'a> {
         Self {
             policy,
             endpoints,
-            by_rego: false,
+            beyond: None,
         }
     }
 
     /// A connection that only the rules in Rego allow: to public addresses, any bytes.
     pub fn by_rego(policy: &'a Compiled) -> Self {
         Self {
-            by_rego: true,
+            beyond: Some(Beyond::Rego),
             ..Self::new(policy, Inline::default())
         }
+    }
+
+    /// A connection that nothing allows, and that is let through to be written down: to public
+    /// addresses, any bytes, whose plain text is seen if `inspect`.
+    pub fn learning(policy: &'a Compiled, inspect: bool) -> Self {
+        Self {
+            beyond: Some(Beyond::Learning { inspect }),
+            ..Self::new(policy, Inline::default())
+        }
+    }
+
+    /// Nothing allows the connection: it's let through to be written down.
+    pub fn is_learning(&self) -> bool {
+        matches!(self.beyond, Some(Beyond::Learning { .. }))
     }
 
     /// The endpoints, in the order of the file.
@@ -44,7 +67,10 @@ impl<'a> Grant<'a> {
 
     /// What logs call it: the first by name of the entries that allow the connection.
     pub fn entry(&self) -> &'a str {
-        self.entries().min().unwrap_or("rego")
+        self.entries().min().unwrap_or(match self.beyond {
+            Some(Beyond::Learning { .. }) => "learning",
+            Some(Beyond::Rego) | None => "rego",
+        })
     }
 
     /// The names of the entries that allow the connection, each once, in the order of the file.
@@ -87,7 +113,7 @@ impl<'a> Grant<'a> {
     /// would otherwise be passed by.
     pub fn skips_tls(&self) -> bool {
         let mut endpoints = self.endpoints();
-        !self.by_rego && endpoints.all(|own| own.declared().tls == Tls::Skip)
+        self.beyond.is_none() && endpoints.all(|own| own.declared().tls == Tls::Skip)
     }
 
     /// Requests are judged here, so the protocol has to be understood.
@@ -97,7 +123,8 @@ impl<'a> Grant<'a> {
 
     /// The plain text has to be seen: for rules, or for credentials.
     pub fn needs_inspection(&self) -> bool {
-        self.endpoints().any(Endpoint::needs_inspection)
+        self.beyond == Some(Beyond::Learning { inspect: true })
+            || self.endpoints().any(Endpoint::needs_inspection)
     }
 
     /// The endpoint that describes a path most closely: its protocol is the one that is spoken, and

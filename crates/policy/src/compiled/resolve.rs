@@ -27,6 +27,12 @@ impl Compiled {
         })
     }
 
+    /// Whether `dns.deny` has the name: nobody may have it resolved, whatever else is allowed.
+    pub fn never_resolves(&self, name: &str) -> bool {
+        let name = Name::new(name.strip_suffix('.').unwrap_or(name));
+        name.is_none_or(|name| listed(&self.unresolvable, &name))
+    }
+
     fn resolves(&self, name: &str, open: impl Fn(&Ports) -> bool) -> bool {
         // In DNS the final dot is always meant.
         let Some(name) = Name::new(name.strip_suffix('.').unwrap_or(name)) else {

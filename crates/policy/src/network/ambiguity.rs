@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use super::model::{Endpoint, Entry, Protocol};
 use super::overlap;
 use crate::quote::{quoted, quoted_list};
-use crate::report::Report;
+use crate::report::{ReadOptions, Report};
 
 /// More conflicts than an error lists are no help.
 const MAX_CONFLICTS: usize = 64;
@@ -60,6 +60,13 @@ pub(super) fn check(entries: &[Entry], report: &mut Report) {
         }
         seen.add(index, candidate);
     }
+}
+
+/// Whether endpoints of these entries disagree.
+pub(crate) fn contradict(entries: &[Entry]) -> bool {
+    let mut report = Report::new("", ReadOptions::default());
+    check(entries, &mut report);
+    report.errors() > 0
 }
 
 impl<'e> Seen<'e> {

@@ -32,6 +32,7 @@ mod rego;
 mod rule;
 mod unseen;
 
+pub(crate) use ambiguity::contradict;
 pub(crate) use binary::{digest, digits};
 pub use middleware::{Middleware, MiddlewareKind, OnError};
 pub use model::{
