@@ -283,7 +283,11 @@ pub(crate) fn compile(document: &Document, of_host: bool) -> Result<Policy> {
             Some(rules.map_err(|error| refused(rego.position, error.to_string()))?)
         }
     };
-    Ok(Policy { compiled, rules })
+    Ok(Policy {
+        compiled,
+        rules,
+        learning: None,
+    })
 }
 
 fn may_be_inspected(entry: &Entry) -> bool {

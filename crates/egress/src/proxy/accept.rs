@@ -6,6 +6,7 @@
 
 use super::decide::{self, Permit};
 use super::dial::Way;
+use super::learn::{self, Noted, Sorted};
 use super::phases::Phase;
 use super::quota::Meter;
 use super::relay::{self, Traffic};
@@ -16,6 +17,7 @@ use casemate_core::error::{Error, Result};
 use casemate_identity::Identity;
 use casemate_identity::Shown;
 use rustix::fd::OwnedFd;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -162,8 +164,20 @@ pub(super) async fn carry(
         }
     };
     drop(grant);
-    let world = match world {
-        World::Open(world) => world,
+    let (world, said) = match world {
+        World::Open(world) => (world, said),
+        World::Later(way) if permit.learning().is_some() => {
+            match learn::sort(shared, (&program, &permit), way, said).await {
+                Ok(Sorted::Relay(world, said)) => (world, said),
+                Ok(Sorted::Inspect(way, said)) => {
+                    return inspect::serve(shared, program, way, permit, said, meter).await;
+                }
+                Err(failed) => {
+                    fail(shared, &permit, &failed);
+                    return reset(program);
+                }
+            }
+        }
         World::Later(way) => {
             return inspect::serve(shared, program, way, permit, said, meter).await;
         }
@@ -174,9 +188,10 @@ pub(super) async fn carry(
         .ledger
         .allowed(&binary, &host, permit.port, &permit.entry);
     shared.journal.allowed(&permit, world.peer_addr().ok());
-    let traffic = Traffic::default();
+    let (traffic, noted) = (Traffic::default(), Noted::new(shared, &permit));
+    let first = first_words(shared, &program, (&permit, noted.as_ref()), said);
     let ended = tokio::select! {
-        ended = relayed(shared, &program, &world, &permit, (&traffic, &meter), said) => ended,
+        ended = relayed(&program, &world, (&traffic, &meter), first) => ended,
         () = withdrawn(shared, &permit) => Err(io::Error::other("the policy no longer allows it")),
     };
     let (sent, received) = (
@@ -187,6 +202,9 @@ pub(super) async fn carry(
         .ledger
         .moved((&binary, &host, permit.port, &permit.entry), sent, received);
     shared.journal.closed(&permit, sent, received);
+    if let Some(noted) = noted {
+        noted.moved(sent + received);
+    }
     if ended.is_err() {
         reset(program);
         reset(world);
@@ -194,15 +212,13 @@ pub(super) async fn carry(
 }
 
 async fn relayed(
-    shared: &Shared,
     program: &TcpStream,
     world: &TcpStream,
-    permit: &Permit,
     (traffic, meter): (&Traffic, &Meter),
-    said: Vec<u8>,
+    first: impl Future<Output = io::Result<Vec<u8>>>,
 ) -> io::Result<()> {
     let out = async {
-        let first = first_words(shared, program, permit, said).await?;
+        let first = first.await?;
         meter.take(first.len() as u64)?;
         traffic
             .sent
@@ -219,10 +235,14 @@ async fn relayed(
 async fn first_words(
     shared: &Shared,
     program: &TcpStream,
-    permit: &Permit,
+    (permit, noted): (&Permit, Option<&Noted>),
     said: Vec<u8>,
 ) -> io::Result<Vec<u8>> {
-    match sniff::start(program, said).await? {
+    let start = sniff::start(program, said).await?;
+    if let Some(noted) = noted {
+        noted.heard(shared, (program, permit), &start);
+    }
+    match start {
         Start::Other(first) => Ok(first),
         Start::Tls(hello, first) => {
             let begun = shared.phases.begin();
@@ -271,6 +291,9 @@ pub(super) fn refuse(
     let binary = Shown(&identity.executable.path).to_string();
     shared.ledger.denied(&binary, to.0, to.1, why);
     shared.journal.denied(identity, to, engine, why);
+    if let Some(learning) = &shared.policy.load().learning {
+        learning.refused(Some(identity), to, engine, why);
+    }
 }
 
 /// Writes down why nobody could be reached.

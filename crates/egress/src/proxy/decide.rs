@@ -1,11 +1,13 @@
 //! Identity, names and policy together.
 
+use super::learn::Learning;
 use super::phases::Phase;
 use super::policy::Policy;
 use super::shared::Shared;
 use crate::host::Host;
 use casemate_identity::{Executable, Identity};
-use casemate_policy::compiled::{Ancestor, Decision, Denial, Grant, Subject};
+use casemate_policy::compiled::{Ancestor, Decision, Denial, DeniedRequest, Grant, Subject};
+use casemate_policy::network::Protocol;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -38,6 +40,22 @@ impl Permit {
     pub(super) fn is_inspected(&self) -> bool {
         self.grant()
             .is_some_and(|grant| grant.needs_inspection() && !grant.skips_tls())
+    }
+
+    /// Who writes it down, if that is why it's let through.
+    pub(super) fn learning(&self) -> Option<&Learning> {
+        let learning = self.policy.learning.as_deref()?;
+        let learns = self.grant().is_some_and(|grant| grant.is_learning());
+        learns.then_some(learning)
+    }
+
+    /// Who writes a request down that the policy denies, if it's let through for that: no rule is
+    /// against it, and one that allows it can be written.
+    pub(super) fn learns(&self, denied: &DeniedRequest, path: &str) -> Option<&Learning> {
+        let learning = self.policy.learning.as_deref()?;
+        let endpoint = self.grant()?.endpoint_for(path);
+        let rest = endpoint.is_none_or(|own| own.protocol() == Protocol::Rest);
+        (denied.enforced && denied.rule.is_none() && rest).then_some(learning)
     }
 
     /// The same under the policy in force, if that allows it too. Most often it is the one that
@@ -83,14 +101,22 @@ fn of_address(
 ) -> (Host, Result<Permit, Box<Denial>>) {
     let policy = shared.policy.load_full();
     let address = Host::from(to.ip());
-    let mut first = None;
+    let (mut first, mut learnt) = (None, None);
     for name in shared.names.of(to.ip()) {
         match issue(Arc::clone(&policy), identity, name.clone(), to.port()) {
+            // Another name may be allowed without that.
+            Ok(permit) if permit.learning().is_some() => learnt = learnt.or(Some((name, permit))),
             Ok(permit) => return (name, Ok(permit)),
             Err(denial) => first = first.or(Some((name, denial))),
         }
     }
-    match (issue(policy, identity, address.clone(), to.port()), first) {
+    let of_address = issue(policy, identity, address.clone(), to.port());
+    if let Some((name, permit)) = learnt
+        && !matches!(&of_address, Ok(own) if own.learning().is_none())
+    {
+        return (name, Ok(permit));
+    }
+    match (of_address, first) {
         (Ok(permit), _) => (address, Ok(permit)),
         // What the policy says of the name tells more.
         (Err(_), Some((name, denial))) => (name, Err(denial)),

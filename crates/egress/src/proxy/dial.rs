@@ -64,7 +64,19 @@ impl Dialer {
             declared: grant.exact_host(),
             allowed_ips: &allowed_ips,
         };
-        self.guard.check_all(&target, addresses)
+        let judged = self.guard.check_all(&target, addresses);
+        match permit.learning().map(|own| &*own.reach) {
+            None | Some([]) => judged,
+            // A connection that is only learnt has no addresses of its own.
+            Some(reach) => judged.or_else(|_| {
+                let allowed_ips = reach;
+                let target = Target {
+                    allowed_ips,
+                    ..target
+                };
+                self.guard.check_all(&target, addresses)
+            }),
+        }
     }
 
     /// The way to the one address that a program chose.

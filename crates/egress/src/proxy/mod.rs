@@ -23,6 +23,7 @@
 //! - [`inspect`]: what is said, where the policy has rules for that
 //! - [`queries`]: DNS; [`ledger`]: what happened, by program and host; [`journal`]: the audit log
 //! - [`quota`]: limits of entries
+//! - [`learn`]: what nothing allows, let through to be written down
 //! - [`reload`]: another policy, while connections are open
 //! - [`phases`]: how long things take, for [`metrics`] (fetched at [`scrape`]) and the [`perf`] log
 //! - [`alone`]: explicit clients of a proxy that has no sandbox
@@ -35,6 +36,7 @@ mod explicit;
 mod fast;
 mod inspect;
 mod journal;
+mod learn;
 mod ledger;
 mod lookup;
 mod metrics;
@@ -57,6 +59,7 @@ pub use decide::Permit;
 pub use fast::{Direct, Wish};
 pub use inspect::{Authority, Inspection, Patience};
 pub use journal::Journal;
+pub use learn::{Learning, Refusal, Seen};
 pub use metrics::Metrics;
 pub use perf::PerfLog;
 pub use phases::{Phase, Phases};

@@ -4,8 +4,10 @@ use casemate_identity::Identity;
 use casemate_policy::compiled::Closest;
 use casemate_policy::compiled::{Compiled, Decision, Denial, Grant, Target};
 use casemate_policy::rego::Rules;
+use std::sync::Arc;
 
 use super::decide::with_subject;
+use super::learn::Learning;
 use crate::host::Host;
 
 /// See the module.
@@ -14,11 +16,33 @@ pub struct Policy {
     pub compiled: Compiled,
     /// `rego:`, if the policy has it. To ask takes up to milliseconds, not microseconds.
     pub rules: Option<Rules>,
+    /// Lets through what none of these allows or forbids.
+    pub learning: Option<Arc<Learning>>,
 }
 
 impl Policy {
     /// Decides about a connection.
     pub(super) fn connect(&self, identity: &Identity, host: &Host, port: u16) -> Decision<'_> {
+        match (self.judge(identity, host, port), &self.learning) {
+            ((Decision::Deny(_), false), Some(learning)) if !self.forbids(host) => {
+                Decision::Allow(Grant::learning(&self.compiled, learning.inspect))
+            }
+            ((decision, _), _) => decision,
+        }
+    }
+
+    /// Whether a name may be resolved only because it's written down.
+    pub(super) fn learns(&self, name: &Host) -> Option<&Learning> {
+        self.learning.as_deref().filter(|_| !self.forbids(name))
+    }
+
+    fn forbids(&self, host: &Host) -> bool {
+        matches!(host, Host::Name(name) if self.compiled.never_resolves(name))
+    }
+
+    /// What the policy says, and whether it has a rule for that: a denial is otherwise for want of
+    /// a permission.
+    fn judge(&self, identity: &Identity, host: &Host, port: u16) -> (Decision<'_>, bool) {
         let decision = with_subject(identity, |subject| match host {
             Host::Name(name) => self.compiled.connect(subject, &Target { host: name, port }),
             Host::V4(address) => self
@@ -29,7 +53,7 @@ impl Policy {
                 .connect_address(subject, (*address).into(), port),
         });
         let Some(rules) = &self.rules else {
-            return decision;
+            return (decision, false);
         };
         let text = host.to_string();
         let asked = || {
@@ -40,14 +64,16 @@ impl Policy {
         // An interpreter: other connections go on meanwhile.
         let verdict = tokio::task::block_in_place(asked);
         if !verdict.denied.is_empty() {
-            return Decision::Deny(Box::new(Denial {
+            let denial = Denial {
                 reason: verdict.denied.join("; "),
                 closest: Closest::Entries,
-            }));
+            };
+            return (Decision::Deny(Box::new(denial)), true);
         }
-        match decision {
+        let decision = match decision {
             Decision::Deny(_) if verdict.allowed => Decision::Allow(Grant::by_rego(&self.compiled)),
             decision => decision,
-        }
+        };
+        (decision, false)
     }
 }

@@ -164,7 +164,12 @@ async fn answer(
             policy.compiled.may_resolve_for(subject, name)
         })
     });
-    if !allowed {
+    let policy = shared.policy.load_full();
+    let learning = match (allowed, asker) {
+        (false, Some(_)) => policy.learns(query.name()),
+        _ => None,
+    };
+    if !allowed && learning.is_none() {
         refuse(shared, asker, name);
         return Some(query.answer(Answer::Refused, transport));
     }
@@ -174,6 +179,9 @@ async fn answer(
     let answer = match found {
         Ok(found) => {
             shared.names.learn(query.name(), &found.addresses);
+            if let Some(learning) = learning {
+                learning.resolved(query.name());
+            }
             query.answer(Answer::Addresses(&found.addresses, found.ttl), transport)
         }
         Err(Lost::Absent) => query.answer(Answer::NxDomain, transport),

@@ -119,7 +119,16 @@ impl Session {
         decision: RequestDecision,
     ) -> Result<(), Answer> {
         let (outcome, denied) = match decision {
-            RequestDecision::Allow => (Outcome::Allowed, None),
+            RequestDecision::Allow => {
+                if let Some(learning) = permit.learning() {
+                    learning.allowed(permit, (method, path));
+                }
+                (Outcome::Allowed, None)
+            }
+            RequestDecision::Deny(denied) if let Some(learning) = permit.learns(&denied, path) => {
+                learning.requested(permit, (method, path));
+                (Outcome::Allowed, None)
+            }
             RequestDecision::Deny(denied) if denied.enforced => (Outcome::Denied, Some(denied)),
             RequestDecision::Deny(denied) => (Outcome::Audited, Some(denied)),
         };
@@ -151,6 +160,9 @@ impl Session {
         let binary = Shown(&permit.identity.executable.path).to_string();
         let host = permit.host.to_string();
         self.shared.ledger.denied(&binary, &host, permit.port, why);
+        if let Some(learning) = &self.shared.policy.load().learning {
+            learning.refused(None, (&host, permit.port), "l7", why);
+        }
     }
 
     /// The target as it goes out: with credentials in it, if there were placeholders.

@@ -136,6 +136,9 @@ impl Drop for Inspected {
         let host = permit.host.to_string();
         let row = (&*binary, &*host, permit.port, &*permit.entry);
         shared.ledger.moved(row, sent, received);
+        if let Some(learning) = permit.learning() {
+            learning.answered(permit, sent + received);
+        }
         shared.journal.closed(permit, sent, received);
     }
 }

@@ -139,6 +139,7 @@ impl Scene {
             policy: Arc::new(Policy {
                 compiled: policy,
                 rules: None,
+                learning: None,
             }),
             lends: false,
             identifier: Arc::new(identifier),
