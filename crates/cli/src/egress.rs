@@ -7,7 +7,7 @@ use casemate_core::error::{Error, Result};
 use casemate_core::report::Connection;
 use casemate_core::spec::{Access, EnvRule, Root, SandboxSpec};
 use casemate_egress::proxy::{
-    Authority, Config, Direct, Inspection, Opening, Policy, Proxy, Sockets, Wish,
+    Authority, Config, Direct, Inspection, Learning, Opening, Policy, Proxy, Sockets, Wish,
 };
 use casemate_identity::{Digests, Identifier, Identity, Scope, Store, Trust};
 use casemate_jail::gate::{Attempt, Doors, Gate};
@@ -40,6 +40,8 @@ pub(crate) struct Outlet {
     aloud: bool,
     authority: Arc<Authority>,
     lends: bool,
+    /// Whether what the policy doesn't allow is let through.
+    learns: bool,
     proxy: Option<Proxy>,
     watching: Option<Watching>,
 }
@@ -82,13 +84,30 @@ impl Outlet {
             aloud,
             authority,
             lends: has_plain_endpoints(&network) && casemate_sys::socket::own_network().is_ok(),
+            learns: false,
             proxy: None,
             watching: None,
         })
     }
 
-    /// Sees to it that a policy that changes is put in force.
+    /// Lets through what the policy doesn't allow, to be written down.
+    pub(crate) fn learn(&mut self, learning: Arc<Learning>, spec: &mut SandboxSpec) {
+        let shown = self.document.network.entries.iter().any(may_be_inspected);
+        if learning.inspects() && !shown {
+            show_authority(&self.authority, spec);
+        }
+        if let Some(policy) = self.policy.as_mut().and_then(Arc::get_mut) {
+            policy.learning = Some(learning);
+        }
+        self.learns = true;
+    }
+
+    /// Sees to it that a policy that changes is put in force. What is learnt is learnt besides the
+    /// policy as it was.
     fn watch(&mut self, proxy: &Proxy) -> Result<()> {
+        if self.learns {
+            return Ok(());
+        }
         let of_host = self.of_host;
         let watch = Watch {
             path: self.path.clone(),

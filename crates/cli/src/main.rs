@@ -38,7 +38,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Say which programs are trusted, and settle a change
     Identity(identity::IdentityArgs),
-    /// Check, explain, test, format and compare policies
+    /// Check, explain, test, format, compare and learn policies
     Policy(policy::PolicyArgs),
     /// Print what connections were made and refused
     Logs(logs::LogsArgs),

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// The flags.
+// The flags; a doc comment would take the place of what is said of the command.
 #[derive(Args, Clone, Default)]
 pub(crate) struct ObserveArgs {
     /// Write the audit log here [default: casemate/audit.jsonl in XDG_STATE_HOME]

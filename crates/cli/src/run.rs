@@ -9,6 +9,7 @@ use casemate_core::exit::Failure;
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus, parse_duration};
 use casemate_core::spec::{Access, EnvRule, Grant, Network, Root, SandboxSpec, Terminal};
+use casemate_egress::proxy::Learning;
 use casemate_jail::Plan;
 use casemate_jail::gate::Gate;
 use casemate_policy::Document;
@@ -18,6 +19,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 // The flags of `casemate run`.
@@ -120,7 +122,7 @@ enum Net {
 
 /// Runs the program; the exit code is its own, or says why there is none.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
-    match attempt(args) {
+    match attempt(args, None) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             printer::error(&failure.error.to_string());
@@ -129,15 +131,49 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-fn attempt(args: RunArgs) -> Result<u8, Failure> {
+impl RunArgs {
+    /// The policy to extend with what is learnt, and how it's read.
+    pub(crate) fn base(&self) -> Option<(&Path, &policy::Reading)> {
+        Some((self.policy.as_deref()?, &self.reading))
+    }
+
+    /// Sees to it that there is something to learn.
+    pub(crate) fn for_learning(mut self) -> Result<Self> {
+        match self.net.replace(Net::Policy) {
+            None | Some(Net::Policy) => Ok(self),
+            Some(_) => Err(
+                Error::rule("use --net", "what is learnt is what a policy would allow")
+                    .hint("leave it out"),
+            ),
+        }
+    }
+
+    /// The program and its arguments.
+    pub(crate) fn command(&self) -> &[OsString] {
+        &self.command
+    }
+}
+
+/// Runs the program, and lets through what the policy doesn't allow.
+pub(crate) fn learn(args: RunArgs, learning: Arc<Learning>) -> Result<u8, Failure> {
+    attempt(args, Some(learning))
+}
+
+fn attempt(args: RunArgs, learning: Option<Arc<Learning>>) -> Result<u8, Failure> {
     let (report, quiet, observe) = (args.report.clone(), args.quiet, args.observe.clone());
     let policy = args.policy.clone();
     let (mut spec, notes, document) = specification(args)?;
+    // Without a policy, all of it is learnt.
+    let document = document.or_else(|| learning.is_some().then(Document::default));
     let mut outlet = match (spec.network, &document) {
         (Network::Policy, Some(document)) => {
             let path = policy.unwrap_or_default();
             let policy = (document, path);
-            Some(Outlet::new(policy, &mut spec, observe, !quiet)?)
+            let mut outlet = Outlet::new(policy, &mut spec, observe, !quiet)?;
+            if let Some(learning) = learning {
+                outlet.learn(learning, &mut spec);
+            }
+            Some(outlet)
         }
         (Network::Policy, None) => {
             return Err(Error::rule("use --net policy", "there is no policy")

@@ -560,12 +560,16 @@ fn the_complete_example() {
 fn help_says_what_each_command_does() {
     let folder = Folder::with(&[]);
     for (command, begins) in [
-        ("", "Check, explain, test, format and compare policies\n"),
+        (
+            "",
+            "Check, explain, test, format, compare and learn policies\n",
+        ),
         ("check", "Say what is wrong with policies"),
         ("explain", "Say what a policy does"),
         ("test", "Try a policy"),
         ("fmt", "Give policies the layout"),
         ("diff", "Say what becomes allowed"),
+        ("learn", "Run a program with the network open"),
     ] {
         let (code, out, _) = folder.run(&format!("{command} --help"));
         assert_eq!(code, 0);

@@ -4,6 +4,7 @@
 //! check    what is wrong with it, or probably not meant      fmt     its text as it's best read
 //! explain  what becomes of a connection or request, and why  diff    what a change allows or denies
 //! test     the same for many, against what is expected
+//! learn    the least policy for what a program does
 //! ```
 //!
 //! Each command is a file. `apply` is what `casemate run` does with a policy.
@@ -13,6 +14,8 @@ mod check;
 mod diff;
 mod explain;
 mod fmt;
+mod learn;
+mod place;
 mod sarif;
 mod settings;
 mod test;
@@ -51,6 +54,8 @@ enum Command {
     Fmt(fmt::FmtArgs),
     /// Say what becomes allowed and what denied by a change
     Diff(diff::DiffArgs),
+    /// Run a program with the network open, and write the least policy for what it did
+    Learn(Box<learn::LearnArgs>),
 }
 
 // How strictly a policy is read.
@@ -100,6 +105,7 @@ pub(crate) fn run(args: PolicyArgs) -> anyhow::Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Learn(args) => learn::run(*args),
     }
 }
 
