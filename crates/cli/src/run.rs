@@ -15,7 +15,7 @@ use casemate_jail::gate::Gate;
 use casemate_policy::Document;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -148,9 +148,9 @@ impl RunArgs {
         }
     }
 
-    /// The program and its arguments.
-    pub(crate) fn command(&self) -> &[OsString] {
-        &self.command
+    /// The program as it was given.
+    pub(crate) fn program(&self) -> &OsStr {
+        self.command.first().map_or(OsStr::new(""), |word| word)
     }
 }
 

@@ -10,6 +10,7 @@ mod server;
 use sandbox::{Ended, Stage, both, wait_until};
 use server::{GREETING, Server};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -23,6 +24,8 @@ both!(
     a_name_that_only_tls_says,
     a_base_is_extended,
     rules_of_a_base_hold,
+    rules_in_rego_hold,
+    a_run_that_goes_on_takes_what_was_learnt,
     what_is_not_public_stays_refused,
     names_that_are_only_resolved,
     an_interrupted_run_is_learnt_from,
@@ -177,11 +180,15 @@ fn a_learnt_policy_allows_the_same_and_nothing_else(stage: &Stage) {
     let ended = learn(stage, web.ip, &[], &command);
     assert_eq!((ended.code, &*ended.out), (7, "GET /a"), "{ended:?}");
     assert!(
-        ended.err.contains("learnt 1 observation of 1 program: "),
+        ended
+            .err
+            .contains("learnt 1 connection and 0 requests of 1 program: "),
         "{}",
         ended.err
     );
     let text = learnt(stage);
+    // A policy is shared, and arguments may have secrets in them.
+    assert!(text.starts_with("# Learnt from one run of: sh\n"), "{text}");
     assert!(
         text.contains("HTTP\n") && text.contains("protocol: any"),
         "{text}"
@@ -377,6 +384,70 @@ fn rules_of_a_base_hold(stage: &Stage) {
         (22, "GET /aGET /new"),
         "{ended:?}"
     );
+}
+
+fn rules_in_rego_hold(stage: &Stage) {
+    let (web, other) = (needs!(Web::start(None)), needs!(Web::start(None)));
+    let base = format!(
+        "version: 1\nrego: |\n  package casemate.policy\n  \
+         deny contains \"not there\" if input.network.port == {}\n",
+        other.port
+    );
+    stage.write("outside/base.yaml", base);
+    let path = stage.text("outside/base.yaml");
+    let script = format!("{CURL} -s {}; {CURL} -s {}", web.url("/a"), other.url("/b"));
+    let ended = learn(stage, web.ip, &["--policy", &path], &["sh", "-c", &script]);
+    assert_eq!(ended.out, "GET /a", "{ended:?}");
+    let refused = format!(
+        "# refused while learning: {}:{}: not there\n",
+        other.ip, other.port
+    );
+    assert!(learnt(stage).contains(&refused), "{}", learnt(stage));
+    assert_eq!(run(stage, &["sh", "-c", &script]).out, "GET /a");
+}
+
+fn a_run_that_goes_on_takes_what_was_learnt(stage: &Stage) {
+    let web = needs!(Web::start(None));
+    stage.write("outside/base.yaml", "version: 1\n");
+    stage.symlink("base.yaml", "outside/current.yaml");
+    let script = format!(
+        "while read -r _; do {CURL} -s {} || echo no; echo; done",
+        web.url("/a")
+    );
+    let mut command = stage.casemate();
+    command.args(["run", "-q", "--net", "policy", "--policy"]);
+    command.arg(stage.path("outside/current.yaml"));
+    command.args(["--", "sh", "-c", &script]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut ask = || {
+        writeln!(stdin).unwrap();
+        let said = lines.next().unwrap().unwrap();
+        if said == "no" {
+            lines.next().unwrap().unwrap();
+        }
+        said
+    };
+    assert_eq!(ask(), "no");
+    let base = stage.text("outside/base.yaml");
+    let ended = learn(
+        stage,
+        web.ip,
+        &["--policy", &base],
+        &[CURL, "-s", &web.url("/a")],
+    );
+    assert_eq!(ended.out, "GET /a", "{ended:?}");
+    stage.symlink("p.yaml", "outside/next");
+    fs::rename(
+        stage.path("outside/next"),
+        stage.path("outside/current.yaml"),
+    )
+    .unwrap();
+    wait_until(PATIENCE, "the policy to be in force", || ask() == "GET /a");
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
 }
 
 fn what_is_not_public_stays_refused(stage: &Stage) {

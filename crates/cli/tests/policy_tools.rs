@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+use casemate_policy::Document;
+use casemate_policy::learn::{Around, Observation, learn_around};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -596,5 +598,42 @@ fn the_documentation_is_true() {
             }
         }
     }
-    assert_eq!(commands, 7);
+    assert_eq!(commands, 10);
+}
+
+/// The policy that the documentation shows as learnt is what is written of such a run.
+#[test]
+fn the_documented_policy_is_what_is_learnt() {
+    let documentation = include_str!("../../../docs/policy-tools.md");
+    let mut blocks = documentation.split("```yaml\n");
+    let mut block = |name: &str| {
+        let named = format!("# {name}\n");
+        let text = blocks.find_map(|block| block.strip_prefix(&named)).unwrap();
+        text.split("```").next().unwrap().to_owned()
+    };
+    let (base, learnt) = (block("policy.yaml"), block("policy.learned.yaml"));
+    let base = Document::parse("policy.yaml", &base).unwrap();
+    let digest = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    let byte = |at| u8::from_str_radix(&digest[2 * at..2 * at + 2], 16).unwrap();
+    let seen = Observation {
+        binary: "/usr/bin/pip".to_owned(),
+        sha256: Some(std::array::from_fn(byte)),
+        host: "files.example.com".to_owned(),
+        port: 443,
+        request: Some(("GET".to_owned(), "/x-1.0.whl".to_owned())),
+        times: 1,
+        bytes: 48213,
+        ..Observation::default()
+    };
+    let remarks: Vec<_> = learnt
+        .lines()
+        .map_while(|line| line.strip_prefix("# "))
+        .collect();
+    assert_eq!(remarks.len(), 3);
+    let around = Around {
+        base: Some(("policy.yaml", &base)),
+        include_workdir: false,
+        remarks: &remarks.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+    };
+    assert_eq!(learn_around(&[seen], &around).text, learnt);
 }

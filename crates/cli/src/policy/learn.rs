@@ -13,6 +13,7 @@ use casemate_policy::Document;
 use casemate_policy::learn::{Around, Learnt, learn_around};
 use clap::Args;
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ const MAX_REMARKS: usize = 20;
 #[derive(Args)]
 #[command(
     after_help = "While learning, the program may connect to any public address, and have any name resolved.\n\
+    What --policy allows is not repeated: the new policy extends it.\n\
     Exit codes: those of casemate run."
 )]
 pub(super) struct LearnArgs {
@@ -62,12 +64,8 @@ pub(super) fn run(args: LearnArgs) -> anyhow::Result<ExitCode> {
     };
     let run = args.run.for_learning()?;
     let learning = Arc::new(Learning::new(args.inspect, args.allow_ip));
-    let command: Vec<_> = run
-        .command()
-        .iter()
-        .map(|word| word.to_string_lossy())
-        .collect();
-    let command = command.join(" ");
+    // The arguments may have secrets in them, and a policy is a file to be shared.
+    let program = run.program().to_string_lossy().into_owned();
     announce(args.inspect);
     let ended = run::learn(run, Arc::clone(&learning));
     let seen = learning.seen();
@@ -81,7 +79,7 @@ pub(super) fn run(args: LearnArgs) -> anyhow::Result<ExitCode> {
             failure.code
         }
     };
-    let remarks = remarks(&command, &seen);
+    let remarks = remarks(&program, &seen);
     let learnt = learn_around(
         &seen.observations,
         &Around {
@@ -108,9 +106,9 @@ fn announce(inspect: bool) {
 }
 
 /// What the policy's reader should know, besides what it allows.
-fn remarks(command: &str, seen: &Seen) -> Vec<String> {
+fn remarks(program: &str, seen: &Seen) -> Vec<String> {
     let mut remarks = vec![
-        format!("Learnt from one run of: {}", cut(command)),
+        format!("Learnt from one run of: {}", cut(program)),
         "Read it before use: the program chose what is in it.".to_owned(),
     ];
     let refused = seen.refused.iter().map(|own| {
@@ -146,12 +144,19 @@ fn cut(text: &str) -> String {
 }
 
 fn tell(output: &Path, learnt: &Learnt, seen: &Seen) {
-    let what = counted(
-        seen.observations.len() - learnt.left_out.len(),
-        "observation",
-    );
-    let who = counted(learnt.programs, "program");
-    printer::line(&format!("learnt {what} of {who}: {}", output.display()));
+    let left_out: BTreeSet<_> = learnt.left_out.iter().map(|(own, _)| own).collect();
+    let kept = seen
+        .observations
+        .iter()
+        .filter(|own| !left_out.contains(own));
+    let (requests, connections): (Vec<_>, Vec<_>) = kept.partition(|own| own.request.is_some());
+    printer::line(&format!(
+        "learnt {} and {} of {}: {}",
+        counted(connections.len(), "connection"),
+        counted(requests.len(), "request"),
+        counted(learnt.programs, "program"),
+        output.display()
+    ));
     let problems = [
         (
             learnt.left_out.len(),

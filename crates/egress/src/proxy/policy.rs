@@ -77,3 +77,62 @@ impl Policy {
         (decision, false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Policy;
+    use crate::host::Host;
+    use crate::proxy::learn::Learning;
+    use casemate_identity::argv::Argv;
+    use casemate_identity::{Digest, Executable, Identity};
+    use casemate_policy::Document;
+    use casemate_policy::compiled::Compiled;
+    use std::sync::Arc;
+
+    const POLICY: &str = "version: 1
+dns: { deny: [\"**.never.example\"] }
+network_policies:
+  here:
+    endpoints: [{ host: a.example, port: 443, protocol: any, tls: skip }]
+    binaries: [{ path: /usr/bin/curl }]
+";
+
+    #[test]
+    fn only_what_the_policy_says_nothing_of_is_learnt() {
+        let document = Document::parse("policy.yaml", POLICY).unwrap();
+        let mut policy = Policy {
+            compiled: Compiled::new(&document.network).unwrap(),
+            rules: None,
+            learning: None,
+        };
+        let identity = Identity {
+            pid: 1,
+            executable: Executable {
+                path: b"/usr/bin/curl".as_slice().into(),
+                digest: Digest([7; 32]),
+                deleted: false,
+            },
+            ancestors: Box::default(),
+            script: None,
+            argv: Argv::default(),
+        };
+        // What becomes of a connection: whether it's learnt, and whether it's looked into.
+        let ask = |policy: &Policy, host: &str, port| {
+            let host = Host::parse(host).unwrap();
+            let grant = policy.connect(&identity, &host, port).grant()?;
+            Some((grant.is_learning(), grant.needs_inspection()))
+        };
+        for (host, port) in [("b.example", 443), ("a.example", 80), ("192.0.2.1", 443)] {
+            assert_eq!(ask(&policy, host, port), None, "{host}:{port}");
+        }
+        for inspect in [false, true] {
+            policy.learning = Some(Arc::new(Learning::new(inspect, Vec::new())));
+            assert_eq!(ask(&policy, "a.example", 443), Some((false, false)));
+            for (host, port) in [("b.example", 443), ("a.example", 80), ("192.0.2.1", 443)] {
+                let learnt = Some((true, inspect));
+                assert_eq!(ask(&policy, host, port), learnt, "{host}:{port}");
+            }
+            assert_eq!(ask(&policy, "x.never.example", 443), None);
+        }
+    }
+}
