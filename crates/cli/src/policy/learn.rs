@@ -162,7 +162,10 @@ fn tell(output: &Path, learnt: &Learnt, seen: &Seen) {
             learnt.left_out.len(),
             "left out, since no policy can allow it",
         ),
-        (seen.refused.len(), "refused while learning"),
+        (
+            seen.refused.len(),
+            "refused while learning (private addresses need --allow-ip)",
+        ),
         (
             usize::try_from(seen.lost).unwrap_or(usize::MAX),
             "missing, since there were too many",
