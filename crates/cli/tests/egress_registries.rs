@@ -12,10 +12,15 @@ use sandbox::{Ended, Stage, both};
 use std::path::Path;
 use std::process::Command;
 
-both!(pip_downloads_and_curl_does_not, npm_packs_and_curl_does_not);
+both!(
+    pip_downloads_and_curl_does_not,
+    npm_packs_and_curl_does_not,
+    names_and_requests_are_learnt,
+);
 
 const CURL: &str = "/usr/bin/curl";
 const NODE: &str = "/usr/bin/node";
+const PYTHON: &str = "/usr/bin/python3";
 
 /// What a program of the caller's prints, outside; empty if it fails.
 fn told(program: &str, arguments: &[&str]) -> String {
@@ -103,15 +108,19 @@ fn curl_is_refused(stage: &Stage, hosts: &[String], binary: &str, url: &str) {
     assert!(about("\"Open\"", &real) > 0, "{log}");
 }
 
-fn pip_downloads_and_curl_does_not(stage: &Stage) {
-    const PYTHON: &str = "/usr/bin/python3";
+/// Where pip looks, by its own word.
+fn index() -> Option<String> {
     let own = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)";
     let index = [
         std::env::var("PIP_INDEX_URL").unwrap_or_default(),
         told(PYTHON, &["-m", "pip", "config", "get", "global.index-url"]),
         told(PYTHON, &["-c", own]),
     ];
-    let Some(index) = index.into_iter().find(|url| url.starts_with("https://")) else {
+    index.into_iter().find(|url| url.starts_with("https://"))
+}
+
+fn pip_downloads_and_curl_does_not(stage: &Stage) {
+    let Some(index) = index() else {
         return println!("skipped: there is no pip, or it has no index");
     };
     let page = format!("{}/six/", index.trim_end_matches('/'));
@@ -147,4 +156,48 @@ fn npm_packs_and_curl_does_not(stage: &Stage) {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(files(stage, &[".tgz"]), 1, "{ended:?}");
     curl_is_refused(stage, &hosts, NODE, &page);
+}
+
+fn names_and_requests_are_learnt(stage: &Stage) {
+    let Some(index) = index() else {
+        return println!("skipped: there is no pip, or it has no index");
+    };
+    let page = format!("{}/six/", index.trim_end_matches('/'));
+    let Some(name) = hosts(&page).and_then(|hosts| hosts.into_iter().next()) else {
+        return println!("skipped: the Python package index can't be reached");
+    };
+    // It may be a mirror on a private network.
+    let addresses = told("getent", &["ahosts", &name]);
+    let addresses = addresses.lines().filter_map(|line| line.split(' ').next());
+    let allowed: Vec<_> = addresses.map(|own| format!("--allow-ip={own}")).collect();
+    let path = stage.text("outside/p.yaml");
+    for (flags, rule) in [
+        (&[][..], "protocol: any"),
+        (&["--inspect"], "- allow: { method: GET, path: /"),
+    ] {
+        let mut learn = stage.casemate();
+        learn.args(["policy", "learn", "--force", "--output", &path]);
+        learn.args(&allowed).args(flags).arg("--");
+        let ended = Ended::of(learn.args([CURL, "-sSf", "-m", "60", &page]));
+        assert!(ended.code == 0 && ended.out.contains("six"), "{ended:?}");
+        let text = stage.read("outside/p.yaml");
+        // By its name alone, not by an address.
+        assert!(text.contains(&format!("- host: {name}\n")), "{text}");
+        assert_eq!(text.matches("- host: ").count(), 1, "{text}");
+        assert!(
+            text.contains(rule) && !text.contains("not connected to"),
+            "{text}"
+        );
+        let run =
+            |program: &[&str]| stage.run(["-q", "--policy", &path, "--"].iter().chain(program));
+        let ended = run(&[CURL, "-sSf", "-m", "60", &page]);
+        assert!(ended.code == 0 && ended.out.contains("six"), "{ended:?}");
+        let open = format!("import socket; print(socket.getaddrinfo('{name}', 443))");
+        let ended = run(&[PYTHON, "-c", &open]);
+        assert!(ended.code != 0 && ended.out.is_empty(), "{ended:?}");
+    }
+    let ended = stage.run([
+        "-q", "--policy", &path, "--", CURL, "-sS", "-m", "60", &index,
+    ]);
+    assert!(ended.out.contains("\"policy_denied\""), "{ended:?}");
 }
