@@ -20,6 +20,8 @@
 //! this is, accepts some of what is an error here; [`ReadOptions`] can ask for the same. [`fmt`]
 //! gives a policy's text the layout in which it's best read.
 //!
+//! [Credentials](credentials) that a run is given are a file of their own, read in the same way.
+//!
 //! For people who want to know what a policy does, a [`Judge`] answers a [`Question`] and explains
 //! the answer, [`cases`] are questions with the answers expected, and [`learn`](learn::learn) makes
 //! the least policy that allows what was seen.
@@ -48,6 +50,7 @@
 mod carriers;
 pub mod cases;
 pub mod compiled;
+pub mod credentials;
 mod document;
 mod error;
 mod extends;

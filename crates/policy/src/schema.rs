@@ -160,6 +160,31 @@ static SCHEMAS: &[Schema] = &[
         place: "rego",
         fields: &["file"],
     },
+    // Of files with credentials, and not of policies.
+    Schema {
+        place: "credentials file",
+        fields: &["version", "credentials"],
+    },
+    Schema {
+        place: "credentials.KEY",
+        fields: &["env", "prefix", "secret", "aws", "endpoints", "inject"],
+    },
+    Schema {
+        place: "credentials.KEY.endpoints[]",
+        fields: &["host", "port", "ports", "path", "scheme"],
+    },
+    Schema {
+        place: "secret",
+        fields: &["env", "file", "command"],
+    },
+    Schema {
+        place: "aws",
+        fields: &["access_key_id", "secret_access_key", "session_token"],
+    },
+    Schema {
+        place: "inject",
+        fields: &["header", "value", "basic"],
+    },
     // Of files with cases, and not of policies.
     Schema {
         place: "cases[]",
@@ -182,12 +207,18 @@ static SCHEMAS: &[Schema] = &[
 ];
 
 /// Places whose fields have names too general for a hint.
-const GENERAL: [&str; 6] = [
+const GENERAL: [&str; 12] = [
     "matcher",
     "config of openshell/regex",
     "network_middlewares.KEY.endpoints",
     "dns",
     "rego",
+    "credentials file",
+    "credentials.KEY",
+    "credentials.KEY.endpoints[]",
+    "secret",
+    "aws",
+    "inject",
     "cases[]",
 ];
 

@@ -90,22 +90,13 @@ impl Endpoint {
 
     /// Whether each request is judged here. `sql` is not understood, so it's only bytes.
     pub fn has_rules(&self) -> bool {
-        use Protocol::{Any, Graphql, JsonRpc, Mcp, Rest, Sql, Tcp, Unspecified, Websocket};
-        match self.protocol {
-            Rest | Websocket | Graphql | JsonRpc | Mcp => true,
-            Unspecified | Any | Tcp | Sql => false,
-        }
+        self.declared.has_rules()
     }
 
     /// Whether the plain text of the connection has to be seen: for rules, or to replace
     /// placeholders of credentials in it.
     pub fn needs_inspection(&self) -> bool {
-        let declared = &self.declared;
-        self.has_rules()
-            || declared.websocket_credential_rewrite
-            || declared.request_body_credential_rewrite
-            || declared.signing.is_some()
-            || declared.credential_provider.is_some() && !declared.allow_uninspected_credentials
+        self.declared.needs_inspection()
     }
 
     /// Whether a message of a WebSocket has to be read as GraphQL to be judged.

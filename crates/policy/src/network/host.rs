@@ -41,6 +41,22 @@ pub(super) fn host(text: &str) -> Result<String, Objection> {
     literal(text).map_or_else(|| name(text), Ok)
 }
 
+/// The same; what is wrong with it is told.
+pub(crate) fn told(text: &Located<&str>, path: &str, report: &mut Report) -> Option<String> {
+    match host(text.value) {
+        Ok(host) => Some(host),
+        Err(objection) => {
+            objection.tell(text, path, report);
+            None
+        }
+    }
+}
+
+/// The same; what is wrong with it is said in one line.
+pub(crate) fn checked(text: &str) -> Result<String, String> {
+    host(text).map_err(|bad| format!("{} {}; {}", quoted(text), bad.why, bad.hint))
+}
+
 /// The same for any pattern.
 pub(super) fn selector_or_address(text: &str) -> Result<String, Objection> {
     literal(text).map_or_else(|| selector(text), Ok)

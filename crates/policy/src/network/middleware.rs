@@ -244,7 +244,8 @@ fn check_skipped(middlewares: &[Middleware], entries: &[Entry], report: &mut Rep
 
 impl Middleware {
     /// Whether some host that the pattern stands for is included, and not excluded with all others.
-    fn selects(&self, host: &str) -> bool {
+    /// Of a host that is written out: whether it sees its requests.
+    pub fn selects(&self, host: &str) -> bool {
         let excluded = |pattern: &Located<String>| {
             pattern.value == host || !host.contains('*') && overlap::hosts(&pattern.value, host)
         };

@@ -34,6 +34,7 @@ mod unseen;
 
 pub(crate) use ambiguity::contradict;
 pub(crate) use binary::{digest, digits};
+pub(crate) use host::{checked as checked_host, told as host_or_pattern};
 pub use middleware::{Middleware, MiddlewareKind, OnError};
 pub use model::{
     Access, Binary, BodyLimits, Endpoint, Enforcement, Entry, EntryLimits, GraphqlOptions, Matcher,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::overlap;
 use crate::position::{Located, Position};
 
 /// All that the policy says of the network.
@@ -106,6 +107,32 @@ pub struct Endpoint {
     pub mcp: McpOptions,
     /// How much of a body is read for inspection.
     pub body: BodyLimits,
+}
+
+impl Endpoint {
+    /// Whether each request is judged here. `sql` is not understood, so it's only bytes.
+    pub fn has_rules(&self) -> bool {
+        use Protocol::{Any, Graphql, JsonRpc, Mcp, Rest, Sql, Tcp, Unspecified, Websocket};
+        match self.protocol {
+            Rest | Websocket | Graphql | JsonRpc | Mcp => true,
+            Unspecified | Any | Tcp | Sql => false,
+        }
+    }
+
+    /// Whether the plain text of the connection has to be seen: for rules, or for credentials.
+    pub fn needs_inspection(&self) -> bool {
+        self.has_rules()
+            || self.websocket_credential_rewrite
+            || self.request_body_credential_rewrite
+            || self.signing.is_some()
+            || self.credential_provider.is_some() && !self.allow_uninspected_credentials
+    }
+
+    /// Whether it may be about a connection to this port of a host, or of one that a pattern has.
+    pub fn meets(&self, host: &str, port: u16) -> bool {
+        let own = self.host.as_ref();
+        self.ports.contains(&port) && own.is_some_and(|own| overlap::hosts(&own.value, host))
+    }
 }
 
 /// What [`Endpoint::allowed_ips`] is where the file's is wrong and OpenShell's leniency was asked
