@@ -1,5 +1,6 @@
 //! `--net policy`: between the wall, which hands over connections, and the proxy, which decides.
 
+use crate::credentials::Given;
 use crate::observe::ObserveArgs;
 use crate::reload::{Files, Watch, Watching};
 use crate::state;
@@ -11,10 +12,12 @@ use casemate_egress::proxy::{
 };
 use casemate_identity::{Digests, Identifier, Identity, Scope, Store, Trust};
 use casemate_jail::gate::{Attempt, Doors, Gate};
-use casemate_policy::Document;
 use casemate_policy::compiled::Compiled;
-use casemate_policy::network::{Binary, Entry, Middleware, Network, OnError, Protocol, Rego};
+use casemate_policy::network::{
+    Binary, Endpoint, Entry, Middleware, MiddlewareKind, Network, OnError, Protocol, Rego,
+};
 use casemate_policy::rego::Rules;
+use casemate_policy::{Document, Located};
 use casemate_sys::Errno;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt;
@@ -39,6 +42,7 @@ pub(crate) struct Outlet {
     name: Option<String>,
     aloud: bool,
     authority: Arc<Authority>,
+    credentials: Given,
     lends: bool,
     /// Whether what the policy doesn't allow is let through.
     learns: bool,
@@ -51,10 +55,10 @@ impl Outlet {
     pub(crate) fn new(
         (document, path): (&Document, PathBuf),
         spec: &mut SandboxSpec,
+        credentials: Given,
         observe: ObserveArgs,
         aloud: bool,
     ) -> Result<Self> {
-        refuse_middlewares(document)?;
         let authority = Arc::new(Authority::new()?);
         if document.network.entries.iter().any(may_be_inspected) {
             show_authority(&authority, spec);
@@ -83,6 +87,7 @@ impl Outlet {
             name: spec.name.clone(),
             aloud,
             authority,
+            credentials,
             lends: has_plain_endpoints(&network) && casemate_sys::socket::own_network().is_ok(),
             learns: false,
             proxy: None,
@@ -108,12 +113,15 @@ impl Outlet {
         if self.learns {
             return Ok(());
         }
-        let of_host = self.of_host;
+        let (of_host, credentials) = (self.of_host, self.credentials.clone());
         let watch = Watch {
             path: self.path.clone(),
             writable: self.writable.clone(),
             reloading: proxy.reloading(),
-            compile: Box::new(move |document| compile(document, of_host)),
+            compile: Box::new(move |document| {
+                credentials.check(document)?;
+                compile(document, of_host)
+            }),
             on_invalid: self.observe.on_invalid(),
             notes: self.aloud,
         };
@@ -143,6 +151,7 @@ impl Gate for Outlet {
     }
 
     fn open(&mut self, doors: Doors) -> Result<()> {
+        self.credentials.hide()?;
         let Some(policy) = self.policy.take() else {
             return Err(Error::rule(
                 "open the sandbox's network",
@@ -158,11 +167,13 @@ impl Gate for Outlet {
         if self.aloud {
             journal = journal.aloud();
         }
+        let mut inspection = Inspection::new(Arc::clone(&self.authority));
+        inspection.credentials = Arc::clone(&self.credentials.store);
         let config = Config {
             policy,
             identifier,
             journal,
-            inspection: Inspection::new(Arc::clone(&self.authority)),
+            inspection,
             gateway: None,
             lends: self.lends,
             phases,
@@ -264,22 +275,38 @@ fn seen(document: &Document, of_host: bool) -> Network {
     network
 }
 
-/// Requests that would have to pass a middleware can't, so they don't leave.
-fn refuse_middlewares(document: &Document) -> Result<()> {
+/// Requests that would have to pass a middleware that isn't here, or isn't asked, don't leave.
+fn check_middlewares(document: &Document) -> Result<()> {
     let needed = |own: &&Middleware| own.on_error == OnError::FailClosed;
-    match document.network_middlewares.iter().find(needed) {
-        None => Ok(()),
-        Some(own) => Err(Error::rule(
-            "apply a middleware",
-            "there are none yet, and this one may not be left out",
-        )
-        .on(document.at(own.key.position))
-        .hint("`on_error: fail_open` accepts running without it")),
+    for own in document.network_middlewares.iter().filter(needed) {
+        if let MiddlewareKind::Unknown(kind) = &own.kind {
+            let why = format!("there is no middleware `{kind}`, and this one may not be left out");
+            return Err(Error::rule("apply a middleware", why)
+                .on(document.at(own.key.position))
+                .hint("`on_error: fail_open` accepts running without it"));
+        }
+        let entries = document.network.entries.iter();
+        let endpoints = entries.flat_map(|entry| &entry.endpoints);
+        let unseen = endpoints.filter(|endpoint| !endpoint.needs_inspection());
+        let selected = |host: &Located<String>| own.selects(&host.value);
+        let passed_by = unseen.map(|endpoint| (endpoint, endpoint.host.as_ref()));
+        let passed_by = passed_by.filter(|(_, host)| host.is_some_and(selected));
+        if let Some((endpoint, _)) = { passed_by }.next() {
+            let why = format!(
+                "middleware_required: `{}` is for this endpoint, and nothing looks at what is said there",
+                own.key.value
+            );
+            return Err(Error::rule("apply a middleware", why)
+                .on(document.at(endpoint.position))
+                .hint("say `protocol: rest` with rules, or `exclude` the host"));
+        }
     }
+    Ok(())
 }
 
 /// What a document says of the network, ready to be asked.
 pub(crate) fn compile(document: &Document, of_host: bool) -> Result<Policy> {
+    check_middlewares(document)?;
     let network = &seen(document, of_host);
     let refused = |position, message: String| {
         Error::rule("compile the policy", message).on(document.at(position))
@@ -306,17 +333,12 @@ pub(crate) fn compile(document: &Document, of_host: bool) -> Result<Policy> {
         compiled,
         rules,
         learning: None,
+        middlewares: document.network_middlewares.clone(),
     })
 }
 
 fn may_be_inspected(entry: &Entry) -> bool {
-    entry.endpoints.iter().any(|endpoint| {
-        endpoint.protocol.is_inspected()
-            || endpoint.request_body_credential_rewrite
-            || endpoint.websocket_credential_rewrite
-            || endpoint.signing.is_some()
-            || endpoint.credential_provider.is_some()
-    })
+    entry.endpoints.iter().any(Endpoint::needs_inspection)
 }
 
 /// The host's roots, as most distributions have them.

@@ -3,6 +3,7 @@
 //! This file is parse → run → exit code. Each command is a module: it turns its arguments into
 //! a call of a library crate and the result into text.
 
+mod credentials;
 mod doctor;
 mod egress;
 mod egress_alone;

@@ -1,5 +1,6 @@
 //! `casemate run`.
 
+use crate::credentials::CredentialArgs;
 use crate::egress::Outlet;
 use crate::observe::ObserveArgs;
 use crate::report_file::ReportFile;
@@ -104,6 +105,8 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
+    credentials: CredentialArgs,
+    #[command(flatten)]
     observe: ObserveArgs,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
@@ -162,14 +165,17 @@ pub(crate) fn learn(args: RunArgs, learning: Arc<Learning>) -> Result<u8, Failur
 fn attempt(args: RunArgs, learning: Option<Arc<Learning>>) -> Result<u8, Failure> {
     let (report, quiet, observe) = (args.report.clone(), args.quiet, args.observe.clone());
     let policy = args.policy.clone();
-    let (mut spec, notes, document) = specification(args)?;
+    let credentials = args.credentials.clone();
+    let (mut spec, mut notes, document) = specification(args)?;
     // Without a policy, all of it is learnt.
     let document = document.or_else(|| learning.is_some().then(Document::default));
+    let (given, told) = credentials.give(&mut spec, document.as_ref())?;
+    notes.extend(told);
     let mut outlet = match (spec.network, &document) {
         (Network::Policy, Some(document)) => {
             let path = policy.unwrap_or_default();
             let policy = (document, path);
-            let mut outlet = Outlet::new(policy, &mut spec, observe, !quiet)?;
+            let mut outlet = Outlet::new(policy, &mut spec, given, observe, !quiet)?;
             if let Some(learning) = learning {
                 outlet.learn(learning, &mut spec);
             }

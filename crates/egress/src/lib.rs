@@ -5,7 +5,7 @@
 //!
 //! | where to | what is said | what is done about it |
 //! |---|---|---|
-//! | [`dns`], [`host`], [`address`] | [`hello`], [`http1`], [`path`], [`json`], [`websocket`], [`graphql`], [`jsonrpc`], [`mcp`] | [`credentials`], [`denial`], [`audit`] |
+//! | [`dns`], [`host`], [`address`] | [`hello`], [`http1`], [`path`], [`json`], [`websocket`], [`graphql`], [`jsonrpc`], [`mcp`] | [`redact`], [`credentials`], [`denial`], [`audit`] |
 
 pub mod address;
 pub mod audit;
@@ -24,4 +24,5 @@ pub mod mcp;
 pub mod path;
 mod percent;
 pub mod proxy;
+pub mod redact;
 pub mod websocket;

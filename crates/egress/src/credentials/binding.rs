@@ -4,12 +4,17 @@ use std::fmt;
 
 use crate::host::Host;
 
-/// A host, a port and a path below which a credential may be sent.
+/// How much of a path is shown in messages.
+const MAX_SHOWN_BYTES: usize = 200;
+
+/// A host, a port and a path below which a credential may be sent, over TLS unless it says
+/// otherwise: without TLS, nobody has proven to be the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     host: HostPattern,
     port: u16,
     path: String,
+    secure: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +33,32 @@ pub struct Destination<'a> {
     pub port: u16,
     /// The canonical path, without the query.
     pub path: &'a str,
+    /// Over TLS.
+    pub secure: bool,
+    /// The only provider whose credentials may be used, if the endpoint names one.
+    pub provider: Option<&'a str>,
+}
+
+impl<'a> Destination<'a> {
+    /// Over TLS, and with any provider.
+    pub fn new(host: &'a Host, port: u16, path: &'a str) -> Self {
+        Self {
+            host,
+            port,
+            path,
+            secure: true,
+            provider: None,
+        }
+    }
+}
+
+/// As messages name it: `api.example.com:443`.
+impl fmt::Display for Destination<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.get(..MAX_SHOWN_BYTES).unwrap_or(self.path);
+        write!(f, "{}:{}{path}", self.host, self.port)?;
+        f.write_str(if self.secure { "" } else { " without TLS" })
+    }
 }
 
 /// Why a binding isn't one.
@@ -43,7 +74,8 @@ impl fmt::Display for InvalidBinding {
 impl std::error::Error for InvalidBinding {}
 
 impl Binding {
-    /// A binding to a host (`*` may stand for a whole label), a port, and a path (`/` is all).
+    /// A binding to a host (`*` may stand for a whole label), a port, and a path (`/` is all), over
+    /// TLS.
     pub fn new(host: &str, port: u16, path: &str) -> Result<Self, InvalidBinding> {
         if !path.starts_with('/') {
             return Err(InvalidBinding("its path doesn't begin with a slash"));
@@ -52,14 +84,28 @@ impl Binding {
             host: pattern(host)?,
             port,
             path: path.trim_end_matches('/').to_owned(),
+            secure: true,
         })
+    }
+
+    /// The same without TLS: whoever is on the way can read the secret.
+    pub fn in_the_clear(self) -> Self {
+        Self {
+            secure: false,
+            ..self
+        }
+    }
+
+    /// Whether there is a path of this place that the credential may be sent to.
+    pub fn reaches(&self, host: &Host, port: u16) -> bool {
+        self.port == port && self.host.matches(host)
     }
 
     /// Whether the credential may be sent there.
     pub fn covers(&self, destination: &Destination<'_>) -> bool {
         let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
-        self.port == destination.port
-            && self.host.matches(destination.host)
+        self.reaches(destination.host, destination.port)
+            && self.secure == destination.secure
             && destination
                 .path
                 .strip_prefix(self.path.as_str())
@@ -114,11 +160,7 @@ mod tests {
         let host = Host::parse(host).expect("a host");
         Binding::new(pattern, bound, prefix)
             .expect("a binding")
-            .covers(&Destination {
-                host: &host,
-                port,
-                path,
-            })
+            .covers(&Destination::new(&host, port, path))
     }
 
     #[test]
@@ -132,6 +174,20 @@ mod tests {
         assert!(!covers(binding, "evil.example.com", 443, "/v1"));
         assert!(!covers(binding, "x.api.example.com", 443, "/v1"));
         assert!(covers(("a.example", 1, "/"), "a.example", 1, "/any"));
+    }
+
+    #[test]
+    fn a_secret_is_not_sent_in_the_clear_unless_it_is_meant_to() {
+        let host = Host::parse("a.example").expect("a host");
+        let over_tls = Destination::new(&host, 443, "/");
+        let plain = Destination {
+            secure: false,
+            ..over_tls
+        };
+        let binding = Binding::new("a.example", 443, "/").expect("a binding");
+        assert!(binding.covers(&over_tls) && !binding.covers(&plain));
+        let binding = binding.in_the_clear();
+        assert!(binding.covers(&plain) && !binding.covers(&over_tls));
     }
 
     #[test]

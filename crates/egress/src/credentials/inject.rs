@@ -1,6 +1,11 @@
 //! A header that the proxy itself puts on a request.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
 use super::rewrite::Rewriter;
+use super::secret::Secret;
 use super::store::Refusal;
 use crate::http1::Headers;
 
@@ -10,61 +15,102 @@ use crate::http1::Headers;
 pub struct Injection {
     /// The header's name: `Authorization`.
     pub header: String,
-    /// What stands before the secret: `Bearer `.
-    pub prefix: String,
-    /// The credential's name.
-    pub credential: String,
+    /// Its value.
+    pub form: Form,
+}
+
+/// How a secret stands in a header's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Between two texts, such as `Bearer ` and nothing.
+    Text {
+        /// What stands before it.
+        before: String,
+        /// What stands after it.
+        after: String,
+    },
+    /// As the password of a user (RFC 7617).
+    Basic {
+        /// The user.
+        user: String,
+    },
 }
 
 impl Injection {
-    /// Puts the header on a request; if it can't, what the sandbox sent is gone nevertheless.
-    pub fn apply(&self, headers: &mut Headers, rewriter: &Rewriter<'_>) -> Result<(), Refusal> {
-        headers.remove(&self.header);
-        let secret = rewriter.secret(&self.credential)?;
-        let mut value = self.prefix.clone().into_bytes();
-        value.extend_from_slice(secret.expose());
-        Ok(headers.add(&self.header, &value)?)
+    fn value(&self, secret: &Secret) -> Zeroizing<Vec<u8>> {
+        let secret = secret.expose();
+        Zeroizing::new(match &self.form {
+            Form::Text { before, after } => [before.as_bytes(), secret, after.as_bytes()].concat(),
+            Form::Basic { user } => {
+                let pair = Zeroizing::new([user.as_bytes(), b":", secret].concat());
+                let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+                [b"Basic ", encoded.as_bytes()].concat()
+            }
+        })
+    }
+}
+
+impl Rewriter<'_> {
+    /// Takes off what the sandbox sent where a credential will be.
+    pub fn strip(&self, headers: &mut Headers) {
+        for (injection, _) in self.injections() {
+            headers.remove(&injection.header);
+        }
+    }
+
+    /// Puts on the headers of all credentials that belong there.
+    pub fn inject(&self, headers: &mut Headers) -> Result<(), Refusal> {
+        for (injection, secret) in self.injections() {
+            headers.set(&injection.header, &injection.value(secret))?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::{Binding, Credential, Credentials, Destination, Secret};
+    use crate::credentials::{Binding, Credential, Credentials, Destination};
     use crate::host::Host;
     use crate::http1::{Limits, RequestHead};
 
     #[test]
     fn what_the_sandbox_sent_is_replaced() {
         let head = "GET / HTTP/1.1\r\nHost: a\r\nx-api-key: mine\r\nX_Api_Key: mine\r\n\r\n";
-        let mut head = RequestHead::parse(head.as_bytes(), &Limits::default()).expect("a request");
-        let mut credentials = Credentials::default();
-        let binding = Binding::new("a.example", 443, "/").expect("a binding");
-        let token = Credential {
-            secret: Secret::new("s3cr3t"),
-            bindings: vec![binding],
-        };
-        credentials.insert("K", token);
+        let head = RequestHead::parse(head.as_bytes(), &Limits::default()).expect("a request");
         let host = Host::parse("a.example").expect("a host");
-        let to = |port| Destination {
-            host: &host,
-            port,
-            path: "/",
+        let injected = |form, to| {
+            let mut credentials = Credentials::default();
+            let binding = Binding::new("a.example", 443, "/").expect("a binding");
+            credentials.add(Credential {
+                injection: Some(Injection {
+                    header: "X-Api-Key".to_owned(),
+                    form,
+                }),
+                ..Credential::new("it", Secret::new("s3cr3t").expect("memory"), vec![binding])
+            });
+            let mut headers = head.headers.clone();
+            let rewriter = Rewriter::new(&credentials, to);
+            rewriter.strip(&mut headers);
+            rewriter.inject(&mut headers).expect("injected");
+            let value = headers.only("x-api-key").expect("once");
+            value.map(str::to_owned)
         };
-        let injection = Injection {
-            header: "X-Api-Key".to_owned(),
-            prefix: "key ".to_owned(),
-            credential: "K".to_owned(),
+        let text = Form::Text {
+            before: "key ".to_owned(),
+            after: ";".to_owned(),
         };
-        let rewriter = Rewriter::new(&credentials, to(443));
-        injection
-            .apply(&mut head.headers, &rewriter)
-            .expect("applied");
-        assert_eq!(head.headers.iter().count(), 2);
-        assert_eq!(head.headers.only("x-api-key"), Ok(Some("key s3cr3t")));
-
-        let elsewhere = Rewriter::new(&credentials, to(80));
-        assert!(injection.apply(&mut head.headers, &elsewhere).is_err());
-        assert!(!head.headers.has("x-api-key"));
+        let basic = Form::Basic {
+            user: "u".to_owned(),
+        };
+        let to = Destination::new(&host, 443, "/");
+        assert_eq!(injected(text.clone(), to).as_deref(), Some("key s3cr3t;"));
+        let expected = format!("Basic {}", STANDARD.encode("u:s3cr3t"));
+        assert_eq!(injected(basic, to), Some(expected));
+        // Where it isn't bound, the header is the sandbox's own.
+        let elsewhere = Destination::new(&host, 444, "/");
+        let mut headers = head.headers.clone();
+        Rewriter::new(&Credentials::default(), elsewhere).strip(&mut headers);
+        assert!(headers.has("x-api-key"));
     }
 }

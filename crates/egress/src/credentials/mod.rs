@@ -18,8 +18,12 @@
 //! - `openshell:resolve:env:NAME`, also with a revision before the name (`v2_NAME`, `s<64 hex>_NAME`)
 //! - `prefix-OPENSHELL-RESOLVE-ENV-NAME`, for programs that check what a credential looks like
 //!
-//! Secrets are kept in memory that is cleared when it's given back, and no `Debug` prints them. The
-//! head and body that are sent upstream hold them too; those are the caller's.
+//! Secrets are kept in [memory](casemate_sys::secret) that is cleared when it's given back, and no
+//! `Debug` prints them. The head and body that are sent upstream hold them too; those are the
+//! caller's.
+//!
+//! A credential can also be [injected](Injection) without a placeholder, and AWS keys
+//! [sign](sigv4).
 
 mod binding;
 mod inject;
@@ -31,9 +35,9 @@ mod store;
 mod stream;
 
 pub use binding::{Binding, Destination, InvalidBinding};
-pub use inject::Injection;
+pub use inject::{Form, Injection};
 pub use placeholder::{MAX_ALIAS_PREFIX_BYTES, MAX_NAME_BYTES, mentions};
 pub use rewrite::{Escape, Rewriter};
 pub use secret::Secret;
-pub use store::{Credential, Credentials, Refusal};
+pub use store::{Credential, Credentials, Refusal, SigningKeys};
 pub use stream::{HELD_BACK_BYTES, StreamRewriter};

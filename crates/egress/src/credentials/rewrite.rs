@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::binding::Destination;
+use super::inject::Injection;
 use super::placeholder::{Found, find, mentions};
 use super::secret::Secret;
 use super::store::{Credentials, Refusal};
@@ -40,8 +41,13 @@ impl<'a> Rewriter<'a> {
     }
 
     /// A secret that may be sent there.
-    pub(super) fn secret(&self, name: &str) -> Result<&'a Secret, Refusal> {
+    fn secret(&self, name: &str) -> Result<&'a Secret, Refusal> {
         self.credentials.resolve(name, &self.destination)
+    }
+
+    /// The headers that requests get there.
+    pub(super) fn injections(&self) -> impl Iterator<Item = (&'a Injection, &'a Secret)> {
+        self.credentials.injections(self.destination)
     }
 
     /// Text with its placeholders replaced; nothing if it has none.
@@ -193,17 +199,11 @@ mod tests {
     fn with<T>(secret: &str, check: impl FnOnce(&Rewriter<'_>) -> T) -> T {
         let mut credentials = Credentials::default();
         let binding = Binding::new("a.example", 443, "/").expect("a binding");
-        let token = Credential {
-            secret: Secret::new(secret),
-            bindings: vec![binding],
-        };
+        let secret = Secret::new(secret).expect("memory");
+        let token = Credential::new("it", secret, vec![binding]);
         credentials.insert("K", token);
         let host = Host::parse("a.example").expect("a host");
-        let destination = Destination {
-            host: &host,
-            port: 443,
-            path: "/",
-        };
+        let destination = Destination::new(&host, 443, "/");
         check(&Rewriter::new(&credentials, destination))
     }
 

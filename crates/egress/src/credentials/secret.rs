@@ -1,17 +1,23 @@
 //! A secret in memory.
 
 use std::fmt;
+use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use casemate_sys::Errno;
+use casemate_sys::secret::Kept;
 
-/// Bytes that are cleared when they're given back, and that nothing prints.
+/// Bytes that are in no core dump and no forked process, that are cleared when the last copy is
+/// given back, and that nothing prints.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub struct Secret(Arc<Kept>);
 
 impl Secret {
-    /// Takes the bytes over.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(Zeroizing::new(bytes.into()))
+    /// Copies the bytes; the caller clears its own.
+    ///
+    /// # Errors
+    /// There is no memory of this kind.
+    pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, Errno> {
+        Ok(Self(Arc::new(Kept::new(bytes.as_ref())?)))
     }
 
     /// The bytes, to be written to where they belong and nowhere else.
@@ -32,6 +38,7 @@ mod tests {
 
     #[test]
     fn nothing_is_printed() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret");
+        let secret = Secret::new("hunter2").expect("memory");
+        assert_eq!(format!("{secret:?}"), "Secret");
     }
 }

@@ -73,17 +73,11 @@ mod tests {
     fn rewritten(bytes: &[u8], pieces: &[usize]) -> Result<Vec<u8>, Refusal> {
         let mut credentials = Credentials::default();
         let binding = Binding::new("a.example", 443, "/").expect("a binding");
-        let token = Credential {
-            secret: Secret::new("<secret>"),
-            bindings: vec![binding],
-        };
+        let secret = Secret::new("<secret>").expect("memory");
+        let token = Credential::new("it", secret, vec![binding]);
         credentials.insert("K", token);
         let host = Host::parse("a.example").expect("a host");
-        let destination = Destination {
-            host: &host,
-            port: 443,
-            path: "/",
-        };
+        let destination = Destination::new(&host, 443, "/");
         let rewriter = Rewriter::new(&credentials, destination);
         let mut stream = StreamRewriter::new(rewriter, Escape::Plain);
         let (mut out, mut rest) = (Vec::new(), bytes);

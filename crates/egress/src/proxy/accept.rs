@@ -132,10 +132,11 @@ impl World {
         permit: &Permit,
         way: Way,
     ) -> Result<Self, dial::Failed> {
-        match permit.is_inspected() {
-            true => Ok(Self::Later(way)),
-            false => way.connect(shared, permit.port).await.map(Self::Open),
+        if permit.is_inspected() {
+            return Ok(Self::Later(way));
         }
+        inspect::may_be_unseen(shared, permit)?;
+        way.connect(shared, permit.port).await.map(Self::Open)
     }
 }
 
@@ -302,6 +303,9 @@ pub(super) fn fail(shared: &Shared, permit: &Permit, failed: &dial::Failed) {
     match failed {
         dial::Failed::Guarded(_) => {
             refuse(shared, &permit.identity, (&host, permit.port), "ssrf", &why);
+        }
+        dial::Failed::Unseen(..) => {
+            refuse(shared, &permit.identity, (&host, permit.port), "l7", &why);
         }
         _ => shared.journal.failed(permit, &why),
     }

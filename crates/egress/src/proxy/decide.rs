@@ -7,7 +7,7 @@ use super::shared::Shared;
 use crate::host::Host;
 use casemate_identity::{Executable, Identity};
 use casemate_policy::compiled::{Ancestor, Decision, Denial, DeniedRequest, Grant, Subject};
-use casemate_policy::network::Protocol;
+use casemate_policy::network::{Middleware, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -56,6 +56,16 @@ impl Permit {
         let endpoint = self.grant()?.endpoint_for(path);
         let rest = endpoint.is_none_or(|own| own.protocol() == Protocol::Rest);
         (denied.enforced && denied.rule.is_none() && rest).then_some(learning)
+    }
+
+    /// What happens to requests to the host, in that order.
+    pub(super) fn middlewares(&self) -> impl Iterator<Item = &Middleware> {
+        let host = match self.policy.middlewares.is_empty() {
+            true => String::new(),
+            false => self.host.to_string(),
+        };
+        let all = self.policy.middlewares.iter();
+        all.filter(move |own| own.selects(&host))
     }
 
     /// The same under the policy in force, if that allows it too. Most often it is the one that

@@ -4,6 +4,7 @@ use super::decide::Permit;
 use super::phases::Phase;
 use super::shared::Shared;
 use crate::address::{GATEWAY_NAMES, Guard, Refused, Target};
+use crate::denial::ErrorCode;
 use crate::host::Host;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,8 @@ pub(super) enum Failed {
     Unresolved(&'static str),
     /// Nobody answered.
     Unreachable(std::io::Error),
+    /// What is said there would have to be seen, and isn't.
+    Unseen(ErrorCode, &'static str),
 }
 
 /// Addresses that were judged.
@@ -135,6 +138,16 @@ impl Failed {
             Self::Guarded(refused) => refused.reason.clone(),
             Self::Unresolved(why) => (*why).to_owned(),
             Self::Unreachable(error) => error.to_string(),
+            Self::Unseen(code, why) => format!("{}: {why}", code.as_str()),
+        }
+    }
+
+    /// As which a client of HTTP is told of it.
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            Self::Guarded(_) => ErrorCode::SsrfDenied,
+            Self::Unresolved(_) | Self::Unreachable(_) => ErrorCode::UpstreamUnreachable,
+            Self::Unseen(code, _) => *code,
         }
     }
 }

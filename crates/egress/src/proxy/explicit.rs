@@ -114,7 +114,7 @@ async fn http(
         Ok(world) => world,
         Err(failed) => {
             fail(shared, &permit, &failed);
-            return say(&mut program, &failure(code_of(&failed), &failed.reason())).await;
+            return say(&mut program, &failure(failed.code(), &failed.reason())).await;
         }
     };
     let established = program.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n");
@@ -167,13 +167,6 @@ fn asked(head: &RequestHead) -> Result<(Host, u16), (ErrorCode, &'static str)> {
 async fn reach(shared: &Shared, permit: &Permit) -> Result<World, Failed> {
     let way = shared.dialer.to_host(shared, permit).await?;
     World::open(shared, permit, way).await
-}
-
-fn code_of(failed: &Failed) -> ErrorCode {
-    match failed {
-        Failed::Guarded(_) => ErrorCode::SsrfDenied,
-        Failed::Unresolved(_) | Failed::Unreachable(_) => ErrorCode::UpstreamUnreachable,
-    }
 }
 
 /// What a program is told that may not go where it wants.
@@ -297,7 +290,7 @@ async fn socks(
         Err(failed) => {
             fail(shared, &permit, &failed);
             let code = match failed {
-                Failed::Guarded(_) => NOT_ALLOWED,
+                Failed::Guarded(_) | Failed::Unseen(..) => NOT_ALLOWED,
                 Failed::Unresolved(_) | Failed::Unreachable(_) => HOST_UNREACHABLE,
             };
             say(&mut program, &reply(code)).await;

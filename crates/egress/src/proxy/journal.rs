@@ -220,6 +220,22 @@ impl Journal {
         self.write(event);
     }
 
+    /// Something that a person may want to know, and that wasn't refused.
+    pub(super) fn noticed(&self, permit: &Permit, id: &str, title: &str, reason: &str) {
+        let kind = Kind::Finding {
+            activity: FindingActivity::Create,
+            id: id.to_owned(),
+            title: title.to_owned(),
+        };
+        let event = Event::new(kind, now())
+            .process(process(&permit.identity))
+            .policy(permit.entry.clone())
+            .to(permit.host.to_string(), permit.port)
+            .severity(Severity::Medium)
+            .decided(Outcome::Audited, "middleware", reason);
+        self.write(event);
+    }
+
     /// A client of whom nothing is known.
     pub(super) fn stranger(&self, from: &str, reason: &str) {
         let event = Event::new(Kind::Network(NetworkActivity::Refuse), now())

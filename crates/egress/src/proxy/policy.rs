@@ -3,6 +3,7 @@
 use casemate_identity::Identity;
 use casemate_policy::compiled::Closest;
 use casemate_policy::compiled::{Compiled, Decision, Denial, Grant, Target};
+use casemate_policy::network::Middleware;
 use casemate_policy::rego::Rules;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ pub struct Policy {
     pub rules: Option<Rules>,
     /// Lets through what none of these allows or forbids.
     pub learning: Option<Arc<Learning>>,
+    /// What happens to requests on their way, in that order.
+    pub middlewares: Vec<Middleware>,
 }
 
 impl Policy {

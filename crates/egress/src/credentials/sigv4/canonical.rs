@@ -86,7 +86,7 @@ mod tests {
 
     /// The examples of the general test suite: one key, day, region and service.
     fn suite(method: &str, path: &str, raw_query: &str, headers: &[(&str, &str)]) -> String {
-        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY").expect("memory");
         let scope = Scope {
             date: "20150830",
             region: "us-east-1",
@@ -135,7 +135,7 @@ mod tests {
             sha256_hex(canonical.as_bytes()),
             "f536975d06c0309214f805bb90ccff089219ecd68b2577efef23edd43b7e1a59"
         );
-        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY").expect("memory");
         let scope = Scope {
             date: "20150830",
             region: "us-east-1",
@@ -150,7 +150,7 @@ mod tests {
     /// The examples of S3: `GET` of a range and `PUT` of an object.
     #[test]
     fn the_published_s3_requests_are_signed() {
-        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY").expect("memory");
         let scope = Scope {
             date: "20130524",
             region: "us-east-1",

@@ -100,7 +100,7 @@ mod tests {
     /// The signing key in AWS's example of an IAM request.
     #[test]
     fn the_published_signing_key_is_derived() {
-        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+        let secret = Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY").expect("memory");
         let scope = Scope {
             date: "20150830",
             region: "us-east-1",

@@ -206,7 +206,8 @@ mod tests {
         };
         let credentials = AwsCredentials {
             access_key_id: "AKIDEXAMPLE".to_owned(),
-            secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+            secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+                .expect("memory"),
             session_token: None,
         };
         resign(

@@ -43,11 +43,7 @@ impl Answer {
     }
 
     pub(super) fn unreachable(failed: &Failed) -> Self {
-        let code = match failed {
-            Failed::Guarded(_) => ErrorCode::SsrfDenied,
-            Failed::Unresolved(_) | Failed::Unreachable(_) => ErrorCode::UpstreamUnreachable,
-        };
-        Self::failed(code, failed.reason())
+        Self::failed(failed.code(), failed.reason())
     }
 
     pub(super) fn status(&self) -> u16 {

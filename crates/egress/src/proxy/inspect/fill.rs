@@ -3,40 +3,45 @@
 use super::answer::Answer;
 use super::judge::Asked;
 use super::session::Session;
-use crate::credentials::{Credentials, Destination, Escape, Refusal, Rewriter};
+use crate::credentials::{Destination, Escape, Refusal, Rewriter, mentions};
 use crate::denial::ErrorCode;
-use crate::http1::Headers;
+use crate::http1::{Header, Headers};
 use crate::proxy::decide::Permit;
 
 /// The longest body in which credentials are filled in.
-pub(super) const MOST_BODY: usize = 256 << 10;
+const MOST_BODY: usize = 256 << 10;
 
-fn rewriter<'a>(credentials: &'a Credentials, asked: &'a Asked) -> Rewriter<'a> {
-    to(credentials, &asked.permit, asked.target.path())
-}
+impl Asked {
+    /// Where it goes, as far as credentials are concerned.
+    pub(super) fn destination(&self) -> Destination<'_> {
+        Destination {
+            secure: self.secure,
+            provider: self.own.provider.as_deref(),
+            ..Destination::new(&self.permit.host, self.permit.port, self.target.path())
+        }
+    }
 
-/// For what goes to this place.
-pub(super) fn to<'a>(
-    credentials: &'a Credentials,
-    permit: &'a Permit,
-    path: &'a str,
-) -> Rewriter<'a> {
-    let destination = Destination {
-        host: &permit.host,
-        port: permit.port,
-        path,
-    };
-    Rewriter::new(credentials, destination)
+    /// How much of the body is read before anything is sent; None if it's relayed as it comes.
+    /// `length` is what the body says of itself.
+    pub(super) fn most_read(&self, headers: &Headers, length: Option<u64>) -> Option<usize> {
+        let filled = self.own.in_body && kind(headers).is_some();
+        let rules = self.reading.most();
+        rules
+            .or(filled.then_some(MOST_BODY))
+            .or_else(|| self.most_signed(headers))
+            .or_else(|| self.most_cleaned(length))
+    }
 }
 
 /// Fills in headers and gives the target to send.
 pub(super) fn head(
-    credentials: &Credentials,
+    rewriter: &Rewriter<'_>,
     asked: &Asked,
     headers: &mut Headers,
 ) -> Result<String, Refusal> {
-    let rewriter = rewriter(credentials, asked);
-    headers.rewrite(|header| rewriter.header(header))?;
+    rewriter.strip(headers);
+    fields(rewriter, headers, |_| true)?;
+    rewriter.inject(headers)?;
     let path = rewriter.path(asked.target.path())?;
     let mut target = path.unwrap_or_else(|| asked.target.path().to_owned());
     if let Some(query) = asked.target.query() {
@@ -47,6 +52,23 @@ pub(super) fn head(
         }
     }
     Ok(target)
+}
+
+/// Fills in the values of those headers that `these` has.
+pub(super) fn fields(
+    rewriter: &Rewriter<'_>,
+    headers: &mut Headers,
+    these: impl Fn(&Header) -> bool,
+) -> Result<(), Refusal> {
+    headers.rewrite(|header| {
+        if mentions(header.name().as_bytes()) {
+            return Err(Refusal::Malformed("it's in the name of a header"));
+        }
+        match these(header) {
+            true => rewriter.header(header),
+            false => Ok(None),
+        }
+    })
 }
 
 /// How credentials are written in a body of this type; None if they aren't.
@@ -72,14 +94,45 @@ pub(super) enum BodyKind {
 }
 
 impl Session {
-    /// A body as it goes out.
-    pub(super) fn filled_body(
+    /// Makes of a request that is allowed what is sent, and gives its target. Middlewares come
+    /// first: they see no credential. `body` is there if it was read.
+    pub(super) fn outgoing(
         &self,
-        asked: &Asked,
-        kind: BodyKind,
-        body: Vec<u8>,
-    ) -> Result<Vec<u8>, Answer> {
-        let rewriter = rewriter(&self.shared.inspection.credentials, asked);
+        asked: &mut Asked,
+        headers: &mut Headers,
+        body: Option<&mut Vec<u8>>,
+    ) -> Result<String, Answer> {
+        let mut none = Vec::new();
+        let body = match body {
+            Some(body) => {
+                self.cleaned(asked, headers, Some(&mut *body))?;
+                if let Some(kind) = kind(headers).filter(|_| asked.own.in_body) {
+                    *body = self.filled_body(asked, kind, std::mem::take(body))?;
+                }
+                body
+            }
+            None => {
+                self.cleaned(asked, headers, None)?;
+                &mut none
+            }
+        };
+        let credentials = &self.shared.inspection.credentials;
+        let rewriter = Rewriter::new(credentials, asked.destination());
+        let told = |refusal| self.unfilled(&asked.permit, &refusal);
+        // What the server sends back would be the secret (RFC 9110 §9.3.8).
+        if asked.method == "TRACE" && !credentials.is_empty() {
+            return Err(told(Refusal::Unusable("TRACE would send it back")));
+        }
+        match &asked.own.signing {
+            None => head(&rewriter, asked, headers).map_err(told),
+            Some(signing) => self.signed(asked, signing, headers, body),
+        }
+    }
+
+    /// A body as it goes out.
+    fn filled_body(&self, asked: &Asked, kind: BodyKind, body: Vec<u8>) -> Result<Vec<u8>, Answer> {
+        let credentials = &self.shared.inspection.credentials;
+        let rewriter = Rewriter::new(credentials, asked.destination());
         let filled = match kind {
             BodyKind::Json => rewriter.text(&body, Escape::Json),
             BodyKind::Text => rewriter.text(&body, Escape::Plain),
@@ -102,7 +155,9 @@ impl Session {
     pub(super) fn unfilled(&self, permit: &Permit, refusal: &Refusal) -> Answer {
         let why = refusal.to_string();
         let code = match refusal {
-            Refusal::NotBound { .. } => ErrorCode::CredentialEndpointMismatch,
+            Refusal::NotBound { .. } | Refusal::NoKeys { .. } => {
+                ErrorCode::CredentialEndpointMismatch
+            }
             Refusal::Unknown { .. } | Refusal::Malformed(_) | Refusal::Unusable(_) => {
                 ErrorCode::InvalidCredentialPlaceholder
             }

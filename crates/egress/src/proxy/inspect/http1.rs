@@ -6,13 +6,11 @@
 
 use super::answer::Answer;
 use super::body::{self, Broke, Unread};
-use super::fill::{self, MOST_BODY};
 use super::judge::Asked;
 use super::session::Session;
 use super::stream::{Incoming, NoHead, Outgoing, Stream, split};
 use super::websocket;
 use crate::denial::ErrorCode;
-use crate::host::Authority;
 use crate::http1::{
     Forward, Framing, Limits, Malformed, RequestHead, RequestTarget, ResponseHead, Version,
 };
@@ -22,6 +20,7 @@ use crate::websocket::handshake::Offer;
 use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
 /// Bytes that are thrown away so that a client reads its answer before the connection ends.
 const MOST_THROWN_AWAY: usize = 256 << 10;
@@ -157,7 +156,7 @@ async fn prepare(
     let early = |answer| Refusal(answer, bodiless);
     let origin = origin(session, head).map_err(early)?;
     let asked = session.asked(&head.method, head.host.as_ref(), &origin);
-    let asked = asked.map_err(early)?;
+    let mut asked = asked.map_err(early)?;
     let offer = match head.websocket {
         true => Some(Offer::take(head)),
         false => None,
@@ -165,9 +164,12 @@ async fn prepare(
     let offer = offer
         .transpose()
         .map_err(|bad| early(Answer::malformed(&bad)))?;
-    let fills = fill::kind(&head.headers).filter(|_| asked.fills_body);
-    let most = asked.reading.most().or(fills.map(|_| MOST_BODY));
-    let mut body = match most {
+    let length = match head.framing {
+        Framing::None => Some(0),
+        Framing::Length(length) => Some(length),
+        Framing::Chunked | Framing::UntilClose => None,
+    };
+    let mut body = match asked.most_read(&head.headers, length) {
         None => Body::Coming(head.framing),
         Some(most) => Body::Read(read(session, client, head, most).await?),
     };
@@ -178,11 +180,12 @@ async fn prepare(
         Body::Coming(_) => &[],
     };
     session.judge(&asked, &head.headers, said).map_err(late)?;
-    let target = session.filled(&asked, &mut head.headers).map_err(late)?;
-    if let (Some(kind), Body::Read(read)) = (fills, &mut body) {
-        let read = std::mem::take(read);
-        body = Body::Read(session.filled_body(&asked, kind, read).map_err(late)?);
-    }
+    let read = match &mut body {
+        Body::Read(read) => Some(read),
+        Body::Coming(_) => None,
+    };
+    let target = session.outgoing(&mut asked, &mut head.headers, read);
+    let target = target.map_err(late)?;
     Ok(Ready {
         asked,
         target,
@@ -308,18 +311,14 @@ async fn refuse(client: &mut Link, head: &RequestHead, answer: &Answer) -> Next 
 }
 
 /// What is written to the server: the head, and the body if it was read.
-fn message(session: &Session, head: &RequestHead, ready: &Ready) -> Vec<u8> {
-    let permit = &ready.asked.permit;
-    let authority = Authority {
-        host: permit.host.clone(),
-        port: (permit.port != session.default_port()).then_some(permit.port),
-    };
+fn message(session: &Session, head: &RequestHead, ready: &Ready) -> Zeroizing<Vec<u8>> {
+    let authority = session.place_of(&ready.asked.permit);
     let framing = match &ready.body {
         Body::Coming(framing) => *framing,
         Body::Read(_) if head.framing == Framing::None => Framing::None,
         Body::Read(body) => Framing::Length(body.len() as u64),
     };
-    let mut message = Vec::new();
+    let mut message = Zeroizing::new(Vec::new());
     let forward = Forward {
         target: &ready.target,
         authority: &authority,

@@ -5,7 +5,6 @@
 //! than a window. There is no WebSocket: extended CONNECT (RFC 8441) isn't offered.
 
 use super::answer::Answer;
-use super::fill::{self, MOST_BODY};
 use super::judge::Asked;
 use super::session::Session;
 use super::stream::Stream;
@@ -17,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{Builder as Client, SendRequest};
 use hyper::rt::Executor;
 use hyper::server::conn::http2::Builder as Server;
@@ -142,25 +141,24 @@ impl Link {
         let authority = authority(&head.uri, &headers)?;
         HOP_BY_HOP.iter().for_each(|name| headers.remove(name));
         let origin = head.uri.path_and_query().map_or("/", |own| own.as_str());
-        let asked = self.session.asked(method, Some(&authority), origin)?;
-        let fills = fill::kind(&headers).filter(|_| asked.fills_body);
-        let body = match asked.reading.most().or(fills.map(|_| MOST_BODY)) {
+        let mut asked = self.session.asked(method, Some(&authority), origin)?;
+        let (target, body) = match asked.most_read(&headers, body.size_hint().exact()) {
             None => {
                 self.session.judge(&asked, &headers, &[])?;
-                body.map_err(Into::into).boxed()
+                let target = self.session.outgoing(&mut asked, &mut headers, None)?;
+                (target, body.map_err(Into::into).boxed())
             }
             Some(most) => {
                 let mut read = self.read(body, most).await?;
                 self.session.judge(&asked, &headers, &read)?;
-                if let Some(kind) = fills {
-                    read = self.session.filled_body(&asked, kind, read)?;
-                }
+                let session = &self.session;
+                let target = session.outgoing(&mut asked, &mut headers, Some(&mut read))?;
                 // It may be of another length now.
                 headers.remove("content-length");
-                Full::from(read).map_err(|never| match never {}).boxed()
+                let body = Full::from(read).map_err(|never| match never {});
+                (target, body.boxed())
             }
         };
-        let target = self.session.filled(&asked, &mut headers)?;
         let request = self.request(&asked, &target, &headers, body)?;
         self.send(request).await
     }
@@ -186,11 +184,7 @@ impl Link {
         let bad = |why: &dyn std::fmt::Display| {
             Answer::failed(ErrorCode::InvalidRequestTarget, why.to_string())
         };
-        let permit = &asked.permit;
-        let authority = Authority {
-            host: permit.host.clone(),
-            port: (permit.port != self.session.default_port()).then_some(permit.port),
-        };
+        let authority = self.session.place_of(&asked.permit);
         let uri = Uri::builder()
             .scheme("https")
             .authority(authority.to_string())

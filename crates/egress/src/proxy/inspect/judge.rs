@@ -1,7 +1,6 @@
 //! One request, of whichever version of HTTP: may it go on, and what is written down about it.
 
 use super::answer::Answer;
-use super::fill;
 use super::said::Reading;
 use super::session::Session;
 use crate::audit::Outcome;
@@ -13,7 +12,8 @@ use crate::path::{CanonicalTarget, PathRules};
 use crate::proxy::decide::{self, Permit};
 use crate::proxy::dial::Way;
 use casemate_identity::Shown;
-use casemate_policy::compiled::{DeniedRequest, RequestDecision};
+use casemate_policy::compiled::{DeniedRequest, Endpoint, RequestDecision};
+use casemate_policy::network::Signing;
 
 /// A request whose place and target are known, and not yet whether it may be made.
 pub(super) struct Asked {
@@ -21,8 +21,34 @@ pub(super) struct Asked {
     pub(super) method: String,
     pub(super) target: CanonicalTarget,
     pub(super) reading: Reading,
-    /// Bytes of a body that is read to fill in credentials; None if it isn't.
-    pub(super) fills_body: bool,
+    /// Over TLS.
+    pub(super) secure: bool,
+    pub(super) own: Own,
+}
+
+/// What the request's endpoint says of credentials.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Own {
+    /// They are filled in in bodies, too.
+    pub(super) in_body: bool,
+    /// Only those of this provider.
+    pub(super) provider: Option<String>,
+    /// Requests are signed anew.
+    pub(super) signing: Option<Signing>,
+}
+
+impl Own {
+    pub(super) fn of(endpoint: Option<&Endpoint>) -> Self {
+        endpoint.map_or_else(Self::default, |endpoint| {
+            let declared = endpoint.declared();
+            let provider = declared.credential_provider.as_ref();
+            Self {
+                in_body: declared.request_body_credential_rewrite,
+                provider: provider.map(|own| own.value.clone()),
+                signing: declared.signing.clone(),
+            }
+        })
+    }
 }
 
 impl Session {
@@ -34,13 +60,14 @@ impl Session {
         origin: &str,
     ) -> Result<Asked, Answer> {
         let permit = self.place(authority)?;
-        let (target, reading, fills_body) = targeted(&permit, origin)?;
+        let (target, reading, own) = targeted(&permit, origin)?;
         Ok(Asked {
             permit,
             method: method.to_owned(),
             target,
             reading,
-            fills_body,
+            secure: self.secure,
+            own,
         })
     }
 
@@ -164,24 +191,10 @@ impl Session {
             learning.refused(None, (&host, permit.port), "l7", why);
         }
     }
-
-    /// The target as it goes out: with credentials in it, if there were placeholders.
-    pub(super) fn filled(&self, asked: &Asked, headers: &mut Headers) -> Result<String, Answer> {
-        let grant = asked.permit.grant();
-        let endpoint = grant.and_then(|grant| grant.endpoint_for(asked.target.path()));
-        if endpoint.is_some_and(|own| own.declared().signing.is_some()) {
-            // What the sandbox signed with is worth nothing, so it must not look like a try.
-            let why = "the endpoint wants requests signed anew, which can't be done here";
-            self.note_denied(&asked.permit, why);
-            return Err(Answer::failed(ErrorCode::CredentialEndpointMismatch, why));
-        }
-        let filled = fill::head(&self.shared.inspection.credentials, asked, headers);
-        filled.map_err(|refusal| self.unfilled(&asked.permit, &refusal))
-    }
 }
 
 /// The target in its one spelling, and what its endpoint wants to know of the body.
-fn targeted(permit: &Permit, origin: &str) -> Result<(CanonicalTarget, Reading, bool), Answer> {
+fn targeted(permit: &Permit, origin: &str) -> Result<(CanonicalTarget, Reading, Own), Answer> {
     let gone = || Answer::failed(ErrorCode::PolicyDenied, "the policy no longer allows it");
     let invalid = |why: &str| Answer::failed(ErrorCode::InvalidRequestTarget, why);
     let grant = permit.grant().ok_or_else(gone)?;
@@ -196,8 +209,8 @@ fn targeted(permit: &Permit, origin: &str) -> Result<(CanonicalTarget, Reading, 
     if target.path().contains("%2F") && !slash {
         return Err(invalid("the path has an encoded slash"));
     }
-    let fills = endpoint.is_some_and(|own| own.declared().request_body_credential_rewrite);
-    Ok((target, Reading::of(endpoint), fills))
+    let reading = Reading::of(endpoint);
+    Ok((target, reading, Own::of(endpoint)))
 }
 
 /// Where the rule stands that was met.

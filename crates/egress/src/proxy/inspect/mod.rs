@@ -16,12 +16,14 @@
 //! - [`session`]: one connection, and what all of them share; [`account`]: its bytes
 //! - [`ca`], [`upstream`]: TLS to the program and to the server
 //! - [`stream`], [`body`], [`http1`], [`forward`]: HTTP/1.1; [`websocket`]; [`http2`]
-//! - [`judge`], [`said`], [`fill`], [`answer`]: one request, of whichever version
+//! - [`judge`], [`said`], [`answer`]: one request, of whichever version
+//! - [`clean`], [`fill`], [`sign`]: what is changed in it: middlewares, credentials, signatures
 
 mod account;
 mod answer;
 mod body;
 mod ca;
+mod clean;
 mod fill;
 mod forward;
 mod http1;
@@ -29,6 +31,7 @@ mod http2;
 mod judge;
 mod said;
 mod session;
+mod sign;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -38,6 +41,7 @@ mod websocket;
 pub use ca::Authority;
 pub use session::{Inspection, Patience};
 
+pub(super) use clean::may_be_unseen;
 pub(super) use forward::forward;
 pub(super) use session::Inspector;
 

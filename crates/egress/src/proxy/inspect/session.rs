@@ -4,6 +4,7 @@ use super::account::Account;
 use super::ca::Authority;
 use super::upstream::{Upstream, Upstreams};
 use crate::credentials::Credentials;
+use crate::host::Authority as Place;
 use crate::proxy::decide::Permit;
 use crate::proxy::dial::{Failed, Way};
 use crate::proxy::shared::Shared;
@@ -92,6 +93,14 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn default_port(&self) -> u16 {
         if self.secure { 443 } else { 80 }
+    }
+
+    /// The place as requests to it name it.
+    pub(super) fn place_of(&self, permit: &Permit) -> Place {
+        Place {
+            host: permit.host.clone(),
+            port: (permit.port != self.default_port()).then_some(permit.port),
+        }
     }
 
     pub(super) fn patience(&self) -> Patience {

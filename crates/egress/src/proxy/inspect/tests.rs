@@ -1,6 +1,7 @@
 //! Inspected connections over loopback: a program's end, the proxy's code, and a real server.
 
 use super::{Authority, Inspection};
+use crate::credentials::{Binding, Credential, Credentials, Form, Injection, Secret};
 use crate::host::Host;
 use crate::proxy::accept::{World, carry};
 use crate::proxy::dial::Way;
@@ -20,6 +21,7 @@ use casemate_sys::inetdiag::InetDiag;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
@@ -33,6 +35,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const HOST: &str = "host.casemate.internal";
+const SECRET: &str = "s3cr3t";
 
 /// A server that remembers what it was asked, and a proxy in front of it.
 struct Scene {
@@ -58,12 +61,15 @@ fn client(authority: &Authority, alpn: &[&[u8]]) -> Arc<ClientConfig> {
 async fn serve_one(request: Request<Incoming>, asked: Arc<Mutex<Vec<String>>>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let line = format!(
+    let mut line = format!(
         "{} {} {}",
         head.method,
         head.uri.path_and_query().unwrap(),
         String::from_utf8_lossy(&body)
     );
+    for value in head.headers.get_all("authorization") {
+        line += &format!(" [{}]", value.to_str().unwrap());
+    }
     asked.lock().unwrap().push(line);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
@@ -126,7 +132,7 @@ impl Scene {
             server.port()
         );
         let policy = Document::parse("policy.yaml", &policy).unwrap();
-        let policy = Compiled::new(&policy.network).unwrap();
+        let compiled = Compiled::new(&policy.network).unwrap();
         let scope = |_: &[u8], _| Scope::Private;
         let trust = Arc::new(Trust::in_memory());
         let identifier = Identifier::new(1, trust, Arc::new(Digests::new()), scope).unwrap();
@@ -137,9 +143,10 @@ impl Scene {
             .collect();
         let config = Config {
             policy: Arc::new(Policy {
-                compiled: policy,
+                compiled,
                 rules: None,
                 learning: None,
+                middlewares: policy.network_middlewares,
             }),
             lends: false,
             identifier: Arc::new(identifier),
@@ -202,6 +209,71 @@ impl Scene {
         let mut heard = Vec::new();
         let _ = program.read_to_end(&mut heard).await;
         String::from_utf8_lossy(&heard).into_owned()
+    }
+
+    /// Gives the sandbox a credential, which it may use below a path.
+    fn give(&mut self, path: &str, secure: bool, header: Option<&str>) {
+        let binding = Binding::new(HOST, self.server.port(), path).unwrap();
+        let binding = if secure {
+            binding
+        } else {
+            binding.in_the_clear()
+        };
+        let mut credential = Credential::new("it", Secret::new(SECRET).unwrap(), vec![binding]);
+        credential.injection = header.map(|header| Injection {
+            header: header.to_owned(),
+            form: Form::Text {
+                before: "Bearer ".to_owned(),
+                after: String::new(),
+            },
+        });
+        let mut credentials = Credentials::default();
+        credentials.insert("K", credential);
+        let shared = Arc::get_mut(&mut self.shared).unwrap();
+        shared.inspection.credentials = Arc::new(credentials);
+    }
+
+    /// A client of HTTP/2.
+    async fn http2(&self) -> SendRequest<Full<Bytes>> {
+        let mut config = (*self.trusted).clone();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = self.secure(&Arc::new(config)).await.unwrap();
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// Opens a WebSocket, says something and gives what is said back.
+    async fn websocket(&self, path: &str, said: &Message) -> Message {
+        let mut program = self.connect().await;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {HOST}:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+            self.server.port()
+        );
+        program.write_all(request.as_bytes()).await.unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0u8; 1]);
+        while !head.ends_with(b"\r\n\r\n") {
+            program.read_exact(&mut byte).await.unwrap();
+            head.push(byte[0]);
+        }
+        assert!(
+            head.starts_with(b"HTTP/1.1 101"),
+            "{}",
+            String::from_utf8_lossy(&head)
+        );
+        let mut text = Vec::new();
+        encode(said, Some([1, 2, 3, 4]), &mut text);
+        program.write_all(&text).await.unwrap();
+        let mut decoder = Decoder::new(Role::Server, Limits::default());
+        loop {
+            program.read_exact(&mut byte).await.unwrap();
+            if let (_, Some(message)) = decoder.push(&byte).unwrap() {
+                break message;
+            }
+        }
     }
 
     fn asked(&self) -> Vec<String> {
@@ -374,12 +446,7 @@ async fn another_name_or_other_roots_end_the_handshake() {
 #[tokio::test]
 async fn http2_is_judged_request_by_request_and_keeps_trailers() {
     let scene = Scene::new(REST, true).await;
-    let mut config = (*scene.trusted).clone();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = scene.secure(&Arc::new(config)).await.unwrap();
-    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = scene.http2().await;
     let url = |path: &str| format!("https://{HOST}:{}{path}", scene.server.port());
     let request = |path: &str| {
         let body = Full::new(Bytes::from_static(b"ping"));
@@ -457,37 +524,146 @@ async fn texts_of_websocket_are_judged_one_by_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scene = Scene::before(&endpoint, listener.local_addr().unwrap(), None);
         tokio::spawn(echo(listener));
-        let mut program = scene.connect().await;
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {HOST}:{}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
-            scene.server.port()
-        );
-        program.write_all(request.as_bytes()).await.unwrap();
-        let (mut head, mut byte) = (Vec::new(), [0u8; 1]);
-        while !head.ends_with(b"\r\n\r\n") {
-            program.read_exact(&mut byte).await.unwrap();
-            head.push(byte[0]);
-        }
-        assert!(
-            head.starts_with(b"HTTP/1.1 101"),
-            "{}",
-            String::from_utf8_lossy(&head)
-        );
-        let (mut text, said) = (Vec::new(), Message::Text("hi".to_owned()));
-        encode(&said, Some([1, 2, 3, 4]), &mut text);
-        program.write_all(&text).await.unwrap();
-        let mut decoder = Decoder::new(Role::Server, Limits::default());
-        let heard = loop {
-            program.read_exact(&mut byte).await.unwrap();
-            if let (_, Some(message)) = decoder.push(&byte).unwrap() {
-                break message;
-            }
-        };
+        let said = Message::Text("hi".to_owned());
+        let heard = scene.websocket("/ws", &said).await;
         match code {
             None => assert_eq!(heard, said),
             Some(code) => assert!(matches!(heard, Message::Close(Some((own, _))) if own == code)),
+        }
+    }
+}
+
+const FILLED: &str = "protocol: rest, enforcement: enforce, access: full, \
+    request_body_credential_rewrite: true";
+
+#[tokio::test]
+async fn credentials_are_filled_in_over_http2() {
+    let mut scene = Scene::new(FILLED, true).await;
+    scene.give("/v1", true, None);
+    let mut sender = scene.http2().await;
+    let url = |path: &str| format!("https://{HOST}:{}{path}", scene.server.port());
+    let json = ("content-type", "application/json");
+    let mut send = async |path: &str, header: (&str, &str), body: &'static str| {
+        let request = Request::post(url(path)).header(header.0, header.1);
+        let request = request.body(Full::new(Bytes::from_static(body.as_bytes())));
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let said = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&said).into_owned())
+    };
+    let bearer = ("authorization", "Bearer casemate:credential:K");
+    assert_eq!(
+        send("/v1/a?k=casemate:credential:K", bearer, "").await.0,
+        200
+    );
+    let body = "{\"k\":\"casemate:credential:K\"}";
+    assert_eq!(send("/v1/b", json, body).await.0, 200);
+    for (path, header, body) in [
+        ("/v2", bearer, ""),
+        ("/v2?casemate:credential:K", json, ""),
+        ("/v2/casemate:credential:K", json, ""),
+        ("/v2", json, body),
+    ] {
+        let (status, said) = send(path, header, body).await;
+        assert_eq!(status, 403, "{path}: {said}");
+        assert!(said.contains("credential_endpoint_mismatch"), "{said}");
+        assert!(!said.contains(SECRET), "{said}");
+    }
+    let named = ("x-openshell-resolve-env-k", "v");
+    assert_eq!(send("/v1/c", named, "").await.0, 200);
+    assert_eq!(
+        scene.asked(),
+        [
+            "POST /v1/a?k=s3cr3t  [Bearer s3cr3t]",
+            "POST /v1/b {\"k\":\"s3cr3t\"}",
+            "POST /v1/c ",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_header_is_put_on_over_http2() {
+    let mut scene = Scene::new(FILLED, true).await;
+    scene.give("/v1", true, Some("Authorization"));
+    let mut sender = scene.http2().await;
+    for path in ["/v1/a", "/v2"] {
+        let url = format!("https://{HOST}:{}{path}", scene.server.port());
+        let request = Request::get(url)
+            .header("authorization", "Bearer mine")
+            .header("authorization", "Bearer casemate:credential:K");
+        let request = request.body(Full::default()).unwrap();
+        let _ = sender.send_request(request).await.unwrap();
+    }
+    // Where it isn't bound, the second one is a placeholder in the wrong place.
+    assert_eq!(scene.asked(), ["GET /v1/a  [Bearer s3cr3t]"]);
+}
+
+#[tokio::test]
+async fn a_placeholder_in_pieces_is_found() {
+    let mut scene = Scene::new(FILLED, false).await;
+    scene.give("/v1", false, None);
+    for (path, expected) in [("/v1", "HTTP/1.1 200"), ("/v2", "HTTP/1.1 403")] {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: HOST\r\nContent-Type: text/plain\r\nConnection: close\r\n\
+             Transfer-Encoding: chunked\r\n\r\n9\r\ncasemate:\r\n1\r\nc\r\na\r\nredential:\r\n1\r\nK\r\n0\r\n\r\n"
+        );
+        let heard = scene.say(&request).await;
+        assert!(heard.starts_with(expected), "{heard}");
+    }
+    assert_eq!(scene.asked(), ["POST /v1 s3cr3t"]);
+}
+
+#[tokio::test]
+async fn what_a_credential_would_break_is_refused() {
+    let mut scene = Scene::new(FILLED, false).await;
+    scene.give("/v1", false, None);
+    let head = "Host: HOST\r\nConnection: close\r\n";
+    for (request, error) in [
+        (
+            format!("GET /v1 HTTP/1.1\r\n{head}X-OPENSHELL-RESOLVE-ENV-K: v\r\n\r\n"),
+            "invalid_credential_placeholder",
+        ),
+        (
+            format!("TRACE /v1 HTTP/1.1\r\n{head}X: casemate:credential:K\r\n\r\n"),
+            "invalid_credential_placeholder",
+        ),
+        (
+            format!("GET /v1/../v2 HTTP/1.1\r\n{head}X: casemate:credential:K\r\n\r\n"),
+            "credential_endpoint_mismatch",
+        ),
+        (
+            format!("GET /v1%2f..%2fv2 HTTP/1.1\r\n{head}X: casemate:credential:K\r\n\r\n"),
+            "invalid_request_target",
+        ),
+        (
+            format!("GET /v1 HTTP/1.1\r\n{head}X: casemate:\r\n credential:K\r\n\r\n"),
+            "malformed_request",
+        ),
+    ] {
+        let heard = scene.say(&request).await;
+        assert!(heard.contains(error), "{request}: {heard}");
+    }
+    assert!(scene.asked().is_empty());
+}
+
+#[tokio::test]
+async fn texts_of_websocket_are_filled_in_where_the_policy_says_so() {
+    for (path, ok) in [("/v1/ws", true), ("/v2/ws", false)] {
+        let endpoint = "protocol: websocket, enforcement: enforce, access: read-write, \
+            websocket_credential_rewrite: true";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut scene = Scene::before(endpoint, listener.local_addr().unwrap(), None);
+        scene.give("/v1", false, None);
+        tokio::spawn(echo(listener));
+        let said = Message::Text("{\"k\":\"casemate:credential:K\"}".to_owned());
+        let heard = scene.websocket(path, &said).await;
+        match ok {
+            // The server says back what it heard: it had the secret.
+            true => assert_eq!(heard, Message::Text("{\"k\":\"s3cr3t\"}".to_owned())),
+            false => assert!(
+                matches!(heard, Message::Close(Some((1008, _)))),
+                "{heard:?}"
+            ),
         }
     }
 }

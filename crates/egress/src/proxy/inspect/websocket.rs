@@ -3,12 +3,12 @@
 //! A text message of the client is a request by the method [`WEBSOCKET_TEXT`]; where the endpoint's
 //! rules are about GraphQL, one that starts operations is judged by those.
 
-use super::fill;
 use super::http1::Link;
+use super::judge::Own;
 use super::said::operations;
 use super::session::Session;
 use super::stream::{Incoming, Outgoing};
-use crate::credentials::Escape;
+use crate::credentials::{Destination, Escape, Rewriter};
 use crate::proxy::decide::Permit;
 use crate::websocket::graphql::{self, ClientMessage};
 use crate::websocket::{Decoder, Limits, Message, Role, WebSocketError, encode};
@@ -143,12 +143,20 @@ impl Judged<'_> {
             .session
             .decided(&permit, (WEBSOCKET_TEXT, self.path), decision);
         decided.map_err(|_| refused("the policy doesn't allow this message"))?;
+        let text = self.session.cleaned_text(&permit, text);
+        let text = text.map_err(|_| refused("a middleware can't look at this message"))?;
         let fills = endpoint.is_some_and(|own| own.declared().websocket_credential_rewrite);
         if !fills {
             return Ok(text);
         }
         let credentials = &self.session.shared.inspection.credentials;
-        let rewriter = fill::to(credentials, &permit, self.path);
+        let own = Own::of(endpoint);
+        let destination = Destination {
+            secure: self.session.secure,
+            provider: own.provider.as_deref(),
+            ..Destination::new(&permit.host, permit.port, self.path)
+        };
+        let rewriter = Rewriter::new(credentials, destination);
         match rewriter.text(text.as_bytes(), Escape::Plain) {
             Ok(None) => Ok(text),
             Ok(Some(mut filled)) => String::from_utf8(std::mem::take(&mut *filled))
