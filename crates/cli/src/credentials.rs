@@ -66,10 +66,13 @@ impl CredentialArgs {
         spec: &mut SandboxSpec,
         document: Option<&Document>,
     ) -> Result<(Given, Vec<String>)> {
+        let document = document.filter(|_| spec.network == Network::Policy);
         if self.credentials.is_none() && self.credential.is_empty() {
-            return Ok((Given::default(), Vec::new()));
+            let none = Given::default();
+            let notes = document.map(|document| none.check(document)).transpose()?;
+            return Ok((none, notes.unwrap_or_default()));
         }
-        let (Network::Policy, Some(document)) = (spec.network, document) else {
+        let Some(document) = document else {
             let why = "nothing can fill them in for this run";
             return Err(Error::rule("give credentials", why)
                 .hint("use a policy that has network_policies: --policy FILE"));
@@ -218,8 +221,24 @@ impl Given {
                     provider.value
                 ));
             }
+            if endpoint.signing.is_some() && !self.signs_for(endpoint) {
+                let place = document.at(endpoint.position);
+                notes.push(format!(
+                    "{place}: no AWS keys are bound to this endpoint, so all requests are refused"
+                ));
+            }
         }
         Ok(notes)
+    }
+
+    fn signs_for(&self, endpoint: &Endpoint) -> bool {
+        let aws = self.all.iter();
+        let aws = aws.filter(|own| matches!(own.holds, Holds::Aws { .. }));
+        let mut places = aws.flat_map(|own| &own.endpoints);
+        places.any(|place| {
+            let mut ports = place.ports.iter();
+            ports.any(|port| endpoint.meets(&place.host, *port))
+        })
     }
 
     fn fetch(&mut self, spec: &SandboxSpec, notes: &mut Vec<String>) -> Result<()> {
@@ -230,18 +249,21 @@ impl Given {
             let mut fetch = |source: &Located<Source>| {
                 let origin = self.origin(own, source);
                 let bytes = fetch::fetch(&source.value, spec, notes);
-                let bytes = bytes.map_err(|error| match error.object {
+                bytes.map_err(|error| match error.object {
                     None => error.on(&origin),
                     Some(_) => error,
-                })?;
-                refuse_shown(&bytes, spec, &origin)?;
-                Ok(bytes)
+                })
+            };
+            let mut secret = |source: &Located<Source>| {
+                let bytes = fetch(source)?;
+                refuse_shown(&bytes, spec, &self.origin(own, source))?;
+                kept(&bytes)
             };
             let provider = own.key.value.clone();
             match &own.holds {
                 Holds::Secret(source) => {
                     let mut credential =
-                        store::Credential::new(provider, kept(&fetch(source)?)?, bindings);
+                        store::Credential::new(provider, secret(source)?, bindings);
                     credential.injection = own.inject.as_ref().map(|inject| store::Injection {
                         header: inject.header.clone(),
                         form: form(&inject.form),
@@ -256,14 +278,14 @@ impl Given {
                     secret_access_key,
                     session_token,
                 } => {
+                    let secret_access_key = secret(secret_access_key)?;
+                    let session_token = session_token.as_ref().map(&mut secret).transpose()?;
+                    // Each request tells it, so it's no secret.
                     let name = fetch(access_key_id)?;
                     let keys = AwsCredentials {
                         access_key_id: String::from_utf8_lossy(&name).into_owned(),
-                        secret_access_key: kept(&fetch(secret_access_key)?)?,
-                        session_token: match session_token {
-                            Some(source) => Some(kept(&fetch(source)?)?),
-                            None => None,
-                        },
+                        secret_access_key,
+                        session_token,
                     };
                     store.sign_with(SigningKeys {
                         provider,

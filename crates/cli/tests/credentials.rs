@@ -552,6 +552,13 @@ fn aws_requests_are_signed_with_the_real_keys(stage: &Stage) {
             assert_eq!(said, expected, "{how}: {own} {verified:?}");
         }
     }
+    // Without keys, that is said, and nothing is sent unsigned.
+    let before = server.seen().len();
+    let endpoint = format!("{REST}, credential_signing: sigv4, signing_service: s3");
+    let ended = run(stage, &server, &endpoint, "", "ask('/bucket/k')\n");
+    assert_eq!(ended.out, "403 credential_endpoint_mismatch\n", "{ended:?}");
+    let noted = ended.err.contains("no AWS keys are bound to this endpoint");
+    assert!(noted && server.seen().len() == before, "{ended:?}");
     // The region of the policy counts more than what the program says.
     let endpoint = format!(
         "{REST}, credential_signing: sigv4, signing_service: sts, signing_region: us-east-1"

@@ -191,6 +191,10 @@ fn credential(key: &Located<Rc<str>>, node: &Node, report: &mut Report) -> Optio
             report.add_with_hint(name.position, message, hint);
         }
     }
+    if let (Some((name, _)), true) = (fields.entry("prefix"), fields.lacks("env")) {
+        let message = format!("`{}` has no effect without `env`", fields.path_of("prefix"));
+        report.add_with_hint(name.position, message, "add `env`, or remove it");
+    }
     if !aws && holds.is_some() && fields.lacks("env") && fields.get("inject").is_none() {
         let message = format!("nothing uses {}", quoted(&key.value));
         let hint = "add `env`, the variable inside that stands for it, or `inject`";

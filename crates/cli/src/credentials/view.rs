@@ -1,13 +1,18 @@
 //! Whether the program would see a file, or could change it.
 
 use casemate_core::error::{Error, Result};
-use casemate_core::spec::{Access, Root, SandboxSpec};
+use casemate_core::spec::{Access, Grant, Root, SandboxSpec};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Folders of the host that every view has.
-const SYSTEM: [&str; 8] = [
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc",
+const SYSTEM: [&str; 7] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
+];
+
+/// Folders of which a view has its own, also where a policy names them.
+const FRESH: [&str; 8] = [
+    "/proc", "/sys", "/dev", "/etc", "/tmp", "/var/tmp", "/run", "/home",
 ];
 
 /// Refuses a file that is in the view: the program could read the secret in it.
@@ -54,7 +59,9 @@ fn access(path: &Path, spec: &SandboxSpec) -> Result<Option<Access>> {
         Root::Directory(folder) => Some((&**folder, Access::ReadWrite)),
         Root::Host | Root::Archive(_) => None,
     };
-    let grants = spec.grants.iter().map(|own| (&*own.path, own.access));
+    let fresh = |own: &Grant| own.or_fresh && FRESH.iter().any(|path| own.path == Path::new(path));
+    let grants = spec.grants.iter().filter(|own| !fresh(own));
+    let grants = grants.map(|own| (&*own.path, own.access));
     let mut nearest: Option<(usize, Access)> = None;
     for (folder, access) in system.chain(root).chain(kept).chain(workdir).chain(grants) {
         // A folder that isn't there shows nothing.

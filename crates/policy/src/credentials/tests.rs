@@ -120,6 +120,12 @@ fn what_is_wrong_is_told_with_its_place() {
             "can't begin a placeholder",
         ),
         (
+            format!(
+                "{secret}, {places}, prefix: ghp_, inject: {{ header: X, value: '{{secret}}' }}"
+            ),
+            "has no effect without `env`",
+        ),
+        (
             format!("{secret}, {places}, inject: {{ header: Host, value: '{{secret}}' }}"),
             "no header to put",
         ),

@@ -4,6 +4,7 @@
 //! that refused everything would be no success. What identity can't tell apart is not here: an
 //! allowed program that does as an attacker says is the allowed program.
 
+mod credentials;
 mod direct;
 mod flood;
 mod names;
@@ -31,6 +32,7 @@ pub(crate) const GROUPS: &[&[Attempt]] = &[
     names::ATTEMPTS,
     programs::ATTEMPTS,
     flood::ATTEMPTS,
+    credentials::ATTEMPTS,
 ];
 
 fn at(address: impl Into<IpAddr>) -> SocketAddr {

@@ -398,6 +398,14 @@ groups! {
         egress_front
         egress_front_split
         egress_front_proxied
+        credential_host
+        credential_path
+        credential_dots
+        credential_authority
+        credential_encoded
+        credential_folded
+        credential_name
+        credential_pipelined
         egress_dns_name
         egress_dns_stream
         egress_dns_other_server

@@ -70,6 +70,13 @@ fn http(program: &mut TcpStream) -> io::Result<(String, u16)> {
         program.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
     }
     let (host, port) = (host.to_owned(), port.parse().unwrap_or(80));
+    if port == places::VAULT_PORT
+        && let Some(address) = resolve(&host)
+    {
+        let mut world = TcpStream::connect((address, port))?;
+        world.write_all(filled(&text).as_bytes())?;
+        io::copy(&mut world, program)?;
+    }
     // What was sent along goes with it, if anything can read it.
     if let (Some(end), Some(address)) = (end, resolve(&host))
         && head.len() > end + 4
@@ -80,6 +87,18 @@ fn http(program: &mut TcpStream) -> io::Result<(String, u16)> {
         io::copy(&mut world, program)?;
     }
     Ok((host, port))
+}
+
+/// Placeholders replaced wherever they are, after everything was decoded that may be encoded.
+fn filled(text: &str) -> String {
+    let text = text.replace("%25", "%").replace("%3A", ":");
+    let text = text.replace("\r\n ", "");
+    let names = [
+        "casemate:credential:VAULTED",
+        "OPENSHELL-RESOLVE-ENV-VAULTED",
+    ];
+    let filled = |text: String, name: &&str| text.replace(*name, places::CREDENTIAL);
+    names.iter().fold(text, filled)
 }
 
 fn socks4(program: &mut TcpStream) -> io::Result<(String, u16)> {

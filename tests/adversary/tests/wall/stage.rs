@@ -202,7 +202,13 @@ impl Stage {
             ],
             "network" => {
                 let policy = world::policy(self.directory.path());
-                vec!["--policy".to_owned(), policy.display().to_string()]
+                let credentials = world::credentials(self.directory.path());
+                vec![
+                    "--policy".to_owned(),
+                    policy.display().to_string(),
+                    "--credentials".to_owned(),
+                    credentials.display().to_string(),
+                ]
             }
             _ => Vec::new(),
         }

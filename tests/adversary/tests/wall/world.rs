@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use crate::naive;
-use crate::places::{FRONTED, NAME_SERVER, OTHER_PORT, PERMITTED, PORT, PROXY, TLS_PORT, WELCOME};
+use crate::places::{
+    CREDENTIAL, ECHO, FRONTED, NAME_SERVER, OTHER_PORT, PERMITTED, PORT, PROXY, TLS_PORT, VAULT,
+    VAULT_PORT, WELCOME,
+};
 use crate::services::note;
 use crate::stage::TOKEN;
 
@@ -124,6 +127,12 @@ fn serve(workspace: &Path) -> io::Result<()> {
         let listener = TcpListener::bind(("::", port))?;
         thread::spawn(move || greet(&listener));
     }
+    let listener = TcpListener::bind(("::", VAULT_PORT))?;
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || echo(stream));
+        }
+    });
     let datagrams = UdpSocket::bind(("::", PORT))?;
     let noted = workspace.to_owned();
     thread::spawn(move || {
@@ -189,6 +198,29 @@ fn welcome(mut stream: TcpStream) {
             let _ = stream.write_all(TOKEN.as_bytes());
         }
     }
+}
+
+/// Says back what it hears of a request. The vault does so to those who aren't at home there, and
+/// reads paths as loosely as servers do.
+fn echo(mut stream: TcpStream) -> io::Result<()> {
+    let (mut heard, mut bytes) = (Vec::new(), [0; 4096]);
+    while !heard.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut bytes)? {
+            0 => break,
+            count => heard.extend_from_slice(&bytes[..count]),
+        }
+    }
+    let is_vault = stream.local_addr()?.ip().to_canonical() == VAULT;
+    let text = String::from_utf8_lossy(&heard).into_owned();
+    let path = text.split(' ').nth(1).unwrap_or_default();
+    if is_vault && path.contains("/home") && !path.contains("away") {
+        heard = b"kept".to_vec();
+    }
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        heard.len()
+    );
+    stream.write_all(&[head.as_bytes(), &heard].concat())
 }
 
 fn answer_datagrams(queries: &UdpSocket, workspace: &Path) {
@@ -284,8 +316,26 @@ network_policies:
     endpoints:
       - {{ host: {helped}, ports: [{PORT}, {}], protocol: any }}
     binaries: [{{ path: {shown}/shared/program }}]
+  vault:
+    endpoints:
+      - {{ host: {VAULT}, port: {VAULT_PORT}, protocol: rest, enforcement: enforce, access: full }}
+      - {{ host: {ECHO}, port: {VAULT_PORT}, protocol: rest, enforcement: enforce, access: full }}
+    binaries: [{{ path: {shown}/workspace/attempt }}]
 "#,
         crate::places::QUIET_PORT
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// The credential that an attempt may use.
+pub(crate) fn credentials(root: &Path) -> PathBuf {
+    let path = root.join("credentials.yaml");
+    fs::write(root.join("credential"), CREDENTIAL).unwrap();
+    let text = format!(
+        "version: 1\ncredentials:\n  vault:\n    env: VAULTED\n    \
+         secret: {{ file: credential }}\n    \
+         endpoints: [{{ host: {VAULT}, port: {VAULT_PORT}, path: /home, scheme: http }}]\n"
     );
     fs::write(&path, text).unwrap();
     path

@@ -2,12 +2,13 @@
 
 use super::{Authority, Inspection};
 use crate::credentials::{Binding, Credential, Credentials, Form, Injection, Secret};
+use crate::denial::ErrorCode;
 use crate::host::Host;
 use crate::proxy::accept::{World, carry};
-use crate::proxy::dial::Way;
+use crate::proxy::dial::{Failed, Way};
 use crate::proxy::phases::Phases;
 use crate::proxy::shared::{Config, Shared};
-use crate::proxy::{Journal, Policy, decide};
+use crate::proxy::{Journal, Permit, Policy, decide};
 use crate::websocket::handshake::accept_for;
 use crate::websocket::{Decoder, Limits, Message, Role, encode};
 use bytes::Bytes;
@@ -165,13 +166,8 @@ impl Scene {
         }
     }
 
-    /// A program's end of a connection to the server.
-    async fn connect(&self) -> TcpStream {
-        let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let program = TcpStream::connect(between.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (accepted, _) = between.accept().await.unwrap();
+    /// The program's leave to reach the server.
+    fn permit(&self) -> Permit {
         let identity = Arc::new(Identity {
             pid: 1,
             executable: Executable {
@@ -184,7 +180,17 @@ impl Scene {
             argv: casemate_identity::argv::Argv::default(),
         });
         let host = Host::parse(HOST).unwrap();
-        let permit = decide::host(&self.shared, &identity, host, self.server.port()).unwrap();
+        decide::host(&self.shared, &identity, host, self.server.port()).unwrap()
+    }
+
+    /// A program's end of a connection to the server.
+    async fn connect(&self) -> TcpStream {
+        let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let program = TcpStream::connect(between.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (accepted, _) = between.accept().await.unwrap();
+        let permit = self.permit();
         let (shared, to) = (Arc::clone(&self.shared), self.server);
         tokio::spawn(async move {
             let world = World::open(&shared, &permit, Way::Address(to))
@@ -665,5 +671,27 @@ async fn texts_of_websocket_are_filled_in_where_the_policy_says_so() {
                 "{heard:?}"
             ),
         }
+    }
+}
+
+#[tokio::test]
+async fn what_has_to_be_seen_does_not_pass_unseen() {
+    for (endpoint, refused) in [
+        ("protocol: any", true),
+        ("protocol: any, allow_uninspected_credentials: true", false),
+    ] {
+        let mut scene = Scene::new(endpoint, false).await;
+        let open = async |scene: &Scene| {
+            let way = Way::Address(scene.server);
+            World::open(&scene.shared, &scene.permit(), way).await
+        };
+        assert!(open(&scene).await.is_ok());
+        scene.give("/", true, None);
+        let code = match open(&scene).await {
+            Ok(_) => None,
+            Err(Failed::Unseen(code, _)) => Some(code),
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(code, refused.then_some(ErrorCode::UninspectedCredentials));
     }
 }
