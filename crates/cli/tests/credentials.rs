@@ -27,6 +27,7 @@ both!(
     one_flag_is_enough,
     what_would_give_a_secret_away_is_refused,
     where_nothing_is_inspected_a_credential_is_refused,
+    a_policy_that_stops_looking_is_not_put_in_force,
     only_the_named_provider_is_used,
     aws_requests_are_signed_with_the_real_keys,
     keys_are_taken_out_of_requests,
@@ -200,6 +201,7 @@ fn a_secret_goes_nowhere_else(stage: &Stage) {
     let log = stage.read("home/.local/state/casemate/audit.jsonl");
     assert!(log.contains("casemate.credentials.not-bound"), "{log}");
     assert!(log.contains("isn't bound to"), "{log}");
+    assert!(log.contains("there is no credential `OTHER`"), "{log}");
 }
 
 fn a_secret_is_not_sent_in_the_clear(stage: &Stage) {
@@ -450,6 +452,29 @@ fn where_nothing_is_inspected_a_credential_is_refused(stage: &Stage) {
         ended.err.contains("where the policy opens nothing"),
         "{ended:?}"
     );
+}
+
+fn a_policy_that_stops_looking_is_not_put_in_force(stage: &Stage) {
+    let server = server!(stage);
+    let before = policy(&server, REST);
+    let mut command = command(stage, &server, &before, &credentials(&server, ""));
+    let script =
+        "import sys\nopen('up', 'w').close()\nsys.stdin.read()\nask('/v1', {'X': token})\n";
+    command.args(["--", "/usr/bin/python3", "-c", &client(&server, script)]);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.stderr(Stdio::piped()).spawn().unwrap();
+    let log = stage.path("home/.local/state/casemate/audit.jsonl");
+    let patience = Duration::from_secs(20);
+    let up = stage.path("ws/up");
+    wait_until(patience, "the program to run", || up.exists());
+    stage.write("outside/p.yaml", policy(&server, "protocol: any"));
+    wait_until(patience, "the policy to be refused", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("uninspected_credentials"))
+    });
+    drop(child.stdin.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "200 ok\n");
+    assert_eq!(header(&server.seen()[0], "x"), [SECRET]);
 }
 
 fn only_the_named_provider_is_used(stage: &Stage) {

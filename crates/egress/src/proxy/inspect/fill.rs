@@ -155,22 +155,22 @@ impl Session {
     pub(super) fn unfilled(&self, permit: &Permit, refusal: &Refusal) -> Answer {
         let why = refusal.to_string();
         let code = match refusal {
-            Refusal::NotBound { .. } | Refusal::NoKeys { .. } => {
-                ErrorCode::CredentialEndpointMismatch
+            Refusal::NotBound { .. } => {
+                self.shared.journal.finding(
+                    permit,
+                    "casemate.credentials.not-bound",
+                    "A credential was about to go where it doesn't belong",
+                    &why,
+                );
+                self.note_denied(permit, &why);
+                return Answer::failed(ErrorCode::CredentialEndpointMismatch, why);
             }
+            Refusal::NoKeys { .. } => ErrorCode::CredentialEndpointMismatch,
             Refusal::Unknown { .. } | Refusal::Malformed(_) | Refusal::Unusable(_) => {
                 ErrorCode::InvalidCredentialPlaceholder
             }
         };
-        if code == ErrorCode::CredentialEndpointMismatch {
-            self.shared.journal.finding(
-                permit,
-                "casemate.credentials.not-bound",
-                "A credential was about to go where it doesn't belong",
-                &why,
-            );
-        }
-        self.note_denied(permit, &why);
+        self.refused("credentials", &why);
         Answer::failed(code, why)
     }
 }

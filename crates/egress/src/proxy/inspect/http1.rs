@@ -26,6 +26,8 @@ use zeroize::Zeroizing;
 const MOST_THROWN_AWAY: usize = 256 << 10;
 /// For that.
 const LINGERING: Duration = Duration::from_secs(2);
+/// Bytes that most heads have room in.
+const HEAD: usize = 4 << 10;
 /// Heads before the one that answers: 103 and the like.
 const MOST_INTERIM: usize = 16;
 
@@ -318,7 +320,12 @@ fn message(session: &Session, head: &RequestHead, ready: &Ready) -> Zeroizing<Ve
         Body::Read(_) if head.framing == Framing::None => Framing::None,
         Body::Read(body) => Framing::Length(body.len() as u64),
     };
-    let mut message = Zeroizing::new(Vec::new());
+    // Enough for most, so that it isn't moved, which would leave a copy behind.
+    let body = match &ready.body {
+        Body::Read(body) => body.len(),
+        Body::Coming(_) => 0,
+    };
+    let mut message = Zeroizing::new(Vec::with_capacity(HEAD + body));
     let forward = Forward {
         target: &ready.target,
         authority: &authority,

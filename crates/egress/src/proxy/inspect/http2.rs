@@ -195,11 +195,14 @@ impl Link {
         *request.method_mut() = asked.method.parse().map_err(|error| bad(&error))?;
         *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = uri;
+        let secret = !self.session.shared.inspection.credentials.is_empty();
         for field in headers.iter() {
             let name = HeaderName::from_bytes(field.name().as_bytes());
             let value = HeaderValue::from_bytes(field.value());
             let name = name.map_err(|error| bad(&error))?;
-            let value = value.map_err(|error| bad(&error))?;
+            let mut value = value.map_err(|error| bad(&error))?;
+            // What may be a secret isn't kept in the table of the compression (RFC 7541 §7.1.3).
+            value.set_sensitive(secret);
             request.headers_mut().append(name, value);
         }
         Ok(request)

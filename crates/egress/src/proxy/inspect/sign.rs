@@ -66,7 +66,7 @@ impl Session {
         let signed = resign(headers, &request, payload, service, region, keys, now);
         signed.map_err(|error| {
             let why = error.to_string();
-            self.note_denied(&asked.permit, &why);
+            self.refused("credentials", &why);
             Answer::failed(ErrorCode::MalformedRequest, why)
         })?;
         Ok(target)
