@@ -68,10 +68,15 @@ impl Permit {
         all.filter(move |own| own.selects(&host))
     }
 
+    /// Whether it's this very policy that allows it.
+    pub(super) fn is_of(&self, policy: &Arc<Policy>) -> bool {
+        Arc::ptr_eq(&self.policy, policy)
+    }
+
     /// The same under the policy in force, if that allows it too. Most often it is the one that
     /// already did, and nothing is decided again.
     pub(super) fn under(&self, policy: Arc<Policy>) -> Option<Self> {
-        if Arc::ptr_eq(&self.policy, &policy) {
+        if self.is_of(&policy) {
             return Some(self.clone());
         }
         issue(policy, &self.identity, self.host.clone(), self.port).ok()

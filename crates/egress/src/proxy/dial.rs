@@ -114,6 +114,14 @@ impl Dialer {
 }
 
 impl Way {
+    /// Whether this address was judged.
+    pub(super) fn leads_to(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Address(to) => to.ip() == address,
+            Self::Judged(judged) => judged.contains(&address),
+        }
+    }
+
     /// Connects; of several addresses, to the first that answers.
     pub(super) async fn connect(&self, shared: &Shared, port: u16) -> Result<TcpStream, Failed> {
         let judged = match self {

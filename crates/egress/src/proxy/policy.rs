@@ -107,6 +107,7 @@ network_policies:
             compiled: Compiled::new(&document.network).unwrap(),
             rules: None,
             learning: None,
+            middlewares: Vec::new(),
         };
         let identity = Identity {
             pid: 1,

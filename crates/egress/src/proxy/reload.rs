@@ -50,6 +50,7 @@ impl Reloading {
         shared
             .journal
             .write(event.severity(severity).message(message));
+        shared.inspection.forget();
         // Wakes the connections that are open.
         shared.revision.send_modify(|revision| *revision += 1);
     }

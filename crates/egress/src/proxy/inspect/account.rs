@@ -2,10 +2,12 @@
 
 use crate::proxy::quota::Meter;
 use crate::proxy::relay::Traffic;
+use arc_swap::ArcSwapOption;
+use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,25 +29,97 @@ impl Account {
         }
     }
 
-    pub(super) fn dialled(&self, address: Option<SocketAddr>) {
-        *self.dialled.lock().unwrap_or_else(PoisonError::into_inner) = address;
-    }
-
     /// The server that was dialled last.
     pub(super) fn server(&self) -> Option<SocketAddr> {
         *self.dialled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// What is known of a connection to a server while TLS or HTTP has it.
+pub(super) struct Line {
+    peer: Option<SocketAddr>,
+    /// Whose it is; nobody's while it waits to be used again.
+    account: ArcSwapOption<Account>,
+    /// The kernel is asked, and not what the executor has been told already.
+    asking: AtomicBool,
+    /// Bytes that the kernel has taken.
+    written: AtomicU64,
+}
+
+impl Line {
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// From now on its bytes are this connection's.
+    pub(super) fn charge(&self, account: &Arc<Account>) {
+        let mut dialled = account.dialled.lock();
+        **dialled.as_mut().unwrap_or_else(|error| error.get_mut()) = self.peer;
+        self.account.store(Some(Arc::clone(account)));
+    }
+
+    /// From now on they are nobody's.
+    pub(super) fn discharge(&self) {
+        self.account.store(None);
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Reads without waiting while `read` runs: what arrived is seen even if the executor hasn't
+    /// been told of it yet.
+    pub(super) fn asking<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.asking.store(true, Ordering::Relaxed);
+        let result = read();
+        self.asking.store(false, Ordering::Relaxed);
+        result
+    }
+}
+
 /// A socket to a server.
 pub(super) struct Counted {
     socket: TcpStream,
-    account: Arc<Account>,
+    line: Arc<Line>,
 }
 
 impl Counted {
-    pub(super) fn new(socket: TcpStream, account: Arc<Account>) -> Self {
-        Self { socket, account }
+    pub(super) fn new(socket: TcpStream, account: &Arc<Account>) -> Self {
+        let line = Line {
+            peer: socket.peer_addr().ok(),
+            account: ArcSwapOption::empty(),
+            asking: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+        };
+        line.charge(account);
+        let line = Arc::new(line);
+        Self { socket, line }
+    }
+
+    pub(super) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
+    }
+
+    fn poll_socket(
+        &mut self,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.line.asking.load(Ordering::Relaxed) {
+            return Pin::new(&mut self.socket).poll_read(context, into);
+        }
+        match recv(
+            &self.socket,
+            into.initialize_unfilled(),
+            RecvFlags::DONTWAIT,
+        ) {
+            Ok((count, _)) => {
+                into.advance(count);
+                Poll::Ready(Ok(()))
+            }
+            Err(rustix::io::Errno::AGAIN) => Poll::Pending,
+            Err(errno) => Poll::Ready(Err(errno.into())),
+        }
     }
 }
 
@@ -56,11 +130,13 @@ impl AsyncRead for Counted {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        let polled = Pin::new(&mut self.socket).poll_read(context, into);
+        let polled = self.poll_socket(context, into);
         let count = (into.filled().len() - before) as u64;
-        if count > 0 {
-            self.account.meter.take(count)?;
-            let received = &self.account.traffic.received;
+        if count > 0
+            && let Some(account) = &*self.line.account.load()
+        {
+            account.meter.take(count)?;
+            let received = &account.traffic.received;
             received.fetch_add(count, Ordering::Relaxed);
         }
         polled
@@ -75,9 +151,12 @@ impl AsyncWrite for Counted {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = polled {
-            self.account.meter.take(count as u64)?;
-            let sent = &self.account.traffic.sent;
-            sent.fetch_add(count as u64, Ordering::Relaxed);
+            let count = count as u64;
+            self.line.written.fetch_add(count, Ordering::Relaxed);
+            if let Some(account) = &*self.line.account.load() {
+                account.meter.take(count)?;
+                account.traffic.sent.fetch_add(count, Ordering::Relaxed);
+            }
         }
         polled
     }

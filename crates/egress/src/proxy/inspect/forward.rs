@@ -25,6 +25,12 @@ async fn open(shared: &Arc<Shared>, permit: Permit) -> Result<Inspected, Answer>
     Inspected::open(shared, permit, way, false)
 }
 
+fn park(place: &Inspected, server: Option<Link>) {
+    if let Some(server) = server {
+        server.park(place.session());
+    }
+}
+
 /// Serves the request and those that follow it. `said` is what the program said after its head.
 pub(in crate::proxy) async fn forward(
     shared: &Arc<Shared>,
@@ -51,8 +57,15 @@ pub(in crate::proxy) async fn forward(
         let same = |session: &Session| {
             session.permit.host == permit.host && session.permit.port == permit.port
         };
-        let (place, mut kept) = match last.take().filter(|(last, _)| same(last.session())) {
-            Some(last) => last,
+        let before = match last.take() {
+            Some((place, server)) if !same(place.session()) => {
+                park(&place, server);
+                None
+            }
+            before => before,
+        };
+        let (place, mut kept) = match before {
+            Some(before) => before,
             None => match open(shared, permit).await {
                 Ok(place) => (place, None),
                 Err(answer) => {
@@ -69,10 +82,14 @@ pub(in crate::proxy) async fn forward(
             .await;
         match next {
             Some(Next::Again) => {}
-            Some(Next::Close) => break,
+            Some(Next::Close) => {
+                park(&place, kept);
+                break;
+            }
             Some(Next::Abort) | None => return,
         }
         let Some(following) = request(place.session(), &mut client).await else {
+            park(&place, kept);
             break;
         };
         last = Some((place, kept));

@@ -4,11 +4,13 @@
 //! message closes both connections, since nobody knows where the next one begins; a request that is
 //! only refused leaves the client's connection as it is, if its body has been read.
 
+use super::account::Line;
 use super::answer::Answer;
 use super::body::{self, Broke, Unread};
 use super::judge::Asked;
 use super::session::Session;
 use super::stream::{Incoming, NoHead, Outgoing, Stream, split};
+use super::upstream::Upstream;
 use super::websocket;
 use crate::denial::ErrorCode;
 use crate::http1::{
@@ -18,6 +20,7 @@ use crate::proxy::accept::fail;
 use crate::proxy::dial::Failed;
 use crate::websocket::handshake::Offer;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
@@ -28,6 +31,9 @@ const MOST_THROWN_AWAY: usize = 256 << 10;
 const LINGERING: Duration = Duration::from_secs(2);
 /// Bytes that most heads have room in.
 const HEAD: usize = 4 << 10;
+/// A request that can't be repeated takes a connection of others only if it was in use not longer
+/// ago: servers hang up on idle ones, some after five seconds.
+const LATELY: Duration = Duration::from_secs(2);
 /// Heads before the one that answers: 103 and the like.
 const MOST_INTERIM: usize = 16;
 
@@ -35,6 +41,10 @@ const MOST_INTERIM: usize = 16;
 pub(super) struct Link {
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
+    /// That to a server.
+    line: Option<Arc<Line>>,
+    /// What was said made the server take all that follows for the same user's.
+    bound: bool,
 }
 
 /// Whether the client's connection can be used for another request.
@@ -66,12 +76,66 @@ struct Refusal(Answer, bool);
 impl Link {
     pub(super) fn new(stream: Stream, patience: Duration) -> Self {
         let (incoming, outgoing) = split(stream, patience);
-        Self { incoming, outgoing }
+        Self {
+            incoming,
+            outgoing,
+            line: None,
+            bound: false,
+        }
+    }
+
+    fn to_server(upstream: Upstream, patience: Duration) -> Self {
+        Self {
+            line: Some(upstream.line),
+            ..Self::new(upstream.stream, patience)
+        }
     }
 
     /// The connection, if it can be used again.
     fn quiet(mut self) -> Option<Self> {
-        self.incoming.is_quiet().then_some(self)
+        let incoming = &mut self.incoming;
+        let quiet = match &self.line {
+            Some(line) => line.asking(|| incoming.is_quiet()),
+            None => incoming.is_quiet(),
+        };
+        quiet.then_some(self)
+    }
+
+    /// Bytes that the server's end has taken.
+    fn written(&self) -> u64 {
+        self.line.as_ref().map_or(0, |line| line.written())
+    }
+
+    /// Keeps a connection to a server for others, if it can be used again.
+    pub(super) fn park(self, session: &Session) {
+        let Some(link) = self.quiet().filter(|link| !link.bound) else {
+            return;
+        };
+        let line = link.line.as_ref();
+        let peer = line.and_then(|line| Some(line.peer()?.ip()));
+        if let (Some(line), Some(peer), Some(purpose)) = (line, peer, session.purpose()) {
+            line.discharge();
+            let (shared, spare) = (&session.shared, session.patience().spare);
+            let pool = &shared.inspection.upstreams.idle.0;
+            let is_in_force = |policy: &_| Arc::ptr_eq(policy, &shared.policy.load());
+            pool.park((purpose, peer), link, spare, is_in_force);
+        }
+    }
+
+    /// A connection to the server that others have left, not longer ago than `within`.
+    fn unparked(session: &Session, within: Duration) -> Option<Self> {
+        let (purpose, pool) = (
+            session.purpose()?,
+            &session.shared.inspection.upstreams.idle.0,
+        );
+        loop {
+            let link = pool.take(&purpose, &session.way, within)?;
+            if let Some(link) = link.quiet() {
+                let line = link.line.as_ref()?;
+                line.charge(&session.account);
+                return Some(link);
+            }
+        }
     }
 
     /// Says that nothing follows, and reads on for a little: bytes that nobody has read would make
@@ -91,10 +155,10 @@ impl Link {
 }
 
 /// Serves a connection whose place is known until it ends.
-pub(super) async fn serve(session: &Session, stream: Stream, kept: Option<Stream>) {
+pub(super) async fn serve(session: &Session, stream: Stream, kept: Option<Upstream>) {
     let patience = session.patience();
     let mut client = Link::new(stream, patience.answer);
-    let mut kept = kept.map(|stream| Link::new(stream, patience.answer));
+    let mut kept = kept.map(|upstream| Link::to_server(upstream, patience.answer));
     loop {
         let Some(head) = request(session, &mut client).await else {
             break;
@@ -104,6 +168,9 @@ pub(super) async fn serve(session: &Session, stream: Stream, kept: Option<Stream
             Next::Close => break,
             Next::Abort => return,
         }
+    }
+    if let Some(server) = kept {
+        server.park(session);
     }
     client.close().await;
 }
@@ -261,17 +328,24 @@ async fn forward(
     let repeatable = matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS")
         && coming == Framing::None
         && ready.offer.is_none();
+    let within = if repeatable { Duration::MAX } else { LATELY };
     let mut idle = kept.take().filter(|_| ready.offer.is_none());
+    idle = idle.and_then(Link::quiet);
+    if idle.is_none() && ready.offer.is_none() {
+        idle = Link::unparked(session, within);
+    }
     loop {
-        let reused = idle.take().and_then(Link::quiet);
+        let reused = idle.take();
         let was_used = reused.is_some();
         let mut server = match reused {
             Some(link) => link,
             None => match session.connect(false).await {
-                Ok(upstream) => Link::new(upstream.stream, session.patience().answer),
+                Ok(upstream) => Link::to_server(upstream, session.patience().answer),
                 Err(failed) => return refuse(client, head, &Answer::unreachable(&failed)).await,
             },
         };
+        server.bound |= is_of_connection(head);
+        let before = server.written();
         let turn = Turn {
             session,
             head,
@@ -292,7 +366,11 @@ async fn forward(
                 if again { Next::Again } else { Next::Close }
             }
             // It was closed just as it was to be used again (RFC 9110 §9.2.2).
-            Err(Trouble { begun: false, .. }) if was_used && repeatable => continue,
+            Err(Trouble { begun: false, .. })
+                if was_used && (repeatable || server.written() == before) =>
+            {
+                continue;
+            }
             Err(Trouble { begun: false, why }) => {
                 let failed = Failed::Unreachable(why);
                 fail(&session.shared, &ready.asked.permit, &failed);
@@ -302,6 +380,16 @@ async fn forward(
             Err(_) => Next::Abort,
         };
     }
+}
+
+/// Whether a request proves who its user is for the whole connection (RFC 4559 §6).
+fn is_of_connection(head: &RequestHead) -> bool {
+    let Ok(Some(value)) = head.headers.only("authorization") else {
+        // Several can't be told apart.
+        return head.headers.has("authorization");
+    };
+    let scheme = value.split(' ').next().unwrap_or_default();
+    ["ntlm", "negotiate"].contains(&scheme.to_ascii_lowercase().as_str())
 }
 
 async fn refuse(client: &mut Link, head: &RequestHead, answer: &Answer) -> Next {

@@ -4,10 +4,15 @@
 //! trailers are streamed with the flow control of both sides, so that none is held here for longer
 //! than a window. There is no WebSocket: extended CONNECT (RFC 8441) isn't offered.
 
+use super::activity::{Activity, Watched};
 use super::answer::Answer;
+use super::frames::Frames;
 use super::judge::Asked;
+use super::outbound::{Outbound, WINDOWS};
 use super::session::Session;
 use super::stream::Stream;
+use super::tasks::{Ends, Tasks};
+use super::upstream::Upstream;
 use crate::denial::ErrorCode;
 use crate::host::Authority;
 use crate::http1::{Headers, Malformed};
@@ -17,28 +22,29 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http2::{Builder as Client, SendRequest};
-use hyper::rt::Executor;
+use hyper::client::conn::http2::SendRequest;
 use hyper::server::conn::http2::Builder as Server;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Requests of one client at a time.
 const MOST_STREAMS: u32 = 100;
 /// Bytes of a decoded head, as RFC 9113 §6.5.2 counts them.
 const MOST_HEAD: u32 = 16 << 10;
+/// Connections on which a request is tried that none of them took.
+const MOST_TRIES: usize = 3;
+/// Bytes of an answer that wait for one stream's client.
+const MOST_WAITING: usize = 64 << 10;
 /// Streams that a client opens and resets before it's hung up on (CVE-2023-44487).
 const MOST_RESETS: usize = 20;
-/// Bytes of a stream and of a connection that may be on the way.
-const WINDOWS: (u32, u32) = (256 << 10, 1 << 20);
+/// For requests that are being answered when nothing has happened for too long.
+const LINGERING: Duration = Duration::from_secs(2);
 /// Whether the other side is still there is asked this often.
 const PING: Duration = Duration::from_secs(60);
 
@@ -46,55 +52,34 @@ const PING: Duration = Duration::from_secs(60);
 /// is for the server: gRPC wants its trailers.
 const HOP_BY_HOP: [&str; 4] = ["host", "expect", "proxy-authorization", "proxy-connection"];
 
-type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
-/// The tasks of one connection. Dropped, they end.
-#[derive(Clone, Default)]
-struct Tasks(Arc<Lock<JoinSet<()>>>);
-
-impl<F> Executor<F> for Tasks
-where
-    F: Future + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
-            task.await;
-        });
-    }
-}
-
-impl Tasks {
-    fn end(&self) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.abort_all();
-    }
-}
+pub(super) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The one connection to the server that all requests go over.
 struct Link {
     session: Arc<Session>,
-    tasks: Tasks,
-    server: Mutex<Option<SendRequest<Body>>>,
+    activity: Activity,
+    server: Mutex<Option<Outbound>>,
 }
 
 /// Serves a connection until it ends. `kept` is a connection to the server that is there already.
-pub(super) async fn serve(session: Arc<Session>, stream: Stream, kept: Option<Stream>) {
-    let tasks = Tasks::default();
+pub(super) async fn serve(session: Arc<Session>, stream: Stream, kept: Option<Upstream>) {
+    let (tasks, patience) = (Tasks::default(), session.patience());
+    let kept = match kept {
+        Some(upstream) => Outbound::new(upstream).await.ok(),
+        None => None,
+    };
     let link = Arc::new(Link {
         session,
-        tasks: tasks.clone(),
-        server: Mutex::default(),
+        activity: Activity::default(),
+        server: Mutex::new(kept),
     });
-    if let Some(stream) = kept
-        && let Ok(server) = link.handshake(stream).await
-    {
-        *link.server.lock().await = Some(server);
-    }
+    let served = Arc::clone(&link);
     let service = service_fn(move |request| {
-        let link = Arc::clone(&link);
-        async move { Ok::<_, Infallible>(link.exchange(request).await) }
+        let link = Arc::clone(&served);
+        async move {
+            let _open = link.activity.begin();
+            Ok::<_, Infallible>(link.exchange(request).await)
+        }
     });
     let mut server = Server::new(tasks.clone());
     server
@@ -105,19 +90,29 @@ pub(super) async fn serve(session: Arc<Session>, stream: Stream, kept: Option<St
         .max_local_error_reset_streams(MOST_RESETS)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
+        .max_send_buf_size(MOST_WAITING)
         .keep_alive_interval(PING)
         .auto_date_header(false);
-    let _guard = Ends(tasks);
-    // Why it ended is the client's affair.
-    let _ = server.serve_connection(TokioIo::new(stream), service).await;
-}
-
-/// Ends tasks, also if what waits for them is itself ended.
-struct Ends(Tasks);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.end();
+    let guard = Ends(tasks);
+    let stream = TokioIo::new(Frames::new(stream, patience));
+    let connection = server.serve_connection(stream, service);
+    {
+        tokio::pin!(connection);
+        let ceased = link.activity.ceased(patience.idle, patience.answer);
+        tokio::select! {
+            // Why it ended is the client's affair.
+            _ = connection.as_mut() => {}
+            () = ceased => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(LINGERING, connection).await;
+            }
+        }
+    }
+    drop(guard);
+    if link.activity.is_whole()
+        && let Some(server) = link.server.lock().await.take()
+    {
+        server.park(&link.session);
     }
 }
 
@@ -146,7 +141,13 @@ impl Link {
             None => {
                 self.session.judge(&asked, &headers, &[])?;
                 let target = self.session.outgoing(&mut asked, &mut headers, None)?;
-                (target, body.map_err(Into::into).boxed())
+                let patience = self.session.patience();
+                // Calls of gRPC may say nothing for long, in either direction.
+                let pause = match is_grpc(&headers) {
+                    true => patience.answer,
+                    false => patience.body,
+                };
+                (target, Watched::new(body, &self.activity, pause).boxed())
             }
             Some(most) => {
                 let mut read = self.read(body, most).await?;
@@ -208,56 +209,62 @@ impl Link {
         Ok(request)
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Answer> {
-        let mut server = self.server().await.map_err(|failed| {
-            let answer = Answer::unreachable(&failed);
-            crate::proxy::accept::fail(&self.session.shared, &self.session.permit, &failed);
-            answer
-        })?;
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Answer> {
         let patience = self.session.patience().answer;
         let broken = |why: String| Answer::failed(ErrorCode::UpstreamUnreachable, why);
-        let response = match timeout(patience, server.send_request(request)).await {
-            Ok(Ok(mut response)) => {
-                // Elsewhere is another connection, about which nothing was decided.
-                response.headers_mut().remove(header::ALT_SVC);
-                response
+        for _ in 0..MOST_TRIES {
+            let mut server = self.server().await.map_err(|failed| {
+                let answer = Answer::unreachable(&failed);
+                crate::proxy::accept::fail(&self.session.shared, &self.session.permit, &failed);
+                answer
+            })?;
+            match timeout(patience, server.try_send_request(request)).await {
+                Ok(Ok(mut response)) => {
+                    // Elsewhere is another connection, about which nothing was decided.
+                    response.headers_mut().remove(header::ALT_SVC);
+                    let watched = |body| Watched::new(body, &self.activity, patience).boxed();
+                    return Ok(response.map(watched));
+                }
+                // What comes back was not sent: the connection had just ended.
+                Ok(Err(mut error)) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(error.into_error().to_string())),
+                },
+                Err(late) => return Err(broken(late.to_string())),
             }
-            Ok(Err(error)) => return Err(broken(error.to_string())),
-            Err(late) => return Err(broken(late.to_string())),
-        };
-        Ok(response.map(|body| body.map_err(Into::into).boxed()))
+        }
+        Err(broken("the server ends its connections at once".to_owned()))
     }
 
     /// The connection to the server, made if there is none.
     async fn server(&self) -> Result<SendRequest<Body>, Failed> {
         let mut kept = self.server.lock().await;
-        if let Some(server) = kept.as_ref().filter(|server| !server.is_closed()) {
-            return Ok(server.clone());
+        if let Some(sender) = kept.as_ref().and_then(Outbound::sender) {
+            return Ok(sender);
+        }
+        if let Some(spare) = Outbound::unparked(&self.session)
+            && let Some(sender) = spare.sender()
+        {
+            *kept = Some(spare);
+            return Ok(sender);
         }
         let upstream = self.session.connect(true).await?;
         if !upstream.h2 {
             let why = "the server doesn't speak HTTP/2 any more";
             return Err(Failed::Unreachable(io::Error::other(why)));
         }
-        let server = self.handshake(upstream.stream).await;
-        let server = server.map_err(|error| Failed::Unreachable(io::Error::other(error)))?;
-        Ok(kept.insert(server).clone())
+        let unreachable = |error| Failed::Unreachable(io::Error::other(error));
+        let server = Outbound::new(upstream).await.map_err(unreachable)?;
+        let sender = server.sender();
+        *kept = Some(server);
+        let ended = || Failed::Unreachable(io::ErrorKind::ConnectionReset.into());
+        sender.ok_or_else(ended)
     }
+}
 
-    async fn handshake(&self, stream: Stream) -> hyper::Result<SendRequest<Body>> {
-        let mut client = Client::new(self.tasks.clone());
-        client
-            .timer(TokioTimer::new())
-            .max_header_list_size(MOST_HEAD * 4)
-            .initial_stream_window_size(WINDOWS.0)
-            .initial_connection_window_size(WINDOWS.1);
-        let (server, connection) = client.handshake(TokioIo::new(stream)).await?;
-        self.tasks.execute(async move {
-            // The requests on it fail by themselves.
-            let _ = connection.await;
-        });
-        Ok(server)
-    }
+fn is_grpc(headers: &Headers) -> bool {
+    let kind = headers.only("content-type").ok().flatten();
+    kind.is_some_and(|kind| kind.starts_with("application/grpc"))
 }
 
 /// Fields as the judge and the credentials know them.

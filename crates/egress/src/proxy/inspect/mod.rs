@@ -14,25 +14,32 @@
 //! the client is answered.)
 //!
 //! - [`session`]: one connection, and what all of them share; [`account`]: its bytes
-//! - [`ca`], [`upstream`]: TLS to the program and to the server
-//! - [`stream`], [`body`], [`http1`], [`forward`]: HTTP/1.1; [`websocket`]; [`http2`]
+//! - [`ca`], [`upstream`]: TLS to the program and to the server; [`pool`]: servers' connections that
+//!   wait for another program's
+//! - [`stream`], [`body`], [`http1`], [`forward`]: HTTP/1.1; [`websocket`]
+//! - [`http2`] and its [`outbound`] connection; [`frames`], [`activity`], [`tasks`]: their limits
 //! - [`judge`], [`said`], [`answer`]: one request, of whichever version
 //! - [`clean`], [`fill`], [`sign`]: what is changed in it: middlewares, credentials, signatures
 
 mod account;
+mod activity;
 mod answer;
 mod body;
 mod ca;
 mod clean;
 mod fill;
 mod forward;
+mod frames;
 mod http1;
 mod http2;
 mod judge;
+mod outbound;
+mod pool;
 mod said;
 mod session;
 mod sign;
 mod stream;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -49,6 +56,7 @@ use account::Account;
 use answer::Answer;
 use session::Session;
 use stream::{Prefixed, Stream};
+use upstream::Upstream;
 
 use super::accept::{refuse, reset, withdrawn};
 use super::decide::{self, Permit};
@@ -265,7 +273,7 @@ async fn secure(
 
 /// Whether HTTP/2 can be offered to a client that wants it. If that isn't known yet, the server is
 /// asked, and the connection kept for the first request.
-async fn agreed(session: &Session) -> (bool, Option<Stream>) {
+async fn agreed(session: &Session) -> (bool, Option<Upstream>) {
     if let Some(known) = session
         .shared
         .inspection
@@ -275,7 +283,7 @@ async fn agreed(session: &Session) -> (bool, Option<Stream>) {
         return (known, None);
     }
     match session.connect(true).await {
-        Ok(upstream) => (upstream.h2, Some(upstream.stream)),
+        Ok(upstream) => (upstream.h2, Some(upstream)),
         // The client is told why in HTTP, when it asks for something.
         Err(_) => (false, None),
     }

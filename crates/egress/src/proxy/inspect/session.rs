@@ -35,6 +35,8 @@ pub struct Patience {
     pub idle: Duration,
     /// For the next piece of an answer, and for others to take what is written.
     pub answer: Duration,
+    /// For somebody who wants a connection to a server that nobody uses any more.
+    pub spare: Duration,
 }
 
 impl Default for Patience {
@@ -45,6 +47,7 @@ impl Default for Patience {
             idle: Duration::from_secs(120),
             // Answers that are thought about, and streams of events, have long pauses.
             answer: Duration::from_secs(15 * 60),
+            spare: Duration::from_secs(30),
         }
     }
 }
@@ -67,6 +70,13 @@ pub(in crate::proxy) struct Inspector {
     pub(super) upstreams: Upstreams,
     pub(super) credentials: Arc<Credentials>,
     pub(super) patience: Patience,
+}
+
+impl Inspector {
+    /// Ends what another policy might not allow to be used again.
+    pub(in crate::proxy) fn forget(&self) {
+        self.upstreams.clear();
+    }
 }
 
 impl From<Inspection> for Inspector {

@@ -1,5 +1,8 @@
 //! Inspected connections over loopback: a program's end, the proxy's code, and a real server.
 
+mod http2;
+mod reuse;
+
 use super::{Authority, Inspection};
 use crate::credentials::{Binding, Credential, Credentials, Form, Injection, Secret};
 use crate::denial::ErrorCode;
@@ -28,6 +31,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,6 +47,8 @@ struct Scene {
     shared: Arc<Shared>,
     server: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Connections that the server had.
+    accepted: Arc<AtomicUsize>,
     trusted: Arc<ClientConfig>,
 }
 
@@ -84,6 +90,20 @@ async fn serve_one(request: Request<Incoming>, asked: Arc<Mutex<Vec<String>>>) -
 
 type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
+fn policy(endpoint: &str, port: u16) -> Arc<Policy> {
+    let policy = format!(
+        "version: 1\nnetwork_policies:\n  it:\n    binaries: [{{ path: /usr/bin/curl }}]\n    \
+         endpoints:\n      - {{ host: {HOST}, port: {port}, {endpoint} }}\n"
+    );
+    let policy = Document::parse("policy.yaml", &policy).unwrap();
+    Arc::new(Policy {
+        compiled: Compiled::new(&policy.network).unwrap(),
+        rules: None,
+        learning: None,
+        middlewares: policy.network_middlewares,
+    })
+}
+
 impl Scene {
     async fn new(endpoint: &str, secure: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,8 +112,11 @@ impl Scene {
         let issuer = Authority::new().unwrap();
         let acceptor = TlsAcceptor::from(issuer.server(&Host::parse(HOST).unwrap(), true).unwrap());
         let (heard, tls) = (Arc::clone(&asked), secure);
+        let accepted: Arc<AtomicUsize> = Arc::default();
+        let count = Arc::clone(&accepted);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let (heard, acceptor) = (Arc::clone(&heard), acceptor.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
@@ -121,19 +144,12 @@ impl Scene {
             }
         });
         let mut scene = Self::before(endpoint, server, Some(&issuer));
-        scene.asked = asked;
+        (scene.asked, scene.accepted) = (asked, accepted);
         scene
     }
 
     fn before(endpoint: &str, server: SocketAddr, issuer: Option<&Authority>) -> Self {
         let own = Arc::new(Authority::new().unwrap());
-        let policy = format!(
-            "version: 1\nnetwork_policies:\n  it:\n    binaries: [{{ path: /usr/bin/curl }}]\n    \
-             endpoints:\n      - {{ host: {HOST}, port: {}, {endpoint} }}\n",
-            server.port()
-        );
-        let policy = Document::parse("policy.yaml", &policy).unwrap();
-        let compiled = Compiled::new(&policy.network).unwrap();
         let scope = |_: &[u8], _| Scope::Private;
         let trust = Arc::new(Trust::in_memory());
         let identifier = Identifier::new(1, trust, Arc::new(Digests::new()), scope).unwrap();
@@ -143,12 +159,7 @@ impl Scene {
             .into_iter()
             .collect();
         let config = Config {
-            policy: Arc::new(Policy {
-                compiled,
-                rules: None,
-                learning: None,
-                middlewares: policy.network_middlewares,
-            }),
+            policy: policy(endpoint, server.port()),
             lends: false,
             identifier: Arc::new(identifier),
             journal: Journal::default(),
@@ -162,17 +173,18 @@ impl Scene {
             shared: Arc::new(shared),
             server,
             asked: Arc::default(),
+            accepted: Arc::default(),
             trusted: client(&own, &[]),
         }
     }
 
-    /// The program's leave to reach the server.
-    fn permit(&self) -> Permit {
+    /// The leave of a program with this digest to reach the server.
+    fn permit(&self, digest: u8) -> Permit {
         let identity = Arc::new(Identity {
             pid: 1,
             executable: Executable {
                 path: b"/usr/bin/curl".as_slice().into(),
-                digest: Digest([7; 32]),
+                digest: Digest([digest; 32]),
                 deleted: false,
             },
             ancestors: Box::default(),
@@ -185,12 +197,17 @@ impl Scene {
 
     /// A program's end of a connection to the server.
     async fn connect(&self) -> TcpStream {
+        self.connect_as(7).await
+    }
+
+    /// That of a program with this digest.
+    async fn connect_as(&self, digest: u8) -> TcpStream {
         let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let program = TcpStream::connect(between.local_addr().unwrap())
             .await
             .unwrap();
         let (accepted, _) = between.accept().await.unwrap();
-        let permit = self.permit();
+        let permit = self.permit(digest);
         let (shared, to) = (Arc::clone(&self.shared), self.server);
         tokio::spawn(async move {
             let world = World::open(&shared, &permit, Way::Address(to))
@@ -209,7 +226,11 @@ impl Scene {
 
     /// Says something and hears everything until the end.
     async fn say(&self, text: &str) -> String {
-        let mut program = self.connect().await;
+        self.say_as(7, text).await
+    }
+
+    async fn say_as(&self, digest: u8, text: &str) -> String {
+        let mut program = self.connect_as(digest).await;
         let text = text.replace("HOST", &format!("{HOST}:{}", self.server.port()));
         program.write_all(text.as_bytes()).await.unwrap();
         let mut heard = Vec::new();
@@ -683,7 +704,7 @@ async fn what_has_to_be_seen_does_not_pass_unseen() {
         let mut scene = Scene::new(endpoint, false).await;
         let open = async |scene: &Scene| {
             let way = Way::Address(scene.server);
-            World::open(&scene.shared, &scene.permit(), way).await
+            World::open(&scene.shared, &scene.permit(7), way).await
         };
         assert!(open(&scene).await.is_ok());
         scene.give("/", true, None);

@@ -1,7 +1,10 @@
 //! The way on: TLS to the host that the policy allowed, verified as that host.
 
-use super::account::{Account, Counted};
+use super::account::{Account, Counted, Line};
 use super::ca::protocols;
+use super::http1::Link;
+use super::outbound::Outbound;
+use super::pool::Pool;
 use super::stream::Stream;
 use crate::host::Host;
 use crate::proxy::decide::Permit;
@@ -30,11 +33,14 @@ pub(super) struct Upstreams {
     /// For HTTP/1.1 alone, and with HTTP/2.
     configs: OnceCell<[Arc<ClientConfig>; 2]>,
     speaks_h2: Mutex<HashMap<(Host, u16), bool>>,
+    /// Those of HTTP/1.1 and of HTTP/2 that are between two programs' connections.
+    pub(super) idle: (Pool<Link>, Pool<Outbound>),
 }
 
 /// A connection to a server.
 pub(super) struct Upstream {
     pub(super) stream: Stream,
+    pub(super) line: Arc<Line>,
     /// What was agreed on.
     pub(super) h2: bool,
 }
@@ -45,7 +51,14 @@ impl Upstreams {
             extra_roots,
             configs: OnceCell::new(),
             speaks_h2: Mutex::default(),
+            idle: (Pool::default(), Pool::default()),
         }
+    }
+
+    /// Ends the connections that nobody uses.
+    pub(super) fn clear(&self) {
+        self.idle.0.clear();
+        self.idle.1.clear();
     }
 
     /// Whether the host spoke HTTP/2 the last time; None if nobody asked it yet.
@@ -66,11 +79,12 @@ impl Upstreams {
         (secure, h2): (bool, bool),
     ) -> Result<Upstream, Failed> {
         let socket = way.connect(shared, permit.port).await?;
-        account.dialled(socket.peer_addr().ok());
-        let socket = Counted::new(socket, Arc::clone(account));
+        let socket = Counted::new(socket, account);
+        let line = socket.line();
         if !secure {
             return Ok(Upstream {
                 stream: Box::new(socket),
+                line,
                 h2: false,
             });
         }
@@ -90,6 +104,7 @@ impl Upstreams {
         }
         Ok(Upstream {
             stream: Box::new(stream),
+            line,
             h2: agreed,
         })
     }
