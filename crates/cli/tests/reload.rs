@@ -11,13 +11,14 @@ use sandbox::{Stage, both};
 use server::Server;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 both!(
     connections_that_are_still_allowed_survive,
+    connections_that_programs_have_themselves_end_too,
     every_way_to_write_a_file,
     links_and_bases,
     an_invalid_policy_changes_nothing_and_is_told,
@@ -43,6 +44,19 @@ for line in sys.stdin:
     what, port = line.split()
     try:
         if what == 'try': connect(port).close(); answer = 'yes'
+        if what == 'own':
+            kept[port] = connection = socket.socket()
+            connection.connect((sys.argv[1], int(port)))
+            assert connection.recv(6, socket.MSG_WAITALL) == b'ready\n'
+            answer = 'yes' if connection.getsockname()[0] == sys.argv[1] else 'relayed'
+        if what == 'hide':
+            hidden = socket.socketpair()
+            socket.send_fds(hidden[0], [b'x'], [kept.pop(port).detach()])
+            answer = 'yes'
+        if what == 'seek':
+            fds = socket.recv_fds(hidden[1], 1, 1)[1]
+            kept[port] = socket.socket(fileno=fds[0])
+            answer = 'yes'
         if what == 'keep': kept[port] = connect(port); answer = 'yes'
         if what == 'wait': answer = 'data' if kept[port].recv(1) else 'closed'
         if what == 'use':
@@ -74,7 +88,10 @@ struct Run {
 
 impl Run {
     fn start(stage: &Stage, policy: &str, flags: &[&str], server: &Server) -> Self {
-        let mut command = stage.casemate();
+        Self::start_as(stage.casemate(), policy, flags, server)
+    }
+
+    fn start_as(mut command: Command, policy: &str, flags: &[&str], server: &Server) -> Self {
         command.args(["run", "--policy", policy]).args(flags);
         command.args(["--", "/usr/bin/python3", "-c", PROGRAM]);
         command.arg(server.ip().to_string());
@@ -188,6 +205,46 @@ fn connections_that_are_still_allowed_survive(stage: &Stage) {
         .lines()
         .filter(|line| line.contains("\"class_uid\":5019"));
     assert_eq!(changed.count(), 1, "{log}");
+}
+
+fn connections_that_programs_have_themselves_end_too(stage: &Stage) {
+    direct_connections_end(stage, stage.casemate());
+    if stage.is_root() {
+        // The kernel doesn't do it for this one.
+        let mut weaker = stage.command("setpriv");
+        weaker.args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"]);
+        weaker.arg(stage.path("casemate"));
+        direct_connections_end(stage, weaker);
+    }
+}
+
+fn direct_connections_end(stage: &Stage, casemate: Command) {
+    let (one, two, three) = (server!(), server!(), server!());
+    stage.write("outside/p.yaml", policy(stage, &[&one, &two, &three]));
+    let mut run = Run::start_as(casemate, &stage.text("outside/p.yaml"), &[], &one);
+    for server in [&one, &two, &three] {
+        // As a user, it isn't known of a socket that nothing else leads to it.
+        let answer = run.ask("own", server);
+        assert!(answer == "yes" || !stage.is_root() && answer == "relayed");
+    }
+    // In a message that nobody has read, where no search finds it.
+    assert_eq!(run.ask("hide", &three), "yes");
+    run.change(|| stage.write("outside/p.yaml", policy(stage, &[&one])));
+    assert!(["no", "closed"].contains(&&*run.ask("wait", &two)));
+    sandbox::wait_until(PATIENCE, "the server to see that", || two.open() == 0);
+    assert_eq!(run.ask("seek", &three), "yes");
+    assert!(["no", "closed"].contains(&&*run.ask("wait", &three)));
+    assert_eq!(run.ask("use", &one), "x");
+    run.end();
+    let log = stage.read("home/.local/state/casemate/audit.jsonl");
+    let ended = log
+        .lines()
+        .filter(|line| line.contains("no longer allows it"))
+        .filter(|line| {
+            let port = |server: &Server| format!("\"port\":{}", server.port());
+            line.contains(&port(&two)) || line.contains(&port(&three))
+        });
+    assert_eq!(ended.count(), 2, "{log}");
 }
 
 fn every_way_to_write_a_file(stage: &Stage) {

@@ -25,6 +25,7 @@ pub struct Found {
 }
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
 /// Any state; for an exact question the kernel doesn't look at it.
 const ANY_STATE: u32 = u32::MAX;
 /// `INET_DIAG_NOCOOKIE`: whichever has the addresses.
@@ -77,8 +78,21 @@ impl InetDiag {
             .and_then(Answer::found))
     }
 
+    /// Resets the connection from `local` to `remote` if its socket has this cookie, whoever holds
+    /// it: its programs see ECONNABORTED. ENOENT if there is none; EPERM without CAP_NET_ADMIN over
+    /// the network; EOPNOTSUPP on a kernel without `CONFIG_INET_DIAG_DESTROY`.
+    pub fn destroy(&self, local: SocketAddr, remote: SocketAddr, cookie: u64) -> Result<(), Errno> {
+        let body = request(TCP, local, remote, cookie.to_ne_bytes()).ok_or(Errno::AFNOSUPPORT)?;
+        let flags = libc::NLM_F_ACK as u16;
+        let request = Message::new(SOCK_DESTROY, flags, 1, &body).finish();
+        let answers = exchange(&self.0, &request)?;
+        let outcome = answers.iter().find_map(|answer| answer.outcome());
+        outcome.unwrap_or(Err(Errno::BADMSG))
+    }
+
     fn ask(&self, protocol: u8, from: SocketAddr, to: SocketAddr) -> Result<Option<Answer>, Errno> {
-        let request = request(protocol, from, to).ok_or(Errno::AFNOSUPPORT)?;
+        let body = request(protocol, from, to, ANY_COOKIE).ok_or(Errno::AFNOSUPPORT)?;
+        let request = Message::new(SOCK_DIAG_BY_FAMILY, 0, 1, &body).finish();
         let answers = exchange(&self.0, &request)?;
         for answer in &answers {
             match answer.outcome() {
@@ -99,7 +113,7 @@ impl From<OwnedFd> for InetDiag {
 }
 
 /// `struct inet_diag_req_v2`; `None` for addresses of two families.
-fn request(protocol: u8, from: SocketAddr, to: SocketAddr) -> Option<Vec<u8>> {
+fn request(protocol: u8, from: SocketAddr, to: SocketAddr, cookie: [u8; 8]) -> Option<Vec<u8>> {
     let (from_ip, to_ip) = (from.ip().to_canonical(), to.ip().to_canonical());
     let family = match (from_ip, to_ip) {
         (IpAddr::V4(_), IpAddr::V4(_)) => libc::AF_INET,
@@ -114,8 +128,8 @@ fn request(protocol: u8, from: SocketAddr, to: SocketAddr) -> Option<Vec<u8>> {
     body.extend(sixteen(to_ip));
     // No interface.
     body.extend([0; 4]);
-    body.extend(ANY_COOKIE);
-    Some(Message::new(SOCK_DIAG_BY_FAMILY, 0, 1, &body).finish())
+    body.extend(cookie);
+    Some(body)
 }
 
 fn sixteen(ip: IpAddr) -> [u8; 16] {
@@ -227,6 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn resets_a_connection_and_no_other() {
+        in_network(|| {
+            crate::net::loopback_up().unwrap();
+            let diag = InetDiag::open().unwrap();
+            let server = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut program = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+            let (proxy, peer) = server.accept().unwrap();
+            let here = proxy.local_addr().unwrap();
+            let cookie = sockopt::socket_cookie(&program).unwrap();
+            assert!(diag.destroy(peer, here, cookie + 1).is_err());
+            assert!(diag.tcp(peer, here).unwrap().is_some());
+            match diag.destroy(peer, here, cookie) {
+                Err(Errno::OPNOTSUPP) => return println!("skipped: this kernel can't"),
+                result => result.unwrap(),
+            }
+            let read = std::io::Read::read(&mut program, &mut [0; 1]);
+            assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::ECONNABORTED));
+            assert_eq!(diag.destroy(peer, here, cookie), Err(Errno::NOENT));
+        });
+    }
+
+    #[test]
     fn finds_the_sender_of_a_datagram_however_it_is_bound() {
         in_network(|| {
             crate::net::loopback_up().unwrap();
@@ -288,6 +324,6 @@ mod tests {
         assert!(Answer::parse(&[libc::AF_INET as u8; 72]).is_some());
         assert!(Answer::parse(&[1; 72]).is_none());
         let (v4, v6) = ("127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap());
-        assert!(request(TCP, v4, v6).is_none());
+        assert!(request(TCP, v4, v6, ANY_COOKIE).is_none());
     }
 }

@@ -7,8 +7,9 @@
 
 use crate::Errno;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, readlinkat_raw, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw, statat};
 use rustix::io::{read, retry_on_intr};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -88,7 +89,7 @@ impl Processes {
         let wanted = format!("socket:[{inode}]");
         for pid in pids {
             let mut holds = false;
-            self.descriptors(*pid, |target| {
+            self.descriptors(*pid, |_, target| {
                 seen += 1;
                 holds |= target == wanted.as_bytes();
                 within(seen, most)
@@ -100,14 +101,39 @@ impl Processes {
         Ok(holders)
     }
 
-    /// Tells the target of each descriptor of a process; none if it has ended. Each thread is
+    /// Shuts sockets down (shutdown(2)) for everyone who has them, by the descriptors of `pids`:
+    /// those of which `wanted` wants the inode, looking at no more than `most` (E2BIG). The inodes
+    /// of those that were. To be allowed to, the caller must be allowed to trace the processes.
+    pub fn shut_down(
+        &self,
+        pids: &[i32],
+        wanted: impl Fn(u64) -> bool,
+        most: usize,
+    ) -> (Vec<u64>, Result<(), Errno>) {
+        let (mut seen, mut shut) = (0, Vec::new());
+        let searched = pids.iter().try_for_each(|pid| {
+            self.descriptors(*pid, |(thread, number), target| {
+                seen += 1;
+                let inode = inode_of(target).filter(|inode| wanted(*inode));
+                if let Some(inode) = inode.filter(|inode| !shut.contains(inode))
+                    && shut_down(*pid, thread, number, inode).is_ok()
+                {
+                    shut.push(inode);
+                }
+                within(seen, most)
+            })
+        });
+        (shut, searched)
+    }
+
+    /// Tells each descriptor of a process, by its thread and number, with its target; none if it has ended. Each thread is
     /// read, since each may have a table of its own (unshare(2) with CLONE_FILES): a program that
     /// kept a socket there and gave it to a child besides would pass for the child. Targets are
     /// cut to 64 bytes, which no socket exceeds.
     fn descriptors(
         &self,
         pid: i32,
-        mut each: impl FnMut(&[u8]) -> Result<(), Errno>,
+        mut each: impl FnMut((i32, i32), &[u8]) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
         let threads = match self.threads(pid, MOST_THREADS) {
             Err(Errno::NOENT | Errno::SRCH) => return Ok(()),
@@ -116,10 +142,10 @@ impl Processes {
         for thread in threads {
             let path = format!("{pid}/task/{thread}/fd");
             let read = folder(self.0.as_fd(), &path).and_then(|fds| {
-                numbers(&fds, |_, name| {
+                numbers(&fds, |number, name| {
                     let mut buffer = [MaybeUninit::uninit(); 64];
                     match readlinkat_raw(&fds, name, &mut buffer) {
-                        Ok((target, _)) => each(target),
+                        Ok((target, _)) => each((thread, number), target),
                         // It was closed since the folder was read.
                         Err(Errno::NOENT) => Ok(()),
                         Err(errno) => Err(errno),
@@ -185,6 +211,28 @@ pub(crate) enum Table {
     Open(usize),
     /// All numbers are below this.
     Size(usize),
+}
+
+/// The inode in `socket:[4711]`.
+fn inode_of(target: &[u8]) -> Option<u64> {
+    let number = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Shuts a socket down that another process has, if it's still this one.
+fn shut_down(pid: i32, thread: i32, number: i32, inode: u64) -> Result<(), Errno> {
+    /// Linux 6.9; before, only the table of the first thread can be reached.
+    const PIDFD_THREAD: u32 = OFlags::EXCL.bits();
+    let flags = match thread == pid {
+        true => PidfdFlags::empty(),
+        false => PidfdFlags::from_bits_retain(PIDFD_THREAD),
+    };
+    let process = pidfd_open(Pid::from_raw(thread).ok_or(Errno::SRCH)?, flags)?;
+    let socket = pidfd_getfd(process, number, PidfdGetfdFlags::empty())?;
+    if fstat(&socket)?.st_ino != inode {
+        return Err(Errno::NOENT);
+    }
+    rustix::net::shutdown(&socket, rustix::net::Shutdown::Both)
 }
 
 fn within(count: usize, most: usize) -> Result<(), Errno> {
@@ -257,6 +305,30 @@ mod tests {
         );
         child::end(child);
         assert_eq!(processes.holding(&both, inode, 10_000).unwrap(), []);
+        drop(end);
+    }
+
+    #[test]
+    fn a_socket_is_shut_down_for_those_who_have_it() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (mut far, _) = server.accept().unwrap();
+        let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
+        let (closed, end) = rustix::pipe::pipe().unwrap();
+        let child = child::fork(|| {
+            let _ = rustix::io::read(&closed, &mut [0; 1]);
+        })
+        .unwrap();
+        let pid = child.as_raw_nonzero().get();
+        let processes = Processes::own().unwrap();
+        let shut = processes.shut_down(&[pid], |own| own == inode, 10_000);
+        assert_eq!(shut, (vec![inode], Ok(())));
+        // This process and the child have it still, and nobody can use it.
+        assert_eq!(std::io::Read::read(&mut far, &mut [0; 1]).unwrap(), 0);
+        assert!(std::io::Write::write(&mut (&socket), b"x").is_err());
+        let shut = processes.shut_down(&[pid], |own| own == 1, 10_000);
+        assert_eq!(shut, (vec![], Ok(())));
+        child::end(child);
         drop(end);
     }
 

@@ -17,10 +17,11 @@
 //!   with many processes or descriptors is relayed, and is looked at again after a while.
 //!
 //! The other checks are those of every connection. Everything else takes the other path, where it
-//! is decided anew. What is lost: bytes aren't counted, the end isn't seen, the program learns the
-//! address that this host dials from, and another policy doesn't close what was handed over.
+//! is decided anew. What is lost: bytes aren't counted, the end isn't seen, and the program learns the
+//! address that this host dials from. Another policy ends what was [handed over](super::handed), too.
 
 use super::decide::{self, Permit};
+use super::handed::Handed;
 use super::shared::Shared;
 use casemate_identity::{Identity, Shown};
 use casemate_policy::compiled::Grant;
@@ -65,6 +66,7 @@ pub(super) struct Fast {
     init: i32,
     dialling: Arc<AtomicUsize>,
     crowded: Mutex<Option<Instant>>,
+    pub(super) handed: Handed,
 }
 
 /// What a thread wants, by its own socket.
@@ -109,6 +111,7 @@ impl Fast {
             init,
             dialling: Arc::default(),
             crowded: Mutex::default(),
+            handed: Handed::new(init)?,
         })
     }
 
@@ -166,7 +169,7 @@ impl Direct {
     ) -> Option<Self> {
         let fast = shared.fast.as_ref()?;
         let to = wish.to;
-        if RELAYED.contains(&to.port()) || fast.is_crowded() {
+        if RELAYED.contains(&to.port()) || fast.is_crowded() || !fast.handed.has_room() {
             return None;
         }
         let permit = permit(shared, identity, to)?;
@@ -227,6 +230,14 @@ impl Direct {
     /// Writes down that the program has it.
     pub fn installed(&self) {
         let (permit, shared) = (&self.permit, &self.shared);
+        if let Some(fast) = &shared.fast {
+            // Whatever is wrong with the socket, the program can't use it either.
+            let _ = fast.handed.add(permit, &self.socket, self.dialled);
+            // Another policy may have come before it was there to be seen.
+            if permit.under(shared.policy.load_full()).is_none() {
+                fast.handed.end_withdrawn(shared);
+            }
+        }
         let binary = Shown(&permit.identity.executable.path).to_string();
         let host = permit.host.to_string();
         shared

@@ -19,7 +19,7 @@
 //! - [`explicit`]: clients that know that there is a proxy: CONNECT, absolute-form HTTP, SOCKS5
 //! - [`places`]: how many connections there are, and how many of them one program may have
 //! - [`dial`], [`relay`]: the connection out, and the bytes
-//! - [`fast`]: connections that are only bytes, which the program gets itself
+//! - [`fast`]: connections that are only bytes, which the program gets itself; [`handed`]: their end
 //! - [`inspect`]: what is said, where the policy has rules for that
 //! - [`queries`]: DNS; [`ledger`]: what happened, by program and host; [`journal`]: the audit log
 //! - [`quota`]: limits of entries
@@ -34,6 +34,7 @@ mod decide;
 mod dial;
 mod explicit;
 mod fast;
+mod handed;
 mod inspect;
 mod journal;
 mod learn;

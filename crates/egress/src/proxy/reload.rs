@@ -11,8 +11,8 @@ use std::sync::Arc;
 pub struct Reloading(pub(super) Arc<Shared>);
 
 impl Reloading {
-    /// Puts a policy in force: connections that it allows, too, go on, the others are closed, but
-    /// for those that programs have themselves ([`Direct`](super::Direct)).
+    /// Puts a policy in force: connections that it allows, too, go on, the others are closed, with
+    /// those that programs have themselves ([`Direct`](super::Direct)).
     pub fn put(&self, policy: Arc<Policy>) {
         self.install(policy, "the policy was reloaded", Severity::Informational);
     }
@@ -53,5 +53,8 @@ impl Reloading {
         shared.inspection.forget();
         // Wakes the connections that are open.
         shared.revision.send_modify(|revision| *revision += 1);
+        if let Some(fast) = &shared.fast {
+            fast.handed.end_withdrawn(shared);
+        }
     }
 }
