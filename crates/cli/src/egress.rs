@@ -43,6 +43,8 @@ pub(crate) struct Outlet {
     aloud: bool,
     authority: Arc<Authority>,
     credentials: Given,
+    /// Programs inside can trust it.
+    shows_authority: bool,
     lends: bool,
     /// Whether what the policy doesn't allow is let through.
     learns: bool,
@@ -60,11 +62,14 @@ impl Outlet {
         aloud: bool,
     ) -> Result<Self> {
         let authority = Arc::new(Authority::new()?);
-        if document.network.entries.iter().any(may_be_inspected) {
+        let of_host = spec.root == Root::Host;
+        // A changed policy may be the first to inspect, and a program that runs can't be told of
+        // an authority. Another root has its own, which aren't replaced without a reason.
+        let shows_authority = of_host || is_inspecting(document);
+        if shows_authority {
             show_authority(&authority, spec);
         }
         let files = Files::of(document);
-        let of_host = spec.root == Root::Host;
         let policy = Arc::new(compile(document, of_host)?);
         let network = seen(document, of_host);
         let named = exact(&network).collect();
@@ -88,6 +93,7 @@ impl Outlet {
             aloud,
             authority,
             credentials,
+            shows_authority,
             lends: has_plain_endpoints(&network) && casemate_sys::socket::own_network().is_ok(),
             learns: false,
             proxy: None,
@@ -97,9 +103,9 @@ impl Outlet {
 
     /// Lets through what the policy doesn't allow, to be written down.
     pub(crate) fn learn(&mut self, learning: Arc<Learning>, spec: &mut SandboxSpec) {
-        let shown = self.document.network.entries.iter().any(may_be_inspected);
-        if learning.inspects() && !shown {
+        if learning.inspects() && !self.shows_authority {
             show_authority(&self.authority, spec);
+            self.shows_authority = true;
         }
         if let Some(policy) = self.policy.as_mut().and_then(Arc::get_mut) {
             policy.learning = Some(learning);
@@ -113,12 +119,16 @@ impl Outlet {
         if self.learns {
             return Ok(());
         }
-        let (of_host, credentials) = (self.of_host, self.credentials.clone());
+        let (of_host, shows_authority) = (self.of_host, self.shows_authority);
+        let credentials = self.credentials.clone();
         let watch = Watch {
             path: self.path.clone(),
             writable: self.writable.clone(),
             reloading: proxy.reloading(),
             compile: Box::new(move |document| {
+                if !shows_authority && is_inspecting(document) {
+                    return Err(untrusted());
+                }
                 credentials.check(document)?;
                 compile(document, of_host)
             }),
@@ -335,6 +345,21 @@ pub(crate) fn compile(document: &Document, of_host: bool) -> Result<Policy> {
         learning: None,
         middlewares: document.network_middlewares.clone(),
     })
+}
+
+/// Why a running sandbox with a root of its own can't begin to be inspected.
+fn untrusted() -> Error {
+    Error::rule(
+        "inspect connections",
+        "no endpoint was inspected when the program started, so it doesn't trust the authority \
+         that this takes",
+    )
+    .hint("start it anew")
+}
+
+/// Whether any connection is looked into.
+pub(crate) fn is_inspecting(document: &Document) -> bool {
+    document.network.entries.iter().any(may_be_inspected)
 }
 
 fn may_be_inspected(entry: &Entry) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Nothing forces a program there through the proxy; that is up to whoever made its network.
 
-use crate::egress::{compile, identifier};
+use crate::egress::{compile, identifier, is_inspecting};
 use crate::observe::{self, ObserveArgs};
 use crate::printer;
 use crate::reload::{Files, Watch};
@@ -15,7 +15,10 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 use std::collections::HashMap;
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,6 +35,9 @@ pub(crate) struct EgressArgs {
     /// Where clients connect: a Unix socket, or a port
     #[arg(long, value_name = "PATH|ADDR:PORT", required = true)]
     listen: Vec<String>,
+    /// Write the certificate here that clients of inspected endpoints have to trust
+    #[arg(long, value_name = "FILE")]
+    ca_out: Option<PathBuf>,
     /// Who a client at a port is, by its address
     #[arg(long, value_name = "ADDR=NAME", value_parser = client)]
     client: Vec<(IpAddr, String)>,
@@ -70,11 +76,19 @@ pub(crate) fn run(args: EgressArgs) -> anyhow::Result<ExitCode> {
     if !args.quiet {
         journal = journal.aloud();
     }
+    let authority = Arc::new(Authority::new()?);
+    match &args.ca_out {
+        Some(path) => export(&authority, path)?,
+        None if is_inspecting(&document) && !args.quiet => printer::note(
+            "the policy inspects, and clients can't trust who does: give it to them with --ca-out",
+        ),
+        None => {}
+    }
     let config = Config {
         policy,
         identifier: Arc::new(identifier),
         journal,
-        inspection: Inspection::new(Arc::new(Authority::new()?)),
+        inspection: Inspection::new(authority),
         gateway: None,
         lends: false,
         phases,
@@ -101,6 +115,28 @@ pub(crate) fn run(args: EgressArgs) -> anyhow::Result<ExitCode> {
     }
     proxy.finish();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the certificate, which is public. Whoever reads the file sees the old one or this one.
+fn export(authority: &Authority, path: &Path) -> Result<(), Error> {
+    let fail = |error| Error::io("write the authority's certificate", &error).on(path.display());
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let new = path.with_file_name(name);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&new)
+        .and_then(|mut file| {
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.write_all(authority.pem().as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, path)
+        });
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&new);
+        fail(error)
+    })
 }
 
 fn entrance(place: &str, clients: &HashMap<IpAddr, String>) -> Result<Entrance, Error> {

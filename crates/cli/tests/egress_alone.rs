@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/https.rs"]
+mod https;
 #[path = "support/sandbox.rs"]
 mod sandbox;
 #[path = "support/server.rs"]
 mod server;
 
+use https::Https;
 use sandbox::{Ended, Stage, wait_until};
 use server::Server;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -36,6 +39,8 @@ struct Proxy {
     child: Child,
     err: BufReader<ChildStderr>,
     places: Vec<String>,
+    /// Before it listened.
+    said: String,
 }
 
 impl Proxy {
@@ -48,27 +53,37 @@ impl Proxy {
         for place in listen {
             command.args(["--listen", place]);
         }
-        let mut child = command.args(flags).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn(command.args(flags), listen)
+    }
+
+    fn spawn(command: &mut Command, listen: &[&str]) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut err = BufReader::new(child.stderr.take().unwrap());
-        let mut places = Vec::new();
+        let (mut places, mut said) = (Vec::new(), String::new());
         while places.len() < listen.len() {
             let mut line = String::new();
             assert!(
                 err.read_line(&mut line).unwrap() > 0,
                 "it ended before it listened"
             );
+            said.push_str(&line);
             if let Some((_, place)) = line.trim().split_once("listening at ") {
                 places.push(place.to_owned());
             }
         }
-        Self { child, err, places }
+        Self {
+            child,
+            err,
+            places,
+            said,
+        }
     }
 
-    /// Ends it in order; what else it said.
+    /// Ends it in order; what it said.
     fn end(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let mut said = String::new();
+        let mut said = std::mem::take(&mut self.said);
         self.err.read_to_string(&mut said).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
         said
@@ -253,6 +268,82 @@ fn a_client_at_a_port_is_its_address() {
         assert_ne!(curl("http", &proxy.places[0]).0, 0);
         let said = proxy.end();
         assert!(said.contains("no --client has this address"), "{said}");
+    });
+}
+
+#[test]
+fn a_client_trusts_the_certificate_that_was_written() {
+    sandbox::as_root(|stage| {
+        let Some(server) = Server::start() else {
+            return println!("skipped: this machine has loopback addresses only");
+        };
+        let Some(https) = Https::start(stage, server.ip()) else {
+            return;
+        };
+        let (ip, port) = (https.address.ip(), https.address.port());
+        stage.write(
+            "outside/p.yaml",
+            format!(
+                "version: 1\nnetwork_policies:\n  it:\n    binaries: [{{ path: /client/** }}]\n    \
+                 endpoints:\n      - {{ host: \"{ip}\", port: {port}, protocol: rest, enforcement: enforce, \
+                 rules: [{{ allow: {{ method: GET, path: /ok }} }}] }}\n"
+            ),
+        );
+        let ca = stage.text("home/ca.pem");
+        stage.write("home/ca.pem", "the last one's");
+        let mut command = stage.casemate();
+        command.args(["egress", "--listen", "127.0.0.1:0", "--policy"]);
+        command.arg(stage.path("outside/p.yaml"));
+        command.args(["--client", "127.0.0.1=builder", "--ca-out", &ca]);
+        command.env("SSL_CERT_FILE", &https.authority);
+        let proxy = Proxy::spawn(&mut command, &["127.0.0.1:0"]);
+        let text = stage.read("home/ca.pem");
+        assert_eq!(text.matches("-----BEGIN").count(), 1, "{text}");
+        assert!(text.starts_with("-----BEGIN CERTIFICATE-----"), "{text}");
+        let mode = std::fs::metadata(&ca).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        let left = std::fs::read_dir(stage.path("home")).unwrap().flatten();
+        let left = left.filter(|own| own.file_name().to_string_lossy().starts_with("ca.pem."));
+        assert_eq!(left.count(), 0);
+        let curl = |method: &str, path: &str, trusted: &str| {
+            let mut curl = Command::new("curl");
+            curl.env_clear()
+                .args(["-sS", "--noproxy", "", "-w", " %{http_code}"]);
+            curl.args(["-X", method, "--cacert", trusted, "-x"]);
+            curl.arg(format!("http://{}", proxy.places[0]));
+            let ended = Ended::of(curl.arg(format!("https://{ip}:{port}{path}")));
+            (ended.code, ended.out)
+        };
+        assert_eq!(curl("GET", "/ok", &ca), (0, "secret 200".to_owned()));
+        for (method, path) in [("GET", "/other"), ("DELETE", "/ok")] {
+            let (code, out) = curl(method, path, &ca);
+            assert!(code == 0 && out.ends_with(" 403"), "{out}");
+            assert!(out.contains("policy_denied"), "{out}");
+        }
+        // The server's own authority is not the proxy's.
+        assert_eq!(curl("GET", "/ok", &https.authority).0, 60);
+        let said = proxy.end();
+        assert!(!said.contains("--ca-out"), "{said}");
+        let mut flags = vec![
+            "egress",
+            "--listen",
+            "127.0.0.1:0",
+            "--client",
+            "127.0.0.1=builder",
+        ];
+        let policy = stage.text("outside/p.yaml");
+        flags.extend(["--policy", &policy]);
+        let proxy = Proxy::spawn(stage.casemate().args(&flags), &["127.0.0.1:0"]);
+        let said = proxy.end();
+        assert!(said.contains("give it to them with --ca-out"), "{said}");
+        let nowhere = stage.text("home/none/ca.pem");
+        flags.extend(["--ca-out", &nowhere]);
+        let ended = Ended::of(stage.casemate().args(&flags));
+        assert_eq!(ended.code, 125);
+        assert!(
+            ended.err.contains("write the authority's certificate"),
+            "{ended:?}"
+        );
     });
 }
 

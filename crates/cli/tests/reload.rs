@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/https.rs"]
+mod https;
+#[path = "support/rootfs.rs"]
+mod rootfs;
 #[path = "support/sandbox.rs"]
 mod sandbox;
 #[path = "support/server.rs"]
 mod server;
 
+use https::Https;
 use sandbox::{Stage, both};
 use server::Server;
 use std::fs;
@@ -24,6 +29,8 @@ both!(
     an_invalid_policy_changes_nothing_and_is_told,
     an_invalid_policy_denies_all_if_asked_to,
     what_a_sandbox_has_for_its_life,
+    the_first_inspected_endpoint,
+    the_first_inspected_endpoint_of_another_root,
     a_policy_that_programs_can_write,
 );
 
@@ -32,7 +39,7 @@ const IN_FORCE: &str = "the changed policy is in force";
 
 /// Connects when it is told to, and says what came of it.
 const PROGRAM: &str = r#"
-import socket, sys
+import socket, ssl, sys
 kept = {}
 def connect(port):
     connection = socket.create_connection((sys.argv[1], int(port)), 30)
@@ -57,6 +64,12 @@ for line in sys.stdin:
             fds = socket.recv_fds(hidden[1], 1, 1)[1]
             kept[port] = socket.socket(fileno=fds[0])
             answer = 'yes'
+        if what == 'tls':
+            secure = ssl.create_default_context()
+            with socket.create_connection((sys.argv[1], int(port))) as connection:
+                with secure.wrap_socket(connection, server_hostname=sys.argv[1]) as connection:
+                    connection.sendall(b'GET /ok HTTP/1.1\r\nHost: %s:%s\r\n\r\n' % (sys.argv[1].encode(), port.encode()))
+                    answer = connection.recv(12).decode().split()[1]
         if what == 'keep': kept[port] = connect(port); answer = 'yes'
         if what == 'wait': answer = 'data' if kept[port].recv(1) else 'closed'
         if what == 'use':
@@ -95,6 +108,11 @@ impl Run {
         command.args(["run", "--policy", policy]).args(flags);
         command.args(["--", "/usr/bin/python3", "-c", PROGRAM]);
         command.arg(server.ip().to_string());
+        Self::spawn(command)
+    }
+
+    /// Waits for its first word.
+    fn spawn(mut command: Command) -> Self {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -120,7 +138,12 @@ impl Run {
 
     #[track_caller]
     fn ask(&mut self, what: &str, server: &Server) -> String {
-        writeln!(self.stdin, "{what} {}", server.port()).unwrap();
+        self.ask_port(what, server.port())
+    }
+
+    #[track_caller]
+    fn ask_port(&mut self, what: &str, port: u16) -> String {
+        writeln!(self.stdin, "{what} {port}").unwrap();
         self.answer()
     }
 
@@ -404,6 +427,57 @@ fn what_a_sandbox_has_for_its_life(stage: &Stage) {
     run.told("filesystem_policy changed, which applies from the next run");
     assert_eq!(run.ask("try", &one), "yes");
     run.end();
+}
+
+fn the_first_inspected_endpoint(stage: &Stage) {
+    let one = server!();
+    let Some(https) = Https::start(stage, one.ip()) else {
+        return;
+    };
+    stage.write("outside/p.yaml", policy(stage, &[&one]));
+    let mut casemate = stage.casemate();
+    // What the proxy trusts.
+    casemate.env("SSL_CERT_FILE", &https.authority);
+    let mut run = Run::start_as(casemate, &stage.text("outside/p.yaml"), &[], &one);
+    let port = https.address.port();
+    assert_eq!(run.ask_port("tls", port), "no");
+    let endpoint = |path: &str| {
+        format!(
+            "  inspected:\n    binaries: [{{ path: \"/**\" }}]\n    endpoints:\n      - {{ host: \"{}\", port: {port}, protocol: rest, enforcement: enforce, rules: [{{ allow: {{ method: GET, path: {path} }} }}] }}\n",
+            https.address.ip()
+        )
+    };
+    let text = policy(stage, &[&one]);
+    run.change(|| stage.write("outside/p.yaml", format!("{text}{}", endpoint("/ok"))));
+    assert_eq!(run.ask_port("tls", port), "200");
+    run.change(|| stage.write("outside/p.yaml", format!("{text}{}", endpoint("/other"))));
+    assert_eq!(run.ask_port("tls", port), "403");
+    run.end();
+}
+
+fn the_first_inspected_endpoint_of_another_root(stage: &Stage) {
+    if !rootfs::can_be_made() {
+        return;
+    }
+    rootfs::folder(stage, "outside/root");
+    let text = |protocol: &str| {
+        format!(
+            "version: 1\nnetwork_policies:\n  it:\n    endpoints: [{{ host: a.example, port: 80, {protocol} }}]\n    binaries: [{{ path: /bin/busybox }}]\n"
+        )
+    };
+    stage.write("outside/p.yaml", text("protocol: any"));
+    let mut command = stage.casemate();
+    command.args(["run", "--root", &stage.text("outside/root")]);
+    command.args(["--policy", &stage.text("outside/p.yaml")]);
+    command.args(["--", "sh", "-c", "echo up; cat; echo ${SSL_CERT_FILE-none}"]);
+    let mut run = Run::spawn(command);
+    stage.write("outside/p.yaml", text("protocol: rest, access: full"));
+    run.told("THE OLD POLICY STAYS IN FORCE");
+    run.told("it doesn't trust the authority");
+    run.change(|| stage.write("outside/p.yaml", text("protocol: tcp")));
+    drop(run.stdin);
+    assert_eq!(run.out.recv_timeout(PATIENCE).unwrap(), "none");
+    assert!(run.child.wait().unwrap().success());
 }
 
 fn a_policy_that_programs_can_write(stage: &Stage) {
