@@ -168,7 +168,7 @@ impl Gate for Outlet {
                 "it was opened already",
             ));
         };
-        let (phases, scrape) = self.observe.phases()?;
+        let (phases, scrape) = self.observe.phases(self.name.as_deref())?;
         let identifier = identifier(doors.init, self.of_host, self.writable.clone())?;
         let identifier = Arc::new(phases.timing(identifier));
         // It ends by itself, and nobody waits for it.

@@ -69,7 +69,7 @@ pub(crate) fn run(args: EgressArgs) -> anyhow::Result<ExitCode> {
         .iter()
         .map(|place| entrance(place, &clients))
         .collect::<Result<_, _>>()?;
-    let (phases, scrape) = args.observe.phases()?;
+    let (phases, scrape) = args.observe.phases(args.name.as_deref())?;
     // All processes of this host are below the first one.
     let identifier = phases.timing(identifier(1, true, Vec::new())?);
     let mut journal = args.observe.journal(args.name)?;

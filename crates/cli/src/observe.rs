@@ -2,7 +2,7 @@
 
 use crate::state;
 use casemate_core::error::{Error, Result};
-use casemate_egress::proxy::{Journal, Metrics, PerfLog, Phases, Scrape};
+use casemate_egress::proxy::{Journal, Metrics, PerfLog, Phases, Scrape, Spans};
 use clap::{Args, ValueEnum};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
@@ -21,6 +21,9 @@ pub(crate) struct ObserveArgs {
     /// Serve metrics for Prometheus at a loopback address or a Unix socket
     #[arg(long, value_name = "ADDR:PORT|PATH")]
     metrics: Option<String>,
+    /// Send spans of connections to an OpenTelemetry collector (OTLP/HTTP, JSON)
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// What to do when the policy file becomes invalid
     #[arg(long, value_name = "WHAT", value_enum, default_value = "keep")]
     on_invalid: OnInvalid,
@@ -43,6 +46,7 @@ impl ObserveArgs {
             ("--audit", self.audit.is_some()),
             ("--perf-log", self.perf_log.is_some()),
             ("--metrics", self.metrics.is_some()),
+            ("--otlp-endpoint", self.otlp_endpoint.is_some()),
         ];
         given
             .into_iter()
@@ -69,11 +73,13 @@ impl ObserveArgs {
     }
 
     /// Opens what is told how long things take, and where that is fetched.
-    pub(crate) fn phases(&self) -> Result<(Phases, Option<Scrape>)> {
+    pub(crate) fn phases(&self, name: Option<&str>) -> Result<(Phases, Option<Scrape>)> {
         let log = self.perf_log.as_deref().map(PerfLog::to_file).transpose()?;
         let scrape = self.metrics.as_deref().map(place).transpose()?;
         let metrics = scrape.is_some().then(Metrics::default);
-        Ok((Phases::new(log, metrics), scrape))
+        let spans = self.otlp_endpoint.as_deref();
+        let spans = spans.map(|url| Spans::to_collector(url, name.map(str::to_owned)));
+        Ok((Phases::new(log, metrics, spans.transpose()?), scrape))
     }
 }
 

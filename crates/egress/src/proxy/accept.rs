@@ -12,7 +12,7 @@ use super::quota::Meter;
 use super::relay::{self, Traffic};
 use super::shared::Shared;
 use super::sniff::{self, Start};
-use super::{dial, explicit, inspect};
+use super::{dial, explicit, inspect, spans};
 use casemate_core::error::{Error, Result};
 use casemate_identity::Identity;
 use casemate_identity::Shown;
@@ -50,7 +50,8 @@ pub(super) fn serve(shared: &Arc<Shared>, listener: OwnedFd) -> Result<()> {
             match listener.accept().await {
                 Ok((program, from)) => {
                     let shared = Arc::clone(&shared);
-                    tokio::spawn(async move {
+                    let there = Arc::clone(&shared);
+                    spans::spawn(&there.phases, async move {
                         connection(&shared, program, from, own).await;
                         drop(room);
                     });

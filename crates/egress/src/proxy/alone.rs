@@ -6,6 +6,7 @@
 
 use super::explicit;
 use super::shared::Shared;
+use super::spans;
 use casemate_identity::{Digest, Executable, Identity, Subject};
 use casemate_sys::socket::peer;
 use rustix::fd::{AsFd, OwnedFd};
@@ -49,7 +50,8 @@ pub(super) fn serve(shared: &Arc<Shared>, entrance: Entrance) -> io::Result<()> 
                         continue;
                     };
                     let shared = Arc::clone(&shared);
-                    tokio::spawn(async move {
+                    let there = Arc::clone(&shared);
+                    spans::spawn(&there.phases, async move {
                         if let Ok(stream) = stream.into_std() {
                             at_socket(&shared, stream.into()).await;
                         }
@@ -83,7 +85,8 @@ pub(super) fn serve(shared: &Arc<Shared>, entrance: Entrance) -> io::Result<()> 
                         continue;
                     };
                     let shared = Arc::clone(&shared);
-                    tokio::spawn(async move {
+                    let there = Arc::clone(&shared);
+                    spans::spawn(&there.phases, async move {
                         let _ = stream.set_nodelay(true);
                         let _open = shared.count();
                         explicit::serve(&shared, stream, identity).await;
@@ -114,9 +117,11 @@ async fn at_socket(shared: &Arc<Shared>, stream: OwnedFd) {
         (stream, identified)
     };
     // It may hash the client's executable.
-    let Ok((stream, identified)) = tokio::task::spawn_blocking(work).await else {
+    let work = tokio::task::spawn_blocking(|| spans::collected(work));
+    let Ok(((stream, identified), done)) = work.await else {
         return;
     };
+    spans::earlier(&done);
     match identified {
         Ok(identity) => {
             // From here on, only what all stream sockets can is asked of it.

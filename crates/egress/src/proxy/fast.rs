@@ -22,7 +22,9 @@
 
 use super::decide::{self, Permit};
 use super::handed::Handed;
+use super::phases::Phase;
 use super::shared::Shared;
+use super::spans::{self, Done};
 use casemate_identity::{Identity, Shown};
 use casemate_policy::compiled::Grant;
 use casemate_policy::network::{EntryLimits, Protocol};
@@ -88,6 +90,10 @@ pub struct Direct {
     dialled: SocketAddr,
     socket: OwnedFd,
     connected: bool,
+    /// When it began, if anybody asks.
+    begun: Option<Instant>,
+    /// What was done for it already.
+    pub(super) done: Vec<Done>,
     _turn: Turn,
 }
 
@@ -176,6 +182,7 @@ impl Direct {
         let (facts, changes) = fast.replaceable(identity, wish)?;
         let turn = fast.turn()?;
         let dialled = dialled(facts.domain, to)?;
+        let begun = shared.phases.begin();
         let (socket, connected) = dial(facts.domain, &changes, dialled)?;
         Some(Self {
             shared: Arc::clone(shared),
@@ -184,6 +191,8 @@ impl Direct {
             dialled,
             socket,
             connected,
+            begun,
+            done: Vec::new(),
             _turn: turn,
         })
     }
@@ -204,6 +213,9 @@ impl Direct {
             self.shared.journal.failed(&self.permit, &errno.to_string());
             return Err(errno);
         }
+        let phases = &self.shared.phases;
+        let ((), done) = spans::collected(|| phases.end(Phase::Connect, self.begun));
+        self.done.extend(done);
         ioctl_fionbio(&self.socket, false)
     }
 
@@ -243,7 +255,9 @@ impl Direct {
         shared
             .ledger
             .direct(&binary, &host, permit.port, &permit.entry);
-        shared.journal.direct(permit, self.to);
+        spans::whole(&shared.phases, &self.done, || {
+            shared.journal.direct(permit, self.to);
+        });
     }
 }
 

@@ -5,6 +5,7 @@
 //! The file is rotated: `NAME`, `NAME.1`, `NAME.2`, the newest first.
 
 use super::decide::Permit;
+use super::spans;
 use crate::audit::ocsf::{FindingActivity, HttpActivity, HttpRequest, Kind, NetworkActivity};
 use crate::audit::{Ancestor, Event, Outcome, Process, Severity};
 use casemate_core::error::{Error, Result};
@@ -81,6 +82,7 @@ impl Journal {
 
     /// Writes an event down.
     pub fn write(&self, mut event: Event) {
+        spans::note(&event);
         event.sandbox = event.sandbox.or_else(|| self.sandbox.clone());
         if self.aloud && event.outcome == Outcome::Denied {
             eprintln!("casemate: {}", event.line());

@@ -104,6 +104,8 @@ impl Metrics {
         open.set(shared.open.load(Ordering::Relaxed));
         lost.inc_by(shared.journal.lost());
         reloads.inc_by(*shared.revision.borrow());
+        let spans = Counter::<u64>::default();
+        spans.inc_by(shared.phases.spans().map_or(0, super::spans::Spans::lost));
 
         let mut registry = Registry::with_prefix("casemate");
         registry.register_with_unit("stage", "Time of a stage", Unit::Seconds, self.0.clone());
@@ -118,6 +120,11 @@ impl Metrics {
             "events_lost",
             "Events that the audit log had no room for",
             lost,
+        );
+        registry.register(
+            "spans_lost",
+            "Spans that never reached the collector",
+            spans,
         );
         registry.register(
             "policy_reloads",

@@ -25,7 +25,8 @@
 //! - [`quota`]: limits of entries
 //! - [`learn`]: what nothing allows, let through to be written down
 //! - [`reload`]: another policy, while connections are open
-//! - [`phases`]: how long things take, for [`metrics`] (fetched at [`scrape`]) and the [`perf`] log
+//! - [`phases`]: how long things take, for [`metrics`] (fetched at [`scrape`]), the [`perf`] log and
+//!   [`spans`]
 //! - [`alone`]: explicit clients of a proxy that has no sandbox
 
 mod accept;
@@ -54,6 +55,7 @@ mod reload;
 mod scrape;
 mod shared;
 mod sniff;
+mod spans;
 
 pub use alone::Entrance;
 pub use decide::Permit;
@@ -68,3 +70,4 @@ pub use policy::Policy;
 pub use reload::Reloading;
 pub use scrape::Scrape;
 pub use shared::{Config, Opening, Proxy, Sockets};
+pub use spans::Spans;

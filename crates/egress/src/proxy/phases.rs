@@ -1,10 +1,12 @@
 //! How long the parts of a connection take, for whoever wants to know.
 //!
 //! Nobody asks by default, and then a phase costs one comparison. Otherwise it goes into the
-//! histograms of [`metrics`](super::metrics), into the [`perf`](super::perf) log, or both.
+//! histograms of [`metrics`](super::metrics), into the [`perf`](super::perf) log, into
+//! [`spans`](super::spans), or several of these.
 
 use super::metrics::Metrics;
 use super::perf::PerfLog;
+use super::spans::{self, Spans};
 use casemate_identity::{Identifier, Work};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,13 +67,20 @@ pub struct Phases(Option<Arc<Listeners>>);
 struct Listeners {
     log: Option<PerfLog>,
     metrics: Option<Metrics>,
+    spans: Option<Spans>,
 }
 
 impl Phases {
     /// Tells those that are there.
-    pub fn new(log: Option<PerfLog>, metrics: Option<Metrics>) -> Self {
-        let asked = log.is_some() || metrics.is_some();
-        Self(asked.then(|| Arc::new(Listeners { log, metrics })))
+    pub fn new(log: Option<PerfLog>, metrics: Option<Metrics>, spans: Option<Spans>) -> Self {
+        let asked = log.is_some() || metrics.is_some() || spans.is_some();
+        Self(asked.then(|| {
+            Arc::new(Listeners {
+                log,
+                metrics,
+                spans,
+            })
+        }))
     }
 
     /// The identifier, made to tell its phases if anybody asks.
@@ -105,6 +114,13 @@ impl Phases {
         if let Some(metrics) = &listeners.metrics {
             metrics.took(phase, time);
         }
+        if listeners.spans.is_some() {
+            spans::took(phase, time);
+        }
+    }
+
+    pub(super) fn spans(&self) -> Option<&Spans> {
+        self.0.as_ref()?.spans.as_ref()
     }
 
     pub(super) fn metrics(&self) -> Option<&Metrics> {

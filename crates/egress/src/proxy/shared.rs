@@ -15,6 +15,7 @@ use super::policy::Policy;
 use super::quota::Quotas;
 use super::reload::Reloading;
 use super::scrape::{self, Scrape};
+use super::spans::{self, Done};
 use super::{accept, queries};
 use crate::address::Guard;
 use arc_swap::ArcSwap;
@@ -27,9 +28,13 @@ use casemate_sys::inetdiag::InetDiag;
 use rustix::fd::{AsFd, OwnedFd};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+
+/// For connections to end.
+const ENDING: Duration = Duration::from_millis(200);
 
 /// What a proxy is made of.
 pub struct Config {
@@ -67,6 +72,8 @@ pub struct Sockets {
 pub struct Proxy {
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
+    /// What was done for the connection that is about to be opened.
+    done: Mutex<Vec<Done>>,
 }
 
 /// See the module.
@@ -175,18 +182,29 @@ impl Proxy {
         Ok(Self {
             shared,
             runtime: Some(runtime),
+            done: Mutex::default(),
         })
     }
 
     /// Who a thread is, if nothing has to be hashed for that. Takes microseconds.
     pub fn identify_warm(&self, thread: u32) -> Option<Arc<Identity>> {
         let begun = self.shared.phases.begin();
-        let identity = self
-            .shared
-            .identifier
-            .identify_warm(Subject::Task(thread as i32))?;
-        self.shared.phases.end(Phase::PeerIdentity, begun);
-        Some(identity)
+        let identify = || {
+            let subject = Subject::Task(thread as i32);
+            let identity = self.shared.identifier.identify_warm(subject)?;
+            self.shared.phases.end(Phase::PeerIdentity, begun);
+            Some(identity)
+        };
+        if self.shared.phases.spans().is_none() {
+            return identify();
+        }
+        let (identity, done) = spans::collected(identify);
+        *self.done() = done;
+        identity
+    }
+
+    fn done(&self) -> MutexGuard<'_, Vec<Done>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs something that may block, such as [`Proxy::identify`], off the executor.
@@ -197,9 +215,11 @@ impl Proxy {
         }
     }
 
-    /// For the calls that wait in connect(2).
+    /// For the call that waits in connect(2), just after it was [identified](Self::identify_warm)
+    /// or not.
     pub fn opening(&self) -> Opening {
-        Opening(Arc::clone(&self.shared))
+        let done = Arc::new(Mutex::new(self.done().clone()));
+        Opening(Arc::clone(&self.shared), done)
     }
 
     /// For whoever watches the policy.
@@ -211,7 +231,15 @@ impl Proxy {
     pub fn finish(&mut self) -> Vec<Connection> {
         self.shared.identifier.stop();
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            match self.shared.phases.spans() {
+                // With the connections end their spans.
+                Some(_) => runtime.shutdown_timeout(ENDING),
+                None => runtime.shutdown_background(),
+            }
+            let lost = self.shared.phases.spans().map_or(0, spans::Spans::flush);
+            if lost > 0 {
+                eprintln!("casemate: {lost} spans never reached the collector");
+            }
         }
         self.shared.journal.flush();
         self.shared.ledger.connections()
@@ -262,15 +290,27 @@ impl Drop for Proxy {
 
 /// The part of a proxy that waits with a program in connect(2).
 #[derive(Clone)]
-pub struct Opening(Arc<Shared>);
+pub struct Opening(Arc<Shared>, Arc<Mutex<Vec<Done>>>);
 
 impl Opening {
     /// Who a thread is; may hash its executable.
     pub fn identify(&self, thread: u32) -> Result<Arc<Identity>, Refusal> {
         let begun = self.0.phases.begin();
-        let identity = self.0.identifier.identify(Subject::Task(thread as i32));
-        self.0.phases.end(Phase::PeerIdentity, begun);
+        let identify = || {
+            let identity = self.0.identifier.identify(Subject::Task(thread as i32));
+            self.0.phases.end(Phase::PeerIdentity, begun);
+            identity
+        };
+        if self.0.phases.spans().is_none() {
+            return identify();
+        }
+        let (identity, done) = spans::collected(identify);
+        *self.done() = done;
         identity
+    }
+
+    fn done(&self) -> MutexGuard<'_, Vec<Done>> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects a program's socket to the listeners by `connect`, and remembers who it is that
@@ -282,13 +322,23 @@ impl Opening {
         to: SocketAddr,
         connect: impl FnOnce() -> std::result::Result<(), Errno>,
     ) -> std::result::Result<(), Errno> {
-        self.0.openers.connect(identity, socket, to, connect)
+        let done = std::mem::take(&mut *self.done());
+        self.0
+            .openers
+            .connect((identity, done), socket, to, connect)
     }
 
     /// Begins a connection that is to be put in the place of a program's socket, without waiting;
     /// `None` if it has to be [relayed](Opening::connect).
     pub fn direct(&self, identity: &Arc<Identity>, wish: Wish<'_>) -> Option<Direct> {
-        Direct::start(&self.0, identity, wish)
+        if self.0.phases.spans().is_none() {
+            return Direct::start(&self.0, identity, wish);
+        }
+        let (direct, done) = spans::collected(|| Direct::start(&self.0, identity, wish));
+        let mut direct = direct?;
+        direct.done = std::mem::take(&mut *self.done());
+        direct.done.extend(done);
+        Some(direct)
     }
 
     /// Writes down that a process was refused before it got anywhere.

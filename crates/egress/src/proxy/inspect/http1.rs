@@ -18,6 +18,7 @@ use crate::http1::{
 };
 use crate::proxy::accept::fail;
 use crate::proxy::dial::Failed;
+use crate::proxy::spans;
 use crate::websocket::handshake::Offer;
 use std::io;
 use std::sync::Arc;
@@ -202,9 +203,11 @@ pub(super) async fn exchange(
     kept: &mut Option<Link>,
     mut head: RequestHead,
 ) -> Next {
+    let _serving = spans::serving();
     match prepare(session, client, &mut head).await {
         Ok(ready) => forward(session, client, kept, &head, ready).await,
         Err(Refusal(answer, was_read)) => {
+            spans::status(answer.status());
             let again = was_read && head.keep_alive;
             let message = answer.message(&head.method, again);
             match client.outgoing.write(&message).await {
@@ -393,6 +396,7 @@ fn is_of_connection(head: &RequestHead) -> bool {
 }
 
 async fn refuse(client: &mut Link, head: &RequestHead, answer: &Answer) -> Next {
+    spans::status(answer.status());
     let _ = client
         .outgoing
         .write(&answer.message(&head.method, false))
@@ -496,6 +500,7 @@ impl Turn<'_> {
     async fn answer(&self, from: &mut Incoming, to: &mut Outgoing) -> Result<Ended, Trouble> {
         let early = |why| Trouble { begun: false, why };
         let response = self.response(from, to).await?;
+        spans::status(response.status);
         if response.status == 101 {
             let offer = self
                 .offer

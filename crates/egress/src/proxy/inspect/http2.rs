@@ -17,6 +17,7 @@ use crate::denial::ErrorCode;
 use crate::host::Authority;
 use crate::http1::{Headers, Malformed};
 use crate::proxy::dial::Failed;
+use crate::proxy::spans;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::combinators::BoxBody;
@@ -118,10 +119,15 @@ pub(super) async fn serve(session: Arc<Session>, stream: Stream, kept: Option<Up
 
 impl Link {
     async fn exchange(&self, request: Request<Incoming>) -> Response<Body> {
-        match self.answered(request).await {
-            Ok(response) => response,
-            Err(answer) => refusal(&answer),
-        }
+        spans::request(async {
+            let response = match self.answered(request).await {
+                Ok(response) => response,
+                Err(answer) => refusal(&answer),
+            };
+            spans::status(response.status().as_u16());
+            response
+        })
+        .await
     }
 
     async fn answered(&self, request: Request<Incoming>) -> Result<Response<Body>, Answer> {

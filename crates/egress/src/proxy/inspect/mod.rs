@@ -51,6 +51,7 @@ pub use session::{Inspection, Patience};
 pub(super) use clean::may_be_unseen;
 pub(super) use forward::forward;
 pub(super) use session::Inspector;
+pub(super) use upstream::client_config;
 
 use account::Account;
 use answer::Answer;

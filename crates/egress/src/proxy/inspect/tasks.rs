@@ -1,5 +1,6 @@
 //! The tasks that hyper makes for a connection of HTTP/2, and their end with it.
 
+use crate::proxy::spans;
 use hyper::rt::Executor;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +17,9 @@ where
     fn execute(&self, task: F) {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
+        tasks.spawn(spans::carried(async move {
             task.await;
-        });
+        }));
     }
 }
 

@@ -146,6 +146,12 @@ fn configs(extra: Vec<CertificateDer<'static>>) -> io::Result<[Arc<ClientConfig>
     Ok([Arc::new(config), Arc::new(with_h2)])
 }
 
+/// For a server that has nothing to do with a sandbox.
+pub(in crate::proxy) fn client_config() -> io::Result<ClientConfig> {
+    let [config, _] = configs(Vec::new())?;
+    Ok(Arc::unwrap_or_clone(config))
+}
+
 fn server_name(host: &Host) -> Result<ServerName<'static>, Failed> {
     match host {
         Host::V4(address) => Ok(std::net::IpAddr::from(*address).into()),
