@@ -545,17 +545,35 @@ async fn echo(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn texts_of_websocket_are_judged_one_by_one() {
-    for (access, code) in [("read-write", None), ("read-only", Some(1008))] {
-        let endpoint = format!("protocol: websocket, enforcement: enforce, access: {access}");
+async fn messages_of_websocket_are_judged_one_by_one() {
+    let text = || Message::Text("hi".to_owned());
+    // Which a careless server would take for text.
+    let query = "{\"type\":\"subscribe\",\"id\":\"1\",\"payload\":{\"query\":\"{ a }\"}}";
+    let (operation, binary) = (
+        || Message::Text(query.to_owned()),
+        || Message::Binary(query.as_bytes().to_vec()),
+    );
+    let graphql = "rules: [{ allow: { method: GET } }, { allow: { operation_type: query } }]";
+    for (rules, said, code) in [
+        ("access: read-write", text(), None),
+        ("access: read-write", binary(), None),
+        ("access: full", binary(), None),
+        ("access: read-only", text(), Some(1008)),
+        ("access: read-only", binary(), Some(1008)),
+        (graphql, operation(), None),
+        (graphql, binary(), Some(1008)),
+    ] {
+        let endpoint = format!("protocol: websocket, enforcement: enforce, {rules}");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scene = Scene::before(&endpoint, listener.local_addr().unwrap(), None);
         tokio::spawn(echo(listener));
-        let said = Message::Text("hi".to_owned());
         let heard = scene.websocket("/ws", &said).await;
         match code {
-            None => assert_eq!(heard, said),
-            Some(code) => assert!(matches!(heard, Message::Close(Some((own, _))) if own == code)),
+            None => assert_eq!(heard, said, "{rules}"),
+            Some(code) => {
+                let closed = matches!(heard, Message::Close(Some((own, _))) if own == code);
+                assert!(closed, "{rules}: {said:?}: {heard:?}");
+            }
         }
     }
 }

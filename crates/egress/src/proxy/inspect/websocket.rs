@@ -2,6 +2,9 @@
 //!
 //! A text message of the client is a request by the method [`WEBSOCKET_TEXT`]; where the endpoint's
 //! rules are about GraphQL, one that starts operations is judged by those.
+//!
+//! So is a binary one, since servers differ on whether they tell the two apart: it may be said
+//! where any text may, and never where texts have to be read as GraphQL.
 
 use super::http1::Link;
 use super::judge::Own;
@@ -18,6 +21,9 @@ use tokio::sync::Mutex;
 
 /// What a client says that is refused by the policy (RFC 6455 §7.4.1).
 const POLICY: u16 = 1008;
+
+/// What a binary message is called in the audit log.
+const WEBSOCKET_BINARY: &str = "WEBSOCKET_BINARY";
 
 /// Why a direction ended.
 enum Stop {
@@ -86,6 +92,10 @@ impl Judged<'_> {
                             Ok(text) => Message::Text(text),
                             Err(stop) => return stop,
                         },
+                        Message::Binary(bytes) => match self.binary() {
+                            Ok(()) => Message::Binary(bytes),
+                            Err(stop) => return stop,
+                        },
                         other => other,
                     };
                     if to.send(&message).await.is_err() {
@@ -110,6 +120,33 @@ impl Judged<'_> {
                 Err(stop) => return stop,
             }
         }
+    }
+
+    /// Whether a binary message may go out.
+    fn binary(&self) -> Result<(), Stop> {
+        let refused = |why: &str| Stop::Refused(POLICY, why.to_owned());
+        let policy = self.session.shared.policy.load_full();
+        let permit = self.permit.under(policy);
+        let permit = permit.ok_or_else(|| refused("the policy no longer allows it"))?;
+        let grant = permit.grant();
+        let grant = grant.ok_or_else(|| refused("the policy no longer allows it"))?;
+        let request = Request {
+            method: WEBSOCKET_TEXT,
+            path: self.path,
+            ..Request::default()
+        };
+        let endpoint = grant.endpoint_for(self.path);
+        let decision = match endpoint.is_some_and(|own| own.reads_graphql_messages()) {
+            true => {
+                let unread = Err("it's a binary message".to_owned());
+                operations(&request, &unread, |request| grant.request(request))
+            }
+            false => grant.request(&request),
+        };
+        let decided = self
+            .session
+            .decided(&permit, (WEBSOCKET_BINARY, self.path), decision);
+        decided.map_err(|_| refused("the policy doesn't allow this message"))
     }
 
     /// A text message as it goes out, if it may.
