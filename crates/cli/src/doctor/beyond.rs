@@ -21,21 +21,40 @@ pub(super) fn checks(survey: &Survey) -> Vec<Check> {
 }
 
 fn nftables(found: &Nftables) -> Finding {
-    let steps = [
-        ("table", found.table, "NF_TABLES and NF_TABLES_INET"),
-        ("nat chain", found.chain, "NFT_NAT and NF_NAT"),
-        ("redirect", found.redirect, "NFT_REDIR"),
+    let parts = [
+        ("loopback", found.loopback, "", ""),
+        (
+            "table",
+            found.table,
+            "nf_tables",
+            "NF_TABLES and NF_TABLES_INET",
+        ),
+        (
+            "chain",
+            found.chain,
+            "nf_tables",
+            "NF_TABLES and NF_TABLES_INET",
+        ),
+        ("tproxy", found.tproxy, "nft_tproxy", "NFT_TPROXY"),
+        ("reject", found.reject, "nft_reject_inet", "NFT_REJECT_INET"),
     ];
-    let failed = |attempt: &Attempt| !attempt.worked();
-    match steps.iter().find(|(_, attempt, _)| failed(attempt)) {
-        None => Finding::ok("table, nat chain, redirect"),
-        Some((name, Attempt::NotReached, _)) => Finding::not_reached(name),
-        Some((name, attempt, options)) => Finding::missing(
+    let failed = parts.iter().find(|(_, attempt, ..)| !attempt.worked());
+    match failed {
+        None if found.ipv6.worked() => Finding::ok("table, chain, tproxy, reject"),
+        None => Finding::weak(
+            format!("table, chain, tproxy, reject; IPv6: {}", found.ipv6),
+            "sandboxes have IPv4 only: boot a kernel with CONFIG_IPV6 and set \
+             net.ipv6.conf.all.disable_ipv6 to 0",
+        ),
+        Some((name, Attempt::NotReached, ..)) => Finding::not_reached(name),
+        Some((name, attempt, "", _)) => Finding::missing(
             format!("{name}: {attempt}"),
-            format!(
-                "as root: modprobe nf_tables nft_chain_nat nft_redir, or boot a kernel with \
-                 CONFIG_{options}"
-            ),
+            "let a network namespace's own root configure it: a container's filter or a \
+             security module forbids that",
+        ),
+        Some((name, attempt, module, options)) => Finding::missing(
+            format!("{name}: {attempt}"),
+            format!("as root: modprobe {module}, or boot a kernel with CONFIG_{options}"),
         ),
     }
 }

@@ -80,9 +80,12 @@ fn healthy() -> Survey {
             kill: YES,
         },
         nftables: nftables::Nftables {
+            loopback: YES,
             table: YES,
             chain: YES,
-            redirect: YES,
+            tproxy: YES,
+            reject: YES,
+            ipv6: YES,
         },
         kvm: Kvm::Native { rate: 2_000_000 },
         userfaultfd: userfaultfd::Userfaultfd {
@@ -193,6 +196,24 @@ fn what_the_wall_can_do_without_leaves_it_ready() {
     for check in unwell {
         assert!(check.remedy.is_some(), "{check}");
     }
+}
+
+#[test]
+fn a_fence_is_as_strong_as_the_part_that_fails_first() {
+    let mut survey = healthy();
+    survey.nftables.ipv6 = Attempt::Refused(Errno::OPNOTSUPP);
+    let weak = line(&survey, "nftables");
+    assert!(weak.contains("; IPv6: "), "{weak}");
+    survey.nftables.tproxy = Attempt::Refused(Errno::NOENT);
+    survey.nftables.reject = Attempt::NotReached;
+    let missing = line(&survey, "nftables");
+    assert!(
+        missing.starts_with("missing  nftables        tproxy: "),
+        "{missing}"
+    );
+    assert!(missing.ends_with("CONFIG_NFT_TPROXY"), "{missing}");
+    survey.nftables.loopback = Attempt::Refused(Errno::PERM);
+    assert!(line(&survey, "nftables").contains("loopback: "));
 }
 
 #[test]

@@ -1,111 +1,79 @@
-//! nftables in a network namespace of one's own: a table, a nat chain, a redirect.
-//!
-//! This is what sends every connection of a sandbox to the proxy that decides about it.
-//! linux/netfilter/nf_tables.h.
-
-use rustix::io::Errno;
-use rustix::net::netlink;
+//! The [fence](crate::fence) of a sandbox's network, in a namespace of one's own: exactly the routes
+//! and nftables rules that send every connection to the proxy that decides about it.
 
 use super::{Attempt, child, userns};
-use crate::netlink::{Answer, Message, ask, attribute, nest};
+use crate::fence::{Error, Fence, Step};
 
-/// `NFPROTO_INET`: IPv4 and IPv6 in one table.
-const INET: u8 = 1;
-/// `NF_INET_LOCAL_OUT`.
-const LOCAL_OUT: u32 = 3;
-/// `NF_IP_PRI_NAT_DST`.
-const BEFORE_ROUTING: i32 = -100;
-/// `NLM_F_CREATE | NLM_F_ACK`.
-const CREATE: u16 = (libc::NLM_F_CREATE | libc::NLM_F_ACK) as u16;
-const NAME: &[u8] = b"probe\0";
+/// Any port that no program may take.
+const PORT: u16 = 700;
 
-/// What became of each step; one refused step undoes the batch.
+/// What became of each part; one refused part undoes those after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nftables {
-    /// A new table.
+    /// The loopback interface, with its addresses and the routes that make all others local.
+    pub loopback: Attempt,
+    /// A table.
     pub table: Attempt,
-    /// A chain of type nat on the way out.
+    /// A chain before routing, and rules that match packets.
     pub chain: Attempt,
-    /// A rule that redirects to this machine.
-    pub redirect: Attempt,
+    /// Rules that hand connections to a listener.
+    pub tproxy: Attempt,
+    /// Rules that refuse what is left.
+    pub reject: Attempt,
+    /// The same for IPv6; a sandbox can be without.
+    pub ipv6: Attempt,
 }
 
-/// Sends one batch of three requests in a child with its own user and network namespace.
+const PARTS: usize = 5;
+const IPV6: usize = PARTS;
+
+/// Raises the fence in a child with its own user and network namespace.
 pub fn probe() -> Nftables {
-    let steps = child::attempt::<3>(child::LIMIT, |slots| {
+    let parts = child::attempt::<{ PARTS + 1 }>(child::LIMIT, |slots| {
         if userns::enter(libc::CLONE_NEWNET).is_err() {
             return;
         }
-        match ask(netlink::NETFILTER, &batch()) {
-            Ok(answers) => (0..3).for_each(|at| {
-                if let Some(outcome) = outcome(&answers, at) {
-                    slots.note(at, outcome);
+        let raise = |ipv6| Fence { port: PORT, ipv6 }.raise();
+        let raised = match raise(true) {
+            Err(Error { step, errno }) if step.is_ipv6() => {
+                slots.refuse(IPV6, errno);
+                raise(false)
+            }
+            raised => {
+                if raised.is_ok() {
+                    slots.note(IPV6, Ok(()));
                 }
-            }),
-            Err(errno) => slots.refuse(0, errno),
+                raised
+            }
+        };
+        let stands = match raised {
+            Ok(()) => PARTS,
+            Err(Error { step, errno }) => {
+                slots.refuse(part(step), errno);
+                part(step)
+            }
+        };
+        for at in 0..stands {
+            slots.note(at, Ok(()));
         }
     });
     Nftables {
-        table: steps.at(0),
-        chain: steps.at(1),
-        redirect: steps.at(2),
+        loopback: parts.at(0),
+        table: parts.at(1),
+        chain: parts.at(2),
+        tproxy: parts.at(3),
+        reject: parts.at(4),
+        ipv6: parts.at(IPV6),
     }
 }
 
-/// The answer to request `at`, whose sequence number is one more; where the kernel refused the
-/// batch as such (sequence 0), that is the outcome of the first.
-fn outcome(answers: &[Answer], at: usize) -> Option<Result<(), Errno>> {
-    let own = answers
-        .iter()
-        .find(|answer| answer.sequence as usize == at + 1);
-    let batch = answers
-        .iter()
-        .find(|answer| at == 0 && answer.sequence == 0);
-    own.or(batch)?.outcome()
-}
-
-fn batch() -> Vec<u8> {
-    let mark = |kind: libc::c_int| {
-        let body = [0, 0, 0, libc::NFNL_SUBSYS_NFTABLES as u8];
-        Message::new(kind as u16, 0, 0, &body).finish()
-    };
-    [
-        mark(libc::NFNL_MSG_BATCH_BEGIN),
-        table(),
-        chain(),
-        rule(),
-        mark(libc::NFNL_MSG_BATCH_END),
-    ]
-    .concat()
-}
-
-fn request(kind: libc::c_int, sequence: u32) -> Message {
-    let kind = (libc::NFNL_SUBSYS_NFTABLES << 8 | kind) as u16;
-    Message::new(kind, CREATE, sequence, &[INET, 0, 0, 0])
-}
-
-fn table() -> Vec<u8> {
-    request(libc::NFT_MSG_NEWTABLE, 1).with(1, NAME).finish()
-}
-
-fn chain() -> Vec<u8> {
-    let hook = [
-        attribute(1, &LOCAL_OUT.to_be_bytes()),
-        attribute(2, &BEFORE_ROUTING.to_be_bytes()),
-    ];
-    request(libc::NFT_MSG_NEWCHAIN, 2)
-        .with(1, NAME)
-        .with(3, NAME)
-        .with(4 | 1 << 15, &hook.concat())
-        .with(7, b"nat\0")
-        .finish()
-}
-
-fn rule() -> Vec<u8> {
-    let redirect = [attribute(1, b"redir\0"), nest(2, &[])];
-    request(libc::NFT_MSG_NEWRULE, 3)
-        .with(1, NAME)
-        .with(2, NAME)
-        .with(4 | 1 << 15, &nest(1, &redirect))
-        .finish()
+fn part(step: Step) -> usize {
+    match step {
+        Step::Routing | Step::Loopback | Step::Address | Step::Route => 0,
+        Step::Address6 | Step::Route6 => IPV6,
+        Step::Nftables | Step::Table => 1,
+        Step::Chain | Step::Rule => 2,
+        Step::Tproxy => 3,
+        Step::Reject => 4,
+    }
 }
