@@ -22,7 +22,7 @@ use rustix::net::getsockname;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections at one time; those after them are relayed.
 const MOST: usize = 4096;
@@ -47,6 +47,8 @@ struct Open {
     connections: Vec<Connection>,
     /// When there are so many, it's asked which have ended.
     enough: usize,
+    /// When that was done last.
+    asked: Option<Instant>,
 }
 
 struct Connection {
@@ -63,6 +65,7 @@ impl Handed {
         let open = Open {
             connections: Vec::new(),
             enough: SOME,
+            asked: None,
         };
         Ok(Self {
             diag: InetDiag::open()?,
@@ -73,7 +76,17 @@ impl Handed {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.open().connections.len() < MOST
+        let mut open = self.open();
+        if open.connections.len() >= MOST && open.asked.is_none_or(|at| at.elapsed() > PAUSES.1) {
+            self.forget_ended(&mut open);
+        }
+        open.connections.len() < MOST
+    }
+
+    fn forget_ended(&self, open: &mut Open) {
+        open.connections.retain(|own| self.is_open(own));
+        open.enough = (2 * open.connections.len()).clamp(SOME, MOST);
+        open.asked = Some(Instant::now());
     }
 
     /// Remembers a connection that a program has now.
@@ -92,8 +105,7 @@ impl Handed {
         };
         let mut open = self.open();
         if open.connections.len() >= open.enough {
-            open.connections.retain(|own| self.is_open(own));
-            open.enough = (2 * open.connections.len()).max(SOME);
+            self.forget_ended(&mut open);
         }
         open.connections.push(connection);
         Ok(())

@@ -218,7 +218,8 @@ impl Proxy {
     /// For the call that waits in connect(2), just after it was [identified](Self::identify_warm)
     /// or not.
     pub fn opening(&self) -> Opening {
-        let done = Arc::new(Mutex::new(self.done().clone()));
+        let spans = self.shared.phases.spans();
+        let done = spans.map(|_| Arc::new(Mutex::new(self.done().clone())));
         Opening(Arc::clone(&self.shared), done)
     }
 
@@ -290,7 +291,7 @@ impl Drop for Proxy {
 
 /// The part of a proxy that waits with a program in connect(2).
 #[derive(Clone)]
-pub struct Opening(Arc<Shared>, Arc<Mutex<Vec<Done>>>);
+pub struct Opening(Arc<Shared>, Option<Arc<Mutex<Vec<Done>>>>);
 
 impl Opening {
     /// Who a thread is; may hash its executable.
@@ -301,16 +302,21 @@ impl Opening {
             self.0.phases.end(Phase::PeerIdentity, begun);
             identity
         };
-        if self.0.phases.spans().is_none() {
+        let Some(kept) = &self.1 else {
             return identify();
-        }
+        };
         let (identity, done) = spans::collected(identify);
-        *self.done() = done;
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = done;
         identity
     }
 
-    fn done(&self) -> MutexGuard<'_, Vec<Done>> {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was done for the connection so far, if anybody asks.
+    fn done(&self) -> Vec<Done> {
+        let kept = self.1.as_ref();
+        let take = |kept: &Arc<Mutex<Vec<Done>>>| {
+            std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        kept.map(take).unwrap_or_default()
     }
 
     /// Connects a program's socket to the listeners by `connect`, and remembers who it is that
@@ -322,21 +328,19 @@ impl Opening {
         to: SocketAddr,
         connect: impl FnOnce() -> std::result::Result<(), Errno>,
     ) -> std::result::Result<(), Errno> {
-        let done = std::mem::take(&mut *self.done());
-        self.0
-            .openers
-            .connect((identity, done), socket, to, connect)
+        let identified = (identity, self.done());
+        self.0.openers.connect(identified, socket, to, connect)
     }
 
     /// Begins a connection that is to be put in the place of a program's socket, without waiting;
     /// `None` if it has to be [relayed](Opening::connect).
     pub fn direct(&self, identity: &Arc<Identity>, wish: Wish<'_>) -> Option<Direct> {
-        if self.0.phases.spans().is_none() {
+        if self.1.is_none() {
             return Direct::start(&self.0, identity, wish);
         }
         let (direct, done) = spans::collected(|| Direct::start(&self.0, identity, wish));
         let mut direct = direct?;
-        direct.done = std::mem::take(&mut *self.done());
+        direct.done = self.done();
         direct.done.extend(done);
         Some(direct)
     }

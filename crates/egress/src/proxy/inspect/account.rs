@@ -53,8 +53,8 @@ impl Line {
 
     /// From now on its bytes are this connection's.
     pub(super) fn charge(&self, account: &Arc<Account>) {
-        let mut dialled = account.dialled.lock();
-        **dialled.as_mut().unwrap_or_else(|error| error.get_mut()) = self.peer;
+        let dialled = &account.dialled;
+        *dialled.lock().unwrap_or_else(PoisonError::into_inner) = self.peer;
         self.account.store(Some(Arc::clone(account)));
     }
 

@@ -3,7 +3,8 @@
 
 use super::Inspected;
 use super::answer::Answer;
-use super::http1::{Link, Next, exchange, request};
+use super::http1::{Next, exchange, request};
+use super::link::Link;
 use super::session::Session;
 use crate::http1::RequestHead;
 use crate::proxy::accept::fail;

@@ -16,7 +16,7 @@
 //! - [`session`]: one connection, and what all of them share; [`account`]: its bytes
 //! - [`ca`], [`upstream`]: TLS to the program and to the server; [`pool`]: servers' connections that
 //!   wait for another program's
-//! - [`stream`], [`body`], [`http1`], [`forward`]: HTTP/1.1; [`websocket`]
+//! - [`stream`], [`link`], [`body`], [`http1`], [`forward`]: HTTP/1.1; [`websocket`]
 //! - [`http2`] and its [`outbound`] connection; [`frames`], [`activity`], [`tasks`]: their limits
 //! - [`judge`], [`said`], [`answer`]: one request, of whichever version
 //! - [`clean`], [`fill`], [`sign`]: what is changed in it: middlewares, credentials, signatures
@@ -33,6 +33,7 @@ mod frames;
 mod http1;
 mod http2;
 mod judge;
+mod link;
 mod outbound;
 mod pool;
 mod said;

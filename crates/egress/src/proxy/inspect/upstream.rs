@@ -2,7 +2,7 @@
 
 use super::account::{Account, Counted, Line};
 use super::ca::protocols;
-use super::http1::Link;
+use super::link::Link;
 use super::outbound::Outbound;
 use super::pool::Pool;
 use super::stream::Stream;

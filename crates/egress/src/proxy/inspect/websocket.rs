@@ -6,8 +6,8 @@
 //! So is a binary one, since servers differ on whether they tell the two apart: it may be said
 //! where any text may, and never where texts have to be read as GraphQL.
 
-use super::http1::Link;
 use super::judge::Own;
+use super::link::Link;
 use super::said::operations;
 use super::session::Session;
 use super::stream::{Incoming, Outgoing};
