@@ -21,14 +21,10 @@ use crate::proxy::dial::Failed;
 use crate::proxy::spans;
 use crate::websocket::handshake::Offer;
 use std::io;
-use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Bytes that most heads have room in.
 const HEAD: usize = 4 << 10;
-/// A request that can't be repeated takes a connection of others only if it was in use not longer
-/// ago: servers hang up on idle ones, some after five seconds.
-const LATELY: Duration = Duration::from_secs(2);
 /// Heads before the one that answers: 103 and the like.
 const MOST_INTERIM: usize = 16;
 
@@ -234,7 +230,12 @@ async fn forward(
     let repeatable = matches!(head.method.as_str(), "GET" | "HEAD" | "OPTIONS")
         && coming == Framing::None
         && ready.offer.is_none();
-    let within = if repeatable { Duration::MAX } else { LATELY };
+    let patience = session.patience();
+    let within = if repeatable {
+        patience.spare
+    } else {
+        patience.recent
+    };
     let mut idle = kept.take().filter(|_| ready.offer.is_none());
     idle = idle.and_then(Link::quiet);
     if idle.is_none() && ready.offer.is_none() {

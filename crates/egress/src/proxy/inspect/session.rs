@@ -37,6 +37,9 @@ pub struct Patience {
     pub answer: Duration,
     /// For somebody who wants a connection to a server that nobody uses any more.
     pub spare: Duration,
+    /// The same, where what is to be asked can't be repeated: servers hang up on idle
+    /// connections, some after five seconds.
+    pub recent: Duration,
 }
 
 impl Default for Patience {
@@ -48,6 +51,7 @@ impl Default for Patience {
             // Answers that are thought about, and streams of events, have long pauses.
             answer: Duration::from_secs(15 * 60),
             spare: Duration::from_secs(30),
+            recent: Duration::from_secs(2),
         }
     }
 }

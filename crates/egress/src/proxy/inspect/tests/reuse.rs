@@ -13,6 +13,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsAcceptor;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any test takes.
+const AGES: Duration = Duration::from_secs(3600);
 
 /// What happens at a server, with the number of the connection that it happens on.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +61,11 @@ impl Teller {
     }
 
     fn scene(&self) -> Scene {
-        Scene::before(REST, self.address, Some(&self.issuer))
+        let mut scene = Scene::before(REST, self.address, Some(&self.issuer));
+        let shared = Arc::get_mut(&mut scene.shared).unwrap();
+        let patience = &mut shared.inspection.patience;
+        (patience.spare, patience.recent) = (AGES, AGES);
+        scene
     }
 
     async fn next(&mut self) -> Event {
@@ -180,6 +186,19 @@ async fn only_what_can_be_repeated_is() {
             assert_eq!(server.next().await, asked(2, &line));
         }
         assert!(server.events.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_repeated_takes_only_what_was_in_use_just_now() {
+    let mut server = Teller::new(false).await;
+    let mut scene = server.scene();
+    let shared = Arc::get_mut(&mut scene.shared).unwrap();
+    shared.inspection.patience.recent = Duration::ZERO;
+    for (number, method) in [(1, "GET"), (2, "POST"), (2, "GET")] {
+        assert!(scene.say(&ask(method, "a")).await.ends_with("hi"));
+        let line = format!("{method} /ok/a");
+        assert_eq!(server.next().await, asked(number, &line));
     }
 }
 
