@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/https.rs"]
+mod https;
 #[path = "support/sandbox.rs"]
 mod sandbox;
 #[path = "support/server.rs"]
 mod server;
-#[path = "support/tls.rs"]
-mod tls;
 
+use https::Https;
 use sandbox::{Ended, Stage, both};
 use serde_json::Value;
 use server::Server;
@@ -17,7 +18,6 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use tls::Https;
 
 both!(
     a_collector_gets_a_tree_of_each_connection,
