@@ -7,6 +7,9 @@ use serde::Serialize;
 /// The longest value of a field; what a request said is cut to this.
 const MAX_FIELD_BYTES: usize = 1024;
 
+/// What most answers are.
+const JSON: &str = "application/json";
+
 /// The most suggestions.
 const MAX_NEXT_STEPS: usize = 8;
 
@@ -184,8 +187,31 @@ impl Denial {
 
     /// The whole response: 403, after which the connection is closed.
     pub fn response(&self) -> Vec<u8> {
-        response(403, &self.body(), false)
+        response(403, (JSON, &self.body()), false)
     }
+
+    /// The same in words, a line for each.
+    pub fn text(&self) -> String {
+        let mut text = failure_text(&self.detail);
+        for step in self.next_steps.iter().take(MAX_NEXT_STEPS) {
+            text += "hint: ";
+            text += &line(step);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// What went wrong, for people.
+pub(crate) fn failure_text(detail: &str) -> String {
+    format!("refused by the sandbox: {}\n", line(detail))
+}
+
+/// On one line, and cut.
+fn line(text: &str) -> String {
+    let mut text = text.replace(char::is_control, "\u{fffd}");
+    shorten(&mut text);
+    text
 }
 
 /// The response for what isn't a denial by a rule: `{"error", "detail"}`.
@@ -195,7 +221,7 @@ pub fn failure(code: ErrorCode, detail: &str) -> Vec<u8> {
 
 /// The same with another status, such as that of [`crate::http1::Malformed`].
 pub fn failure_with_status(code: ErrorCode, status: u16, detail: &str) -> Vec<u8> {
-    response(status, &failure_body(code, detail), false)
+    response(status, (JSON, &failure_body(code, detail)), false)
 }
 
 /// The JSON alone.
@@ -214,7 +240,7 @@ pub(crate) fn failure_body(code: ErrorCode, detail: &str) -> Vec<u8> {
 }
 
 /// A response of HTTP/1.1, after which the connection is closed unless it's to be kept.
-pub(crate) fn response(status: u16, body: &[u8], keep_alive: bool) -> Vec<u8> {
+pub(crate) fn response(status: u16, (kind, body): (&str, &[u8]), keep_alive: bool) -> Vec<u8> {
     let reason = match status {
         400 => "Bad Request",
         403 => "Forbidden",
@@ -232,7 +258,7 @@ pub(crate) fn response(status: u16, body: &[u8], keep_alive: bool) -> Vec<u8> {
         "Connection: close\r\n"
     };
     let head = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\n\
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\n\
          Content-Length: {}\r\nCache-Control: no-store\r\n{connection}\r\n",
         body.len()
     );
@@ -291,6 +317,25 @@ mod tests {
         let head = head.expect("a response");
         assert_eq!(head.framing, Framing::Length((response.len() - at) as u64));
         (head, serde_json::from_slice(&response[at..]).expect("JSON"))
+    }
+
+    #[test]
+    fn in_words_it_has_a_line_for_each_thing_whatever_was_asked() {
+        let denial = Denial {
+            detail: "GET /a\r\nremote: fine not permitted".into(),
+            next_steps: vec!["allow it".into(), "x".repeat(5000)],
+            ..Denial::default()
+        };
+        let text = denial.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..2],
+            [
+                "refused by the sandbox: GET /a\u{fffd}\u{fffd}remote: fine not permitted",
+                "hint: allow it"
+            ]
+        );
+        assert_eq!((lines.len(), lines[2].len()), (3, 6 + MAX_FIELD_BYTES + 3));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an inspected client is told instead of a server's answer.
 
-use crate::denial::{Denial, ErrorCode, failure_body, response};
-use crate::http1::Malformed;
+use crate::denial::{Denial, ErrorCode, failure_body, failure_text, response};
+use crate::http1::{Headers, Malformed, RequestHead};
 use crate::proxy::dial::Failed;
 
 /// A refusal, for HTTP/1.1 and HTTP/2.
@@ -15,6 +15,36 @@ pub(super) enum Answer {
         status: u16,
         detail: String,
     },
+}
+
+/// In which form a client gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// What programs read.
+    Json,
+    /// What people read: git passes on what a server says of a failure only if it is plain text.
+    Text,
+}
+
+impl Form {
+    /// What the client of a request wants.
+    pub(super) fn of(headers: &Headers) -> Self {
+        Self::of_agent(headers.all("user-agent").next())
+    }
+
+    pub(super) fn of_agent(agent: Option<&[u8]>) -> Self {
+        match agent {
+            Some(agent) if agent.starts_with(b"git/") => Self::Text,
+            _ => Self::Json,
+        }
+    }
+
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
 }
 
 impl Answer {
@@ -53,21 +83,32 @@ impl Answer {
         }
     }
 
-    /// JSON.
-    pub(super) fn body(&self) -> Vec<u8> {
-        match self {
-            Self::Denied(denial) => denial.body(),
-            Self::Failed { code, detail, .. } => failure_body(*code, detail),
+    pub(super) fn body(&self, form: Form) -> Vec<u8> {
+        match (form, self) {
+            (Form::Json, Self::Denied(denial)) => denial.body(),
+            (Form::Json, Self::Failed { code, detail, .. }) => failure_body(*code, detail),
+            (Form::Text, Self::Denied(denial)) => denial.text().into_bytes(),
+            (Form::Text, Self::Failed { detail, .. }) => failure_text(detail).into_bytes(),
         }
     }
 
-    /// As a message of HTTP/1.1. One to HEAD has no body.
-    pub(super) fn message(&self, method: &str, keep_alive: bool) -> Vec<u8> {
-        let body = self.body();
-        let mut message = response(self.status(), &body, keep_alive);
-        if method == "HEAD" {
-            message.truncate(message.len() - body.len());
+    /// As a message of HTTP/1.1 to whoever sent this. One to HEAD has no body.
+    pub(super) fn message(&self, to: &RequestHead, keep_alive: bool) -> Vec<u8> {
+        let form = Form::of(&to.headers);
+        let mut message = self.formed(form, keep_alive);
+        if to.method == "HEAD" {
+            message.truncate(message.len() - self.body(form).len());
         }
         message
+    }
+
+    /// As the last message of HTTP/1.1 to somebody who said nothing that can be read.
+    pub(super) fn last_message(&self) -> Vec<u8> {
+        self.formed(Form::Json, false)
+    }
+
+    fn formed(&self, form: Form, keep_alive: bool) -> Vec<u8> {
+        let body = self.body(form);
+        response(self.status(), (form.content_type(), &body), keep_alive)
     }
 }

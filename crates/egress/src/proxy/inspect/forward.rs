@@ -70,10 +70,7 @@ pub(in crate::proxy) async fn forward(
             None => match open(shared, permit).await {
                 Ok(place) => (place, None),
                 Err(answer) => {
-                    let _ = client
-                        .outgoing
-                        .write(&answer.message(&head.method, false))
-                        .await;
+                    let _ = client.outgoing.write(&answer.message(&head, false)).await;
                     break;
                 }
             },

@@ -88,7 +88,7 @@ pub(super) async fn request(session: &Session, client: &mut Link) -> Option<Requ
         Ok(head) => Some(head),
         Err(malformed) => {
             session.refused("l7", &malformed.to_string());
-            let answer = Answer::malformed(&malformed).message("GET", false);
+            let answer = Answer::malformed(&malformed).last_message();
             let _ = client.outgoing.write(&answer).await;
             None
         }
@@ -108,7 +108,7 @@ pub(super) async fn exchange(
         Err(Refusal(answer, was_read)) => {
             spans::status(answer.status());
             let again = was_read && head.keep_alive;
-            let message = answer.message(&head.method, again);
+            let message = answer.message(&head, again);
             match client.outgoing.write(&message).await {
                 Ok(()) if again => Next::Again,
                 _ => Next::Close,
@@ -301,10 +301,7 @@ fn is_of_connection(head: &RequestHead) -> bool {
 
 async fn refuse(client: &mut Link, head: &RequestHead, answer: &Answer) -> Next {
     spans::status(answer.status());
-    let _ = client
-        .outgoing
-        .write(&answer.message(&head.method, false))
-        .await;
+    let _ = client.outgoing.write(&answer.message(head, false)).await;
     Next::Close
 }
 

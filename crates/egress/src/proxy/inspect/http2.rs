@@ -5,7 +5,7 @@
 //! than a window. There is no WebSocket: extended CONNECT (RFC 8441) isn't offered.
 
 use super::activity::{Activity, Watched};
-use super::answer::Answer;
+use super::answer::{Answer, Form};
 use super::frames::Frames;
 use super::judge::Asked;
 use super::outbound::{Outbound, WINDOWS};
@@ -119,10 +119,14 @@ pub(super) async fn serve(session: Arc<Session>, stream: Stream, kept: Option<Up
 
 impl Link {
     async fn exchange(&self, request: Request<Incoming>) -> Response<Body> {
+        let agent = request.headers().get(header::USER_AGENT).cloned();
         spans::request(async {
             let response = match self.answered(request).await {
                 Ok(response) => response,
-                Err(answer) => refusal(&answer),
+                Err(answer) => {
+                    let form = Form::of_agent(agent.as_ref().map(HeaderValue::as_bytes));
+                    refusal(&answer, form)
+                }
             };
             spans::status(response.status().as_u16());
             response
@@ -300,14 +304,14 @@ fn authority(uri: &Uri, headers: &Headers) -> Result<Authority, Answer> {
         .ok_or_else(|| wrong(":authority and Host name different places"))
 }
 
-fn refusal(answer: &Answer) -> Response<Body> {
-    let body = Full::from(answer.body()).map_err(|never| match never {});
+fn refusal(answer: &Answer, form: Form) -> Response<Body> {
+    let body = Full::from(answer.body(form)).map_err(|never| match never {});
     let mut response = Response::new(body.boxed());
     let status = http::StatusCode::from_u16(answer.status());
     *response.status_mut() = status.unwrap_or(http::StatusCode::FORBIDDEN);
     let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, json);
+    let kind = HeaderValue::from_static(form.content_type());
+    headers.insert(header::CONTENT_TYPE, kind);
     let fresh = HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, fresh);
     response
