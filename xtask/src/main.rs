@@ -1,6 +1,6 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
-//! what the wall costs (`bench run`), what the way out costs (`bench egress`) and whether the
-//! wall stands on an older kernel (`kernels`).
+//! what the wall costs (`bench run`), what the way out costs (`bench egress`) and keeps
+//! (`soak`), and whether the wall stands on an older kernel (`kernels`).
 //!
 //! The program is static, so the same file also works as the load inside a wall
 //! (`workload`), as the process that times the others (`bench-rounds`) and as the first
@@ -12,6 +12,7 @@ mod chaos;
 mod command;
 mod kernels;
 mod packages;
+mod soak;
 mod table;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Chore {
     Chaos(chaos::Options),
     /// Boot an older kernel in an emulator and try the wall there
     Kernels(kernels::Options),
+    /// Let programs connect for minutes, kill some of them, and look for what grows
+    Soak(soak::Options),
     #[command(hide = true)]
     Workload(bench::WorkloadOptions),
     #[command(hide = true)]
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         } => bench::egress::run(&options),
         Chore::Chaos(options) => chaos::run(&options),
         Chore::Kernels(options) => kernels::run(&options),
+        Chore::Soak(options) => soak::run(&options),
         Chore::Workload(options) => bench::workload(&options),
         Chore::BenchRounds(options) => bench::rounds(&options),
         Chore::EgressInside(wanted) => bench::egress::inside(&wanted),
