@@ -3,6 +3,7 @@
 use super::endpoint::Endpoint;
 use super::error::CompileError;
 use super::glob::Globs;
+use super::rule::Made;
 use super::{Compiled, Entry, hosts, programs};
 use crate::network::{self, Network};
 use crate::position::{Located, Position};
@@ -16,21 +17,22 @@ impl Compiled {
     /// # Errors
     /// The first pattern that can't be compiled.
     pub fn new(network: &Network) -> Result<Self, CompileError> {
-        let mut globs = Globs::default();
-        let resolvable = names(&network.dns_allow, &mut globs)?;
-        let unresolvable = names(&network.dns_deny, &mut globs)?;
+        let mut made = Made::default();
+        let globs = &mut made.globs;
+        let resolvable = names(&network.dns_allow, globs)?;
+        let unresolvable = names(&network.dns_deny, globs)?;
         let mut hosts = hosts::Builder::default();
         let mut programs = programs::Builder::default();
         let mut endpoints = Vec::new();
         for (entry, declared) in (0..).zip(&network.entries) {
             for binary in &declared.binaries {
                 programs
-                    .add(entry, binary, &mut globs)
+                    .add(entry, binary, &mut made.globs)
                     .map_err(|bad| located(&binary.path, bad))?;
             }
             for (index, endpoint) in declared.endpoints.iter().enumerate() {
-                add_host(&mut hosts, endpoint, endpoints.len(), &mut globs)?;
-                let made = Endpoint::new(endpoint, (entry, index), &mut globs);
+                add_host(&mut hosts, endpoint, endpoints.len(), &mut made.globs)?;
+                let made = Endpoint::new(endpoint, (entry, index), &mut made);
                 endpoints.push(made.map_err(CompileError::new)?);
             }
         }

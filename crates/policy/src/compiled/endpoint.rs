@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::glob::{Dialect, Glob, Globs};
 use super::methods::{Methods, Operations};
 use super::request::{Graphql, Operation, Request};
-use super::rule::{BadPattern, Effect, Rule};
+use super::rule::{BadPattern, Effect, Made, Rule, Rules};
 use crate::network::{self, PersistedQueries, Protocol, RegisteredQuery};
 use crate::position::Position;
 
@@ -22,10 +22,7 @@ pub struct Endpoint {
     pub(super) exact_host: bool,
     pub(super) literal: bool,
     selector: Option<Selector>,
-    methods: Methods,
-    operations: Operations,
-    pub(super) allow: Vec<Rule>,
-    pub(super) deny: Vec<Rule>,
+    rules: Arc<Rules>,
 }
 
 /// `path` of an endpoint, which the original reads in two dialects.
@@ -42,8 +39,9 @@ impl Endpoint {
     pub(super) fn new(
         declared: &network::Endpoint,
         (entry, index): (u32, usize),
-        globs: &mut Globs,
+        made: &mut Made,
     ) -> Result<Self, BadPattern> {
+        let globs = &mut made.globs;
         let protocol = declared.protocol;
         let mut rules = |list: &[network::Rule], effect| {
             let made = list
@@ -57,22 +55,26 @@ impl Endpoint {
         );
         let host = declared.host.as_ref().map(|host| &*host.value);
         let literal = host.is_some_and(|host| super::name::address(host).is_some());
+        let methods = match declared.access {
+            Some(access) => Methods::of_preset(access, protocol),
+            None => Methods::NONE,
+        };
+        let operations = match declared.access {
+            Some(access) if protocol == Protocol::Graphql => Operations::of_preset(access),
+            _ => Operations::default(),
+        };
         Ok(Endpoint {
             entry,
             index,
             exact_host: host.is_some_and(|host| literal || super::glob::is_literal(host)),
             literal,
             selector: Selector::new(declared, globs)?,
-            methods: match declared.access {
-                Some(access) => Methods::of_preset(access, protocol),
-                None => Methods::NONE,
-            },
-            operations: match declared.access {
-                Some(access) if protocol == Protocol::Graphql => Operations::of_preset(access),
-                _ => Operations::default(),
-            },
-            allow,
-            deny,
+            rules: made.share(Rules {
+                methods,
+                operations,
+                allow,
+                deny,
+            }),
             protocol,
             declared: Box::new(declared.clone()),
         })
@@ -101,7 +103,7 @@ impl Endpoint {
 
     /// Whether a message of a WebSocket has to be read as GraphQL to be judged.
     pub fn reads_graphql_messages(&self) -> bool {
-        let mut rules = self.allow.iter().chain(&self.deny);
+        let mut rules = self.rules.allow.iter().chain(&self.rules.deny);
         self.protocol == Protocol::Websocket && rules.any(Rule::is_graphql)
     }
 
@@ -134,7 +136,8 @@ impl Endpoint {
             }
             _ => rule.meets_http(request),
         };
-        self.deny.iter().find(met).map(|rule| rule.position)
+        let met = self.rules.deny.iter().position(|rule| met(&rule))?;
+        Some(self.declared.deny_rules[met].position)
     }
 
     /// Whether the rules or the preset allow the request.
@@ -155,8 +158,8 @@ impl Endpoint {
     }
 
     fn allows_http(&self, request: &Request<'_>) -> bool {
-        self.methods.contains(request.method)
-            || self.allow.iter().any(|rule| rule.meets_http(request))
+        self.rules.methods.contains(request.method)
+            || self.rules.allow.iter().any(|rule| rule.meets_http(request))
     }
 
     /// Over a WebSocket: the handshake, operations that the rules allow, and any text if a preset
@@ -180,12 +183,16 @@ impl Endpoint {
 
     fn allows_operation(&self, operation: &Operation<'_>) -> bool {
         if operation.persisted.is_none() {
-            return self.operations.contains(operation.kind)
-                || self.allow.iter().any(|rule| operation.meets(rule));
+            return self.rules.operations.contains(operation.kind)
+                || self.rules.allow.iter().any(|rule| operation.meets(rule));
         }
         self.registered(operation).is_some_and(|stored| {
-            self.operations.contains(stored.operation_type)
-                || self.allow.iter().any(|rule| meets_stored(rule, stored))
+            self.rules.operations.contains(stored.operation_type)
+                || self
+                    .rules
+                    .allow
+                    .iter()
+                    .any(|rule| meets_stored(rule, stored))
         })
     }
 
@@ -219,7 +226,7 @@ impl Endpoint {
 
     fn allows_json_rpc(&self, request: &Request<'_>) -> bool {
         request.rpc.is_some_and(|rpc| {
-            !rpc.method.is_empty() && self.allow.iter().any(|rule| rule.meets_rpc(&rpc))
+            !rpc.method.is_empty() && self.rules.allow.iter().any(|rule| rule.meets_rpc(&rpc))
         })
     }
 
@@ -234,8 +241,8 @@ impl Endpoint {
         if options.strict_tool_names && rpc.tool.is_some_and(|tool| !is_plain_tool_name(tool)) {
             return false;
         }
-        let everything = options.allow_all_known_methods && self.allow.is_empty();
-        let allowed = everything || self.allow.iter().any(|rule| rule.meets_rpc(&rpc));
+        let everything = options.allow_all_known_methods && self.rules.allow.is_empty();
+        let allowed = everything || self.rules.allow.iter().any(|rule| rule.meets_rpc(&rpc));
         !rpc.method.is_empty() && allowed
     }
 }

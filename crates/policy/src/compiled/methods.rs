@@ -27,7 +27,7 @@ const PATCH: u16 = 1 << 5;
 const TEXT: u16 = 1 << 9;
 
 /// Some of HTTP's methods, or all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Methods {
     All,
     These(u16),
@@ -78,7 +78,7 @@ fn bit(method: &str) -> Option<u16> {
 }
 
 /// Some of GraphQL's types of operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Operations(u8);
 
 impl Operations {

@@ -4,7 +4,8 @@
 //! path, a method, a type of operation) is met by anything if it denies and by nothing if it allows;
 //! and a value that can't be compared meets a rule that denies and never one that allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::glob::{BadGlob, Dialect, Glob, Globs};
@@ -14,29 +15,75 @@ use crate::network::{self, Matcher, OperationType, Protocol};
 use crate::position::{Located, Position};
 
 /// What meeting the rule leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Effect {
     Allow,
     Deny,
 }
 
-/// A rule, ready to be compared.
-#[derive(Debug)]
+/// A rule, ready to be compared. Where it stands is not a part of it: see [`Rules`].
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Rule {
-    pub(super) position: Position,
     effect: Effect,
     methods: Option<Methods>,
-    rpc_method: Option<Arc<Glob>>,
-    path: Option<Arc<Glob>>,
+    rpc_method: Option<Pattern>,
+    path: Option<Pattern>,
     query: Keyed,
     operations: Option<Operations>,
-    operation_name: Option<Arc<Glob>>,
-    fields: Vec<Arc<Glob>>,
+    operation_name: Option<Pattern>,
+    fields: Vec<Pattern>,
     params: Keyed,
 }
 
+/// A pattern, which is the same as another if it was made as the same ([`Globs`]).
+#[derive(Clone, Debug)]
+struct Pattern(Arc<Glob>);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+/// Everything that an endpoint says of requests. Endpoints that say the same share it, so that a
+/// long policy is not much larger in the processor's caches than a short one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Rules {
+    pub(super) methods: Methods,
+    pub(super) operations: Operations,
+    /// In the order of the file, as are those below.
+    pub(super) allow: Vec<Rule>,
+    pub(super) deny: Vec<Rule>,
+}
+
+/// Makes rules and patterns, each different one once.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) globs: Globs,
+    rules: HashSet<Arc<Rules>>,
+}
+
+impl Made {
+    pub(super) fn share(&mut self, rules: Rules) -> Arc<Rules> {
+        if let Some(same) = self.rules.get(&rules) {
+            return Arc::clone(same);
+        }
+        let rules = Arc::new(rules);
+        self.rules.insert(Arc::clone(&rules));
+        rules
+    }
+}
+
 /// By key, patterns of which one has to match.
-type Keyed = Vec<(String, Vec<Arc<Glob>>)>;
+type Keyed = Vec<(String, Vec<Pattern>)>;
 
 /// A pattern that is none, and where it stands.
 pub(super) type BadPattern = (Position, String, BadGlob);
@@ -51,11 +98,11 @@ impl Rule {
         let method = rule.method.as_ref();
         let rpc_method = match (method, protocol) {
             (Some(method), Protocol::JsonRpc | Protocol::Mcp) if method.value == "*" => {
-                Some(Arc::new(Glob::Everything))
+                Some(Pattern(Arc::new(Glob::Everything)))
             }
-            (Some(method), Protocol::JsonRpc) => {
-                Some(Arc::new(Glob::Literal(method.value.as_bytes().into())))
-            }
+            (Some(method), Protocol::JsonRpc) => Some(Pattern(Arc::new(Glob::Literal(
+                method.value.as_bytes().into(),
+            )))),
             (Some(method), Protocol::Mcp) => Some(dotted(method, globs)?),
             _ => None,
         };
@@ -65,7 +112,6 @@ impl Rule {
         let name = name.map(|name| dotted(name, globs));
         let fields = rule.fields.iter().map(|field| dotted(field, globs));
         Ok(Rule {
-            position: rule.position,
             effect,
             methods: method.map(|text| Methods::of_rule(&text.value)),
             rpc_method,
@@ -88,7 +134,7 @@ impl Rule {
         let method = self.methods.as_ref();
         let method = method.map_or(self.denies(), |methods| methods.contains(request.method));
         let path = || match &self.path {
-            Some(path) => path.matches(request.path.as_bytes()),
+            Some(Pattern(path)) => path.matches(request.path.as_bytes()),
             None => self.denies(),
         };
         method && path() && self.meets_query(request)
@@ -147,12 +193,12 @@ impl Rule {
                 })
     }
 
-    fn meets_any(&self, patterns: &[Arc<Glob>], text: &str) -> bool {
+    fn meets_any(&self, patterns: &[Pattern], text: &str) -> bool {
         patterns.iter().any(|pattern| self.meets(pattern, text))
     }
 
     /// NUL stands for a separator while a text is compared, so one from outside can't be compared.
-    fn meets(&self, pattern: &Glob, text: &str) -> bool {
+    fn meets(&self, Pattern(pattern): &Pattern, text: &str) -> bool {
         if text.contains('\0') {
             return self.denies();
         }
@@ -182,7 +228,7 @@ fn keyed(matchers: &BTreeMap<String, Matcher>, globs: &mut Globs) -> Result<Keye
     Ok(keyed)
 }
 
-fn dotted(text: &Located<String>, globs: &mut Globs) -> Result<Arc<Glob>, BadPattern> {
+fn dotted(text: &Located<String>, globs: &mut Globs) -> Result<Pattern, BadPattern> {
     pattern(text, Dialect::Dotted, globs)
 }
 
@@ -190,9 +236,10 @@ fn pattern(
     text: &Located<String>,
     dialect: Dialect,
     globs: &mut Globs,
-) -> Result<Arc<Glob>, BadPattern> {
+) -> Result<Pattern, BadPattern> {
     let glob = globs.get(&text.value, dialect);
-    glob.map_err(|bad| (text.position, text.value.clone(), bad))
+    glob.map(Pattern)
+        .map_err(|bad| (text.position, text.value.clone(), bad))
 }
 
 impl Operation<'_> {
