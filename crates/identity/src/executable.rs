@@ -89,6 +89,33 @@ pub(crate) struct Opened {
     pub(crate) deleted: bool,
 }
 
+/// What a process runs, without opening it: enough to recognise it.
+pub(crate) struct Glimpse {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) path: Box<[u8]>,
+    pub(crate) deleted: bool,
+}
+
+impl Glimpse {
+    /// `None` if the file changed meanwhile, or the process executed something else.
+    pub(crate) fn of(process: &Process) -> Result<Option<Self>, Refusal> {
+        let stat = process.stat_of("exe")?;
+        let text = process.readlink("exe")?;
+        let after = process.stat_of("exe")?;
+        let fingerprint = Fingerprint::of(&stat);
+        // Nothing holds the file here, so its number alone could have passed to another one.
+        if Fingerprint::of(&after) != fingerprint {
+            return Ok(None);
+        }
+        let (path, deleted) = name(text, &stat, |path| process.leads_to(path, &stat));
+        Ok(Some(Self {
+            fingerprint,
+            path: path.into(),
+            deleted,
+        }))
+    }
+}
+
 impl Opened {
     /// What a process runs. Its link is looked at again after its name was read, so that name
     /// and file are of one moment also if the process executes something else meanwhile.

@@ -19,7 +19,7 @@ use crate::argv::Argv;
 use crate::bounded::Bounded;
 use crate::cache::{Digests, Found};
 use crate::chain;
-use crate::executable::{Executable, Fingerprint, Opened};
+use crate::executable::{Executable, Fingerprint, Glimpse, Opened};
 use crate::identity::Identity;
 use crate::process::{Process, Procfs, Status};
 use crate::refusal::Refusal;
@@ -186,15 +186,16 @@ impl Identifier {
             Subject::Pidfd(pidfd) => Process::of_pidfd(&self.procfs, pidfd)?,
         };
         let status = process.status()?;
-        let file = Opened::of(&process)?;
         let generation = self.trust.generation();
         let key = (process.id(), status.start);
-        if let Some(record) = self.seen().get(&key)
-            && record.is_of(&status, &file)
+        if let Some(glimpse) = Glimpse::of(&process)?
+            && let Some(record) = self.seen().get(&key)
+            && record.is_of(&status, &glimpse)
             && record.generation == generation
         {
             return Ok(Arc::clone(&record.identity));
         }
+        let file = Opened::of(&process)?;
         let stat = (file.stat.st_dev, file.stat.st_ino);
         let (kept, identity) = self.derive(&process, &status, file, cold)?;
         // It may have executed something else while that was found out.
@@ -305,7 +306,7 @@ impl Identifier {
 }
 
 impl Record {
-    fn is_of(&self, status: &Status, file: &Opened) -> bool {
+    fn is_of(&self, status: &Status, file: &Glimpse) -> bool {
         let executable = &self.identity.executable;
         self.status == *status
             && self.fingerprint == file.fingerprint

@@ -13,7 +13,8 @@ use casemate_sys::fence::listen::Family;
 use casemate_sys::net::{Address, connect};
 use casemate_sys::seccomp::Listener;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -140,8 +141,15 @@ impl Attempt {
 
 /// What a thread's descriptor says of execve(2): `flags` in its fdinfo (proc(5)), in octal.
 fn closes_on_exec(thread: u32, number: i32) -> std::result::Result<bool, Errno> {
-    let text = std::fs::read_to_string(format!("/proc/{thread}/fdinfo/{number}"))
-        .map_err(|_| Errno::BADF)?;
+    let file = open(
+        format!("/proc/{thread}/fdinfo/{number}"),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    // It is among the first lines, which come at once.
+    let mut text = [0; 256];
+    let length = read(&file, &mut text)?;
+    let text = std::str::from_utf8(&text[..length]).map_err(|_| Errno::BADF)?;
     let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
     let flags = OFlags::from_bits_retain(flags.ok_or(Errno::BADF)?);

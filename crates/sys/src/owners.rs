@@ -175,14 +175,17 @@ impl Processes {
 
     /// The ids of a process's threads, up to a bound (E2BIG).
     pub(crate) fn threads(&self, pid: i32, most: usize) -> Result<Vec<i32>, Errno> {
+        let path = format!("{pid}/task");
+        // The folder has a link of each thread besides its own two, and a thread that is alone has
+        // the number of the process: most are, and need not be listed.
+        if statat(&self.0, &*path, AtFlags::empty())?.st_nlink == 3 {
+            return within(1, most).map(|()| vec![pid]);
+        }
         let mut threads = Vec::new();
-        numbers(
-            &folder(self.0.as_fd(), &format!("{pid}/task"))?,
-            |thread, _| {
-                threads.push(thread);
-                within(threads.len(), most)
-            },
-        )?;
+        numbers(&folder(self.0.as_fd(), &path)?, |thread, _| {
+            threads.push(thread);
+            within(threads.len(), most)
+        })?;
         Ok(threads)
     }
 
@@ -287,6 +290,8 @@ mod tests {
         assert!(below.contains(&own) && below.contains(&child_pid));
         assert!(processes.all(1_000_000).unwrap().contains(&child_pid));
         assert!(processes.threads(own, 10_000).unwrap().contains(&own));
+        assert_eq!(processes.threads(child_pid, 1), Ok(vec![child_pid]));
+        assert_eq!(processes.threads(child_pid, 0), Err(Errno::TOOBIG));
         let both = [own, child_pid];
         assert_eq!(processes.holding(&both, inode, 10_000).unwrap(), both);
         assert_eq!(processes.holding(&both, 1, 10_000).unwrap(), []);

@@ -126,8 +126,8 @@ type Value = Result<Vec<u8>, Errno>;
 
 /// The options of a fresh socket.
 pub struct Defaults {
-    carried: Vec<Value>,
-    untouched: Vec<Value>,
+    carried: Vec<(Name, Value)>,
+    untouched: Vec<(Name, Value)>,
 }
 
 /// What a program has set.
@@ -140,9 +140,12 @@ impl Defaults {
     /// of its own.
     pub fn of(fresh: impl AsFd) -> Self {
         let all = |names: &[Name]| {
-            names
+            let known = names
                 .iter()
-                .map(|name| value(fresh.as_fd(), *name))
+                .map(|name| (*name, value(fresh.as_fd(), *name)));
+            // A socket of IPv4 has no options of IPv6, and never gets any.
+            known
+                .filter(|(name, value)| name.0 != IP6 || *value != Err(Errno::NOPROTOOPT))
                 .collect()
         };
         Self {
@@ -154,12 +157,12 @@ impl Defaults {
     /// What was set on this socket; `None` if something of it can't be set on another.
     pub fn changes(&self, socket: impl AsFd) -> Option<Changes> {
         let socket = socket.as_fd();
-        let mut untouched = UNTOUCHED.iter().zip(&self.untouched);
+        let mut untouched = self.untouched.iter();
         if !untouched.all(|(name, default)| is(socket, *name, default)) {
             return None;
         }
         let mut changes = Vec::new();
-        for (name, default) in CARRIED.iter().zip(&self.carried) {
+        for (name, default) in &self.carried {
             if !is(socket, *name, default) {
                 changes.push((*name, value(socket, *name).ok()?));
             }
