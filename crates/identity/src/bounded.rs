@@ -10,7 +10,12 @@ pub(crate) struct Bounded<K, V> {
     entries: HashMap<K, (u64, V)>,
     most: usize,
     clock: u64,
+    /// So many are looked through for those that are over.
+    swept_at: usize,
 }
+
+/// Fewer aren't looked through.
+const FEW: usize = 64;
 
 impl<K: Hash + Eq, V> Bounded<K, V> {
     pub(crate) fn new(most: usize) -> Self {
@@ -18,6 +23,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
             entries: HashMap::new(),
             most,
             clock: 0,
+            swept_at: FEW,
         }
     }
 
@@ -39,6 +45,15 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
         self.entries.insert(key, (self.clock, value));
     }
 
+    /// The same, and drops what is over whenever there is twice as much as the last time.
+    pub(crate) fn insert_sweeping(&mut self, key: K, value: V, is_over: impl Fn(&K) -> bool) {
+        if self.entries.len() >= self.swept_at {
+            self.entries.retain(|key, _| !is_over(key));
+            self.swept_at = (self.entries.len() * 2).max(FEW);
+        }
+        self.insert(key, value);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }
@@ -53,7 +68,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::Bounded;
+    use super::{Bounded, FEW};
 
     #[test]
     fn what_is_used_stays_and_the_rest_makes_room() {
@@ -74,5 +89,20 @@ mod tests {
         map.insert(2, ());
         assert_eq!(map.get(&1), None);
         assert_eq!(map.get(&2), Some(&mut ()));
+    }
+
+    #[test]
+    fn what_is_over_goes_long_before_the_map_is_full() {
+        let mut map = Bounded::new(4096);
+        for number in 0..10_000 {
+            map.insert_sweeping(number, (), |own| *own >= 10);
+            assert!(map.entries.len() <= FEW, "{}", map.entries.len());
+        }
+        assert!((0..10).all(|own| map.get(&own).is_some()));
+        // What goes on is kept, however much it is.
+        for number in 0..1000 {
+            map.insert_sweeping(number, (), |_| false);
+        }
+        assert!((0..1000).all(|own| map.get(&own).is_some()));
     }
 }

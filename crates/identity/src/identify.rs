@@ -27,6 +27,8 @@ use crate::script;
 use crate::trust::{Sandbox, Scope, Trust};
 use casemate_core::error::{Error, Result};
 use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -211,7 +213,8 @@ impl Identifier {
                 generation,
                 identity: Arc::clone(&identity),
             };
-            self.seen().insert(key, record);
+            self.seen()
+                .insert_sweeping(key, record, |(id, _)| has_ended(*id));
         }
         Ok(identity)
     }
@@ -303,6 +306,12 @@ impl Identifier {
     fn seen(&self) -> MutexGuard<'_, Bounded<(i32, u64), Record>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// True if nobody has this id. If somebody else has it by now, that is found out later.
+fn has_ended(id: i32) -> bool {
+    let nobody = |id| test_kill_process(id) == Err(Errno::SRCH);
+    Pid::from_raw(id).is_none_or(nobody)
 }
 
 impl Record {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use super::requests;
 use super::stage::{Run, Stage};
 use crate::bench::stats::Summary;
 
@@ -14,6 +15,9 @@ use crate::bench::stats::Summary;
 const LARGE: u64 = 124 << 20;
 /// Programs that are met for the first time at once.
 const NEWCOMERS: usize = 10;
+
+/// Connections before they are.
+const IDLE: usize = 500;
 
 /// One number, several times.
 #[derive(Serialize)]
@@ -34,6 +38,8 @@ pub(super) fn measure(quick: bool) -> Result<Vec<Row>> {
     bulk(&stage, rounds, quick, &mut rows)?;
     cold(&stage, rounds.min(5), &mut rows)?;
     newcomers(&stage, &mut rows)?;
+    many(&stage, &mut rows)?;
+    inspected(&stage, rounds.min(5), &mut rows)?;
     Ok(rows)
 }
 
@@ -72,6 +78,13 @@ fn latency(
         direct.extend(&found.connects[0]);
         relayed.extend(&found.connects[1]);
     }
+    for (what, own, most) in [("fast path", &direct, 30), ("relayed", &relayed, 80)] {
+        rows.push(row(
+            format!("connect, {what}{name}: added (asked: at most {most})"),
+            "µs",
+            &added(own, &bare),
+        ));
+    }
     for (what, samples) in [
         ("no sandbox", bare),
         ("fast path", direct),
@@ -96,6 +109,14 @@ fn bulk(stage: &Stage, rounds: usize, quick: bool, rows: &mut Vec<Row>) -> Resul
         ensure!(found.rates.len() == 2, "both were asked for");
         direct.push(found.rates[0]);
         relayed.push(found.rates[1]);
+    }
+    for (what, own, asked) in [("fast path", &direct, 0.95), ("relayed", &relayed, 0.8)] {
+        let ratio = ratio(own, &bare);
+        rows.push(row(
+            format!("bulk, {what} / no sandbox (asked: at least {asked})"),
+            "×",
+            &ratio,
+        ));
     }
     for (what, samples) in [
         ("no sandbox", bare),
@@ -142,6 +163,12 @@ fn cold(stage: &Stage, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
         "ms",
         &openssl,
     ));
+    let hashed = ratio(&first, &openssl);
+    rows.push(row(
+        "first connection / openssl (hashing asked: at most 1.1)".into(),
+        "×",
+        &hashed,
+    ));
     rows.push(row(
         "its later connections (to beat: 11)".into(),
         "ms",
@@ -156,9 +183,14 @@ fn cold(stage: &Stage, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
 }
 
 fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
-    let mut arguments: Vec<String> = ["--to", &stage.relayed.to_string(), "--connects", "50"]
-        .map(str::to_owned)
-        .into();
+    let mut arguments: Vec<String> = [
+        "--to",
+        &stage.relayed.to_string(),
+        "--connects",
+        &IDLE.to_string(),
+    ]
+    .map(str::to_owned)
+    .into();
     for number in 0..NEWCOMERS {
         let file = stage.large(&format!("newcomer{number}"), LARGE)?;
         arguments.extend(["--alongside".into(), file.display().to_string()]);
@@ -168,22 +200,86 @@ fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
         arguments,
         ..Run::default()
     })?;
-    let mut times = found.connects.concat();
-    let during = times.split_off(50.min(times.len()));
+    let mut idle = found.connects.concat();
+    let mut during = idle.split_off(IDLE.min(idle.len()));
+    let cold = format!("while {NEWCOMERS} such programs are met");
+    rows.push(row(format!("connect, relayed, {cold}"), "µs", &during));
+    let (before, now) = (percentile(&mut idle, 99), percentile(&mut during, 99));
     rows.push(row(
-        format!("connect, relayed, while {NEWCOMERS} such programs are met"),
+        "connect, relayed, 99th percentile, idle".into(),
         "µs",
-        &during,
+        &before,
     ));
-    let mut sorted = during;
-    sorted.sort_by(f64::total_cmp);
-    let p99 = sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1));
     rows.push(row(
-        "the same, 99th percentile".into(),
+        format!("connect, relayed, 99th percentile, {cold}"),
         "µs",
-        p99.map(std::slice::from_ref).unwrap_or_default(),
+        &now,
+    ));
+    rows.push(row(
+        "the same / idle (asked: at most 2)".into(),
+        "×",
+        &ratio(&now, &before),
+    ));
+    let worst: Vec<f64> = percentile(&mut during, 100)
+        .iter()
+        .map(|us| us / 1e3)
+        .collect();
+    rows.push(row(
+        format!("the longest that one waits {cold} (asked: at most 10)"),
+        "ms",
+        &worst,
     ));
     Ok(())
+}
+
+/// What the supervisor takes when many connections are relayed at one time.
+fn many(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
+    let arguments = ["--to", &stage.relayed.to_string(), "--open", "1000"];
+    let (_, memory) = stage.run(&Run {
+        arguments: arguments.map(str::to_owned).into(),
+        ..Run::default()
+    })?;
+    rows.push(row(
+        "the supervisor with 1,000 connections at one time (asked: at most 64)".into(),
+        "MiB",
+        &[memory.most as f64 / 1024.0],
+    ));
+    Ok(())
+}
+
+fn inspected(stage: &Stage, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
+    let (bare, own) = requests::measure(stage, rounds)?;
+    rows.push(row("request over TLS, no sandbox".into(), "µs", &bare));
+    rows.push(row("request over TLS, inspected".into(), "µs", &own));
+    rows.push(row(
+        "request over TLS: added (asked: at most 300)".into(),
+        "µs",
+        &added(&own, &bare),
+    ));
+    Ok(())
+}
+
+/// What the median is higher by; nothing if there is none.
+fn added(own: &[f64], bare: &[f64]) -> Vec<f64> {
+    let both = median(own).zip(median(bare));
+    both.map(|(own, bare)| own - bare).into_iter().collect()
+}
+
+fn median(samples: &[f64]) -> Option<f64> {
+    Summary::of(samples).map(|summary| summary.median)
+}
+
+/// Of the medians; nothing if there are none.
+fn ratio(own: &[f64], other: &[f64]) -> Vec<f64> {
+    let both = median(own).zip(median(other));
+    both.map(|(own, other)| own / other).into_iter().collect()
+}
+
+/// Sorts them; nothing if there are none.
+fn percentile(samples: &mut [f64], percent: usize) -> Vec<f64> {
+    samples.sort_by(f64::total_cmp);
+    let place = (samples.len() * percent).div_ceil(100).saturating_sub(1);
+    samples.get(place).copied().into_iter().collect()
 }
 
 fn row(what: String, unit: &'static str, samples: &[f64]) -> Row {
@@ -203,7 +299,8 @@ impl Row {
                 p90,
                 n,
             }) => {
-                format!("{median:.1} [{min:.1} {p90:.1}] n={n}")
+                let digits = if self.unit == "×" { 2 } else { 1 };
+                format!("{median:.digits$} [{min:.digits$} {p90:.digits$}] n={n}")
             }
             None => "-".to_owned(),
         };

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 /// What it does; in this order.
@@ -27,6 +28,9 @@ pub(crate) struct Inside {
     /// Connections to each
     #[arg(long, default_value_t = 0)]
     connects: usize,
+    /// Connections to the first that are open at one time
+    #[arg(long, default_value_t = 0)]
+    open: usize,
     /// Programs that each connect for the first time; it goes on until all have
     #[arg(long)]
     alongside: Vec<PathBuf>,
@@ -88,6 +92,10 @@ pub(crate) fn inside(wanted: &Inside) -> Result<()> {
         round()?;
         others.retain_mut(|other| !matches!(other.try_wait(), Ok(Some(_))));
     }
+    let _open = match wanted.to.first() {
+        Some(to) => held(*to, wanted.open)?,
+        None => Vec::new(),
+    };
     if let Some(bytes) = wanted.bulk {
         let rates = wanted.to.iter().map(|to| fetch(*to, bytes));
         found.rates = rates.collect::<Result<_>>()?;
@@ -136,6 +144,23 @@ fn connect(to: SocketAddr) -> Result<f64> {
     // The next one must not meet this one's end on its way.
     drop(stream);
     Ok(time.as_secs_f64() * 1e6)
+}
+
+/// Many at one time, each used once so that it is there on all sides.
+fn held(to: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, all).context("cannot raise the limit of descriptors")?;
+    let open = || -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(to)?;
+        stream.write_all(&1_u64.to_be_bytes())?;
+        stream.read_exact(&mut [0])?;
+        Ok(stream)
+    };
+    (0..count).map(|_| open()).collect()
 }
 
 /// Megabytes a second of this many bytes.

@@ -13,6 +13,7 @@ mod crossing;
 mod decisions;
 mod inside;
 mod policies;
+mod requests;
 mod stage;
 
 pub(crate) use inside::{Inside, inside};

@@ -14,7 +14,7 @@ use crate::artifacts::{self, Program};
 /// See the module.
 pub(super) struct Stage {
     pub(super) folder: tempfile::TempDir,
-    casemate: PathBuf,
+    pub(super) casemate: PathBuf,
     xtask: PathBuf,
     /// What the policy calls plain bytes.
     pub(super) direct: SocketAddr,
@@ -180,18 +180,27 @@ fn serve(address: IpAddr) -> Result<SocketAddr> {
     Ok(own)
 }
 
+/// A thread that says little needs little memory: there may be a thousand of them.
+fn wanted_at_once(wanted: u64) -> usize {
+    wanted.min(256 << 10) as usize
+}
+
 /// Until the other side ends, which is how most of them say that they want nothing.
 fn say(mut stream: TcpStream) {
+    while once(&mut stream).is_ok() {}
+}
+
+fn once(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut wanted = [0; 8];
-    if stream.read_exact(&mut wanted).is_err() {
-        return;
-    }
-    let (mut left, bytes) = (u64::from_be_bytes(wanted), vec![7; 256 << 10]);
+    stream.read_exact(&mut wanted)?;
+    let (mut left, bytes) = (
+        u64::from_be_bytes(wanted),
+        vec![7; wanted_at_once(u64::from_be_bytes(wanted))],
+    );
     while left > 0 {
         let count = left.min(bytes.len() as u64);
-        if stream.write_all(&bytes[..count as usize]).is_err() {
-            return;
-        }
+        stream.write_all(&bytes[..count as usize])?;
         left -= count;
     }
+    Ok(())
 }
