@@ -52,6 +52,8 @@ const CARRIED: &[Name] = &[
 /// and IPv6 options, upper layers, fast open, repair, authentication. By number are those that the
 /// libc crate doesn't name.
 const UNTOUCHED: &[Name] = &[
+    // Of one family; IPv6's options are only asked of its own.
+    (SOCKET, libc::SO_DOMAIN),
     (SOCKET, libc::SO_DEBUG),
     (SOCKET, libc::SO_DONTROUTE),
     (SOCKET, libc::SO_BROADCAST),
@@ -145,7 +147,7 @@ impl Defaults {
                 .map(|name| (*name, value(fresh.as_fd(), *name)));
             // A socket of IPv4 has no options of IPv6, and never gets any.
             known
-                .filter(|(name, value)| name.0 != IP6 || *value != Err(Errno::NOPROTOOPT))
+                .filter(|(name, value)| name.0 != IP6 || *value != Err(Errno::OPNOTSUPP))
                 .collect()
         };
         Self {
@@ -251,6 +253,11 @@ mod tests {
             let changes = defaults.changes(fresh(family)).unwrap();
             assert!(changes.is_empty(), "{changes:?}");
         }
+        let asked = |family| {
+            let defaults = Defaults::of(fresh(family));
+            defaults.carried.len() + defaults.untouched.len()
+        };
+        assert!(asked(AddressFamily::INET) < asked(AddressFamily::INET6));
         // Nor is one family's socket like another's.
         let defaults = Defaults::of(fresh(AddressFamily::INET));
         assert_eq!(defaults.changes(fresh(AddressFamily::INET6)), None);
