@@ -34,7 +34,7 @@ const AWS_VARIABLES: [(&str, &str); 2] = [
 /// A shorter secret may stand in a text by chance.
 const LEAST_TELLING: usize = 8;
 
-/// The flags.
+// The flags; a doc comment would take the place of what is said of the command.
 #[derive(Args, Clone, Default)]
 pub(crate) struct CredentialArgs {
     /// Let the program use the secrets that a file names, without seeing them

@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// The longest name of a client.
 const MOST_NAME: usize = 64;
 
-/// The arguments of `casemate egress`.
+// The arguments of `casemate egress`.
 #[derive(Args)]
 pub(crate) struct EgressArgs {
     /// The policy; its network_policies are applied

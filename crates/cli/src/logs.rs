@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The arguments of `casemate logs`.
+// The arguments of `casemate logs`.
 #[derive(Args)]
 pub(crate) struct LogsArgs {
     /// Wait for more
