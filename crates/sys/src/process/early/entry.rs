@@ -38,7 +38,6 @@ unsafe extern "C" fn begin(stack: *const u64) {
         if *stack < 2 || !is_run(*stack.add(2) as *const u8) {
             return;
         }
-        populate();
         let base = raw(
             libc::SYS_mmap,
             0,
@@ -66,7 +65,15 @@ unsafe extern "C" fn begin(stack: *const u64) {
             asm!("lea {}, [rip + {}]", out(reg) started, sym STARTED);
             (*started).store(shared, Ordering::Relaxed);
         }
+        populate(Half::Lower);
     }
+}
+
+/// The maker takes one, and the caller the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Lower,
+    Upper,
 }
 
 /// Takes every page at once that relocation and start-up are about to write to, one after the other:
@@ -75,7 +82,7 @@ unsafe extern "C" fn begin(stack: *const u64) {
 ///
 /// # Safety
 /// None is needed: no contents change.
-unsafe fn populate() {
+pub(super) unsafe fn populate(half: Half) {
     const WRITABLE: u32 = 2;
     const LOAD: u32 = 1;
     const POPULATE_WRITE: u64 = 23;
@@ -91,15 +98,12 @@ unsafe fn populate() {
             if (*segment).p_type == LOAD && (*segment).p_flags & WRITABLE != 0 {
                 let first = (base + (*segment).p_vaddr) & !4095;
                 let end = (base + (*segment).p_vaddr + (*segment).p_memsz + 4095) & !4095;
-                raw(
-                    libc::SYS_madvise,
-                    first,
-                    end - first,
-                    POPULATE_WRITE,
-                    0,
-                    0,
-                    0,
-                );
+                let middle = (first + (end - first) / 2) & !4095;
+                let (from, to) = match half {
+                    Half::Lower => (first, middle),
+                    Half::Upper => (middle, end),
+                };
+                raw(libc::SYS_madvise, from, to - from, POPULATE_WRITE, 0, 0, 0);
             }
             segment = segment.wrapping_add(1);
             left -= 1;

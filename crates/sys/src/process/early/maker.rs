@@ -1,5 +1,6 @@
 //! The process that makes the namespaces. Raw system calls only.
 
+use super::entry::{Half, populate};
 use super::{CLONE, NAMESPACES, SOON, Shared, WAIT, namespaces, parts};
 use crate::process::{CloneArgs, exit_now, namespace};
 use crate::raw::{raw, wait, wake};
@@ -15,6 +16,7 @@ pub(super) unsafe extern "C" fn make(shared: *const Shared) {
     // pages ask for.
     unsafe {
         let shared = &*shared;
+        populate(Half::Upper);
         let (user, group) = (
             raw(libc::SYS_geteuid, 0, 0, 0, 0, 0, 0),
             raw(libc::SYS_getegid, 0, 0, 0, 0, 0, 0),
