@@ -111,8 +111,9 @@ impl Processes {
         most: usize,
     ) -> (Vec<u64>, Result<(), Errno>) {
         let (mut seen, mut shut) = (0, Vec::new());
-        let searched = pids.iter().try_for_each(|pid| {
-            self.descriptors(*pid, |(thread, number), target| {
+        let mut searched = Ok(());
+        for pid in pids {
+            let read = self.descriptors(*pid, |(thread, number), target| {
                 seen += 1;
                 let inode = inode_of(target).filter(|inode| wanted(*inode));
                 if let Some(inode) = inode.filter(|inode| !shut.contains(inode))
@@ -121,8 +122,13 @@ impl Processes {
                     shut.push(inode);
                 }
                 within(seen, most)
-            })
-        });
+            });
+            // One that may not be looked into doesn't hide what the others have.
+            searched = searched.and(read);
+            if seen > most {
+                break;
+            }
+        }
         (shut, searched)
     }
 

@@ -142,7 +142,9 @@ impl Handed {
             return left;
         }
         // An incomplete search is repeated, like one in vain.
-        if let Ok(pids) = self.processes.below(self.init, MOST_PROCESSES) {
+        if let Ok(mut pids) = self.processes.below(self.init, MOST_PROCESSES) {
+            // Init has none, and an ordinary user may not look into it.
+            pids.retain(|pid| *pid != self.init);
             let wanted = |inode| left.iter().any(|own| own.inode == inode);
             let (shut, _) = self.processes.shut_down(&pids, wanted, MOST_DESCRIPTORS);
             left.retain(|own| !shut.contains(&own.inode));
