@@ -73,7 +73,10 @@ impl Metrics {
             Phase::Connect => Stage::dial,
             Phase::Tls => Stage::tls,
             // Parts and sums of the others.
-            Phase::SocketToPid | Phase::VerifyOrCache | Phase::EvaluationTotal => return,
+            Phase::SocketToPid
+            | Phase::VerifyOrCache
+            | Phase::EvaluationTotal
+            | Phase::Heartbeat => return,
         };
         let of_stage = OfStage { stage };
         self.0.get_or_create(&of_stage).observe(time.as_secs_f64());

@@ -26,7 +26,7 @@
 //! - [`learn`]: what nothing allows, let through to be written down
 //! - [`reload`]: another policy, while connections are open
 //! - [`phases`]: how long things take, for [`metrics`] (fetched at [`scrape`]), the [`perf`] log and
-//!   [`spans`]
+//!   [`spans`]; [`heartbeat`]: how late the executor is
 //! - [`alone`]: explicit clients of a proxy that has no sandbox
 
 mod accept;
@@ -36,6 +36,7 @@ mod dial;
 mod explicit;
 mod fast;
 mod handed;
+mod heartbeat;
 mod inspect;
 mod journal;
 mod learn;

@@ -32,6 +32,8 @@ pub enum Phase {
     Connect,
     /// Shaking hands, or, where TLS is only relayed, judging the program's first message.
     Tls,
+    /// What the executor's timer was late by, at most, in a tenth of a second.
+    Heartbeat,
 }
 
 impl Phase {
@@ -47,6 +49,7 @@ impl Phase {
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Tls => "tls",
+            Self::Heartbeat => "heartbeat",
         }
     }
 }
@@ -117,6 +120,11 @@ impl Phases {
         if listeners.spans.is_some() {
             spans::took(phase, time);
         }
+    }
+
+    /// Whether there is a perf log.
+    pub(super) fn are_logged(&self) -> bool {
+        self.0.as_ref().is_some_and(|own| own.log.is_some())
     }
 
     pub(super) fn spans(&self) -> Option<&Spans> {

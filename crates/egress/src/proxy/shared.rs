@@ -16,7 +16,7 @@ use super::quota::Quotas;
 use super::reload::Reloading;
 use super::scrape::{self, Scrape};
 use super::spans::{self, Done};
-use super::{accept, queries};
+use super::{accept, heartbeat, queries};
 use crate::address::Guard;
 use arc_swap::ArcSwap;
 use casemate_core::error::{Error, Result};
@@ -173,6 +173,9 @@ impl Proxy {
         for entrance in entrances {
             alone::serve(&shared, entrance)
                 .map_err(|error| Error::io("take a listener", &error))?;
+        }
+        if shared.phases.are_logged() {
+            tokio::spawn(heartbeat::beat(shared.phases.clone()));
         }
         if let Some(place) = scrape {
             scrape::serve(&shared, place)

@@ -7,12 +7,12 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::requests;
 use super::stage::{Run, Stage};
+use super::{phases, requests};
 use crate::bench::stats::Summary;
 
 /// An executable as large as that of a well-known agent.
-const LARGE: u64 = 124 << 20;
+pub(super) const LARGE: u64 = 124 << 20;
 /// Programs that are met for the first time at once.
 const NEWCOMERS: usize = 10;
 
@@ -37,6 +37,7 @@ pub(super) fn measure(quick: bool) -> Result<Vec<Row>> {
     }
     bulk(&stage, rounds, quick, &mut rows)?;
     cold(&stage, rounds.min(5), &mut rows)?;
+    phases::measure(&stage, rounds.min(5), &mut rows)?;
     newcomers(&stage, &mut rows)?;
     many(&stage, &mut rows)?;
     inspected(&stage, rounds.min(5), &mut rows)?;
@@ -136,6 +137,7 @@ fn cold(stage: &Stage, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
         let run = Run {
             executable: Some(&large),
             cold: true,
+            timed: false,
             arguments: ["--to", &stage.relayed.to_string(), "--connects", "50"]
                 .map(str::to_owned)
                 .into(),
@@ -195,6 +197,14 @@ fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
         let file = stage.large(&format!("newcomer{number}"), LARGE)?;
         arguments.extend(["--alongside".into(), file.display().to_string()]);
     }
+    let timed = Run {
+        cold: true,
+        timed: true,
+        arguments: arguments.clone(),
+        ..Run::default()
+    };
+    stage.run(&timed)?;
+    let late = phases::lateness(stage)?;
     let (found, _) = stage.run(&Run {
         cold: true,
         arguments,
@@ -228,6 +238,11 @@ fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
         format!("the longest that one waits {cold} (asked: at most 10)"),
         "ms",
         &worst,
+    ));
+    rows.push(row(
+        format!("the executor's timer is late by, {cold} (asked: at most 10)"),
+        "ms",
+        &late,
     ));
     Ok(())
 }
@@ -282,7 +297,7 @@ fn percentile(samples: &mut [f64], percent: usize) -> Vec<f64> {
     samples.get(place).copied().into_iter().collect()
 }
 
-fn row(what: String, unit: &'static str, samples: &[f64]) -> Row {
+pub(super) fn row(what: String, unit: &'static str, samples: &[f64]) -> Row {
     Row {
         what,
         unit,

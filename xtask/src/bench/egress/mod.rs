@@ -12,6 +12,7 @@
 mod crossing;
 mod decisions;
 mod inside;
+mod phases;
 mod policies;
 mod requests;
 mod stage;

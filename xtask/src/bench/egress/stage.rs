@@ -29,6 +29,8 @@ pub(super) struct Run<'a> {
     pub(super) executable: Option<&'a Path>,
     /// A folder of state that knows nothing yet.
     pub(super) cold: bool,
+    /// Write down how long the phases take.
+    pub(super) timed: bool,
     pub(super) arguments: Vec<String>,
 }
 
@@ -58,6 +60,11 @@ impl Stage {
 
     fn policy(&self) -> PathBuf {
         self.folder.path().join("policy.yaml")
+    }
+
+    /// What took how long in the run that was timed last.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.path().join("perf.jsonl")
     }
 
     fn policy_text(&self) -> String {
@@ -104,6 +111,10 @@ impl Stage {
             .env("XDG_STATE_HOME", &state)
             .args(["run", "--quiet", "--policy"])
             .arg(self.policy());
+        if run.timed {
+            let _ = std::fs::remove_file(self.log());
+            command.arg("--perf-log").arg(self.log());
+        }
         for granted in [self.folder.path(), executable] {
             command.arg("--ro").arg(granted);
         }

@@ -24,7 +24,10 @@ impl Done {
             Phase::Dns => "dns",
             Phase::Connect => "dial",
             Phase::Tls => "tls",
-            Phase::SocketToPid | Phase::VerifyOrCache | Phase::EvaluationTotal => return None,
+            Phase::SocketToPid
+            | Phase::VerifyOrCache
+            | Phase::EvaluationTotal
+            | Phase::Heartbeat => return None,
         };
         let end = now();
         Some(Self {
