@@ -208,34 +208,14 @@ impl Journal {
 
     /// Something that a person should look at.
     pub(super) fn finding(&self, permit: &Permit, id: &str, title: &str, reason: &str) {
-        let kind = Kind::Finding {
-            activity: FindingActivity::Create,
-            id: id.to_owned(),
-            title: title.to_owned(),
-        };
-        let event = Event::new(kind, now())
-            .process(process(&permit.identity))
-            .policy(permit.entry.clone())
-            .to(permit.host.to_string(), permit.port)
-            .severity(Severity::High)
-            .decided(Outcome::Denied, "l7", reason);
-        self.write(event);
+        let found = found(permit, id, title).severity(Severity::High);
+        self.write(found.decided(Outcome::Denied, "l7", reason));
     }
 
     /// Something that a person may want to know, and that wasn't refused.
     pub(super) fn noticed(&self, permit: &Permit, id: &str, title: &str, reason: &str) {
-        let kind = Kind::Finding {
-            activity: FindingActivity::Create,
-            id: id.to_owned(),
-            title: title.to_owned(),
-        };
-        let event = Event::new(kind, now())
-            .process(process(&permit.identity))
-            .policy(permit.entry.clone())
-            .to(permit.host.to_string(), permit.port)
-            .severity(Severity::Medium)
-            .decided(Outcome::Audited, "middleware", reason);
-        self.write(event);
+        let found = found(permit, id, title).severity(Severity::Medium);
+        self.write(found.decided(Outcome::Audited, "middleware", reason));
     }
 
     /// A client of whom nothing is known.
@@ -264,6 +244,19 @@ pub(super) fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     since.as_millis() as u64
+}
+
+/// What was found on a connection.
+fn found(permit: &Permit, id: &str, title: &str) -> Event {
+    let kind = Kind::Finding {
+        activity: FindingActivity::Create,
+        id: id.to_owned(),
+        title: title.to_owned(),
+    };
+    Event::new(kind, now())
+        .process(process(&permit.identity))
+        .policy(permit.entry.clone())
+        .to(permit.host.to_string(), permit.port)
 }
 
 /// The program as events show it.
