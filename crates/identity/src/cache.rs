@@ -14,28 +14,33 @@
 //! No lock is held while a file is read.
 
 use crate::bounded::Bounded;
-use crate::digest::{Digest, Unhashed};
+use crate::digest::{BLOCK, Digest, Unhashed};
 use crate::executable::{Fingerprint, Opened};
 use crate::quiet::{has_no_writer, is_settled};
 use crate::refusal::Refusal;
 use crate::shown::Shown;
+use crate::turns::Turns;
 use casemate_core::error::Error;
 use rustix::fd::AsFd as _;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// The largest file that is hashed. A sparse one of any size costs its maker nothing, and who
 /// hashes it two thirds of a second a gigabyte.
 pub const MOST_BYTES: u64 = 2 << 30;
 /// Fingerprints that are remembered, about a hundred bytes each.
 const MOST: usize = 8192;
+/// So much is read in one turn: some fifteen milliseconds.
+const SHARE: usize = 16 << 20;
 /// How often a file may change under the reader.
 const ATTEMPTS: usize = 3;
 
 /// The digests of files, by fingerprint. One for all sandboxes of a process.
 pub struct Digests {
     table: Mutex<Table>,
+    turns: LazyLock<Turns>,
     hashed: AtomicU64,
 }
 
@@ -66,6 +71,7 @@ impl Digests {
         let flights = HashMap::new();
         Self {
             table: Mutex::new(Table { known, flights }),
+            turns: LazyLock::new(Turns::of_machine),
             hashed: AtomicU64::new(0),
         }
     }
@@ -116,9 +122,17 @@ impl Digests {
             let path = file.path.clone();
             return Err(Refusal::TooLarge { path, size });
         }
+        let (turn, blocks) = (self.turns.take(), Cell::new(0_usize));
+        let between = || {
+            blocks.set(blocks.get() + 1);
+            if blocks.get().is_multiple_of(SHARE / BLOCK) {
+                turn.pass();
+            }
+            stop()
+        };
         let settled = is_settled(&file.fingerprint) && has_no_writer(file);
         self.hashed.fetch_add(1, Ordering::Relaxed);
-        let digest = match Digest::of(file.as_fd(), size, stop) {
+        let digest = match Digest::of(file.as_fd(), size, &between) {
             Ok(digest) => digest,
             Err(Unhashed::Resized) => return Ok(None),
             Err(Unhashed::Stopped) => return Err(Refusal::Stopped),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Read at once. Larger ones are not faster, and fall out of the second-level cache.
-const BLOCK: usize = 64 << 10;
+pub(crate) const BLOCK: usize = 64 << 10;
 
 /// A SHA-256 digest (FIPS 180-4). Its text is 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -20,17 +20,15 @@
 //!
 //! [`Identifier::identify_warm`] hashes nothing, waits for nothing and never touches the store:
 //! it may run on an async executor. What it can't answer goes to [`Identifier::identify`], which
-//! reads a whole executable if it must. That belongs on a blocking thread, of which only so many
-//! may hash at once:
+//! reads a whole executable if it must, and belongs on a thread that may block:
 //!
 //! ```text
 //! if let Some(identity) = identifier.identify_warm(subject) { return Ok(identity) }
-//! let permit = cold.clone().acquire_owned().await?;          // Semaphore of a few permits
-//! tokio::task::spawn_blocking(move || { let _permit = permit; identifier.identify(subject) })
+//! tokio::task::spawn_blocking(move || identifier.identify(subject))
 //! ```
 //!
-//! Warm connections take no permit, so cold ones can't hold them back. The crate itself has no
-//! executor and no pool.
+//! However many such threads there are, they hash in turns, and a processor is left to everything
+//! else; warm connections wait for none of them. The crate itself has no executor and no pool.
 //!
 //! # What an identity is worth
 //!
@@ -55,6 +53,7 @@ pub mod trust;
 mod bounded;
 mod chain;
 mod quiet;
+mod turns;
 mod wait;
 
 pub use cache::Digests;
