@@ -210,16 +210,20 @@ impl Gate for Outlet {
         let Some(proxy) = &self.proxy else { return };
         match proxy.identify_warm(attempt.thread) {
             // Neither waits.
-            Some(identity) if attempt.nonblocking => relay(&proxy.opening(), attempt, identity),
+            Some(identity) if attempt.nonblocking && proxy.keeps_up() => {
+                relay(&proxy.opening(), attempt, identity);
+            }
             Some(identity) => match direct(&proxy.opening(), &attempt, &identity) {
                 Some(direct) if direct.is_connected() => hand_over(direct, attempt),
                 Some(direct) => proxy.spawn_blocking(move |_| hand_over(direct, attempt)),
-                None => proxy.spawn_blocking(move |opening| relay(opening, attempt, identity)),
+                None => {
+                    proxy.spawn_blocking(move |opening| relay_later(opening, attempt, identity))
+                }
             },
             None => proxy.spawn_blocking(move |opening| match opening.identify(attempt.thread) {
                 Ok(identity) => match direct(opening, &attempt, &identity) {
                     Some(direct) => hand_over(direct, attempt),
-                    None => relay(opening, attempt, identity),
+                    None => relay_later(opening, attempt, identity),
                 },
                 Err(refusal) => {
                     opening.refused(&refusal, attempt.address);
@@ -269,6 +273,12 @@ fn relay(opening: &Opening, attempt: Attempt, identity: Arc<Identity>) {
     }
     let result = opening.connect(identity, &attempt, attempt.address, || attempt.connect());
     attempt.answer(result);
+}
+
+/// The same, when those before it are served.
+fn relay_later(opening: &Opening, attempt: Attempt, identity: Arc<Identity>) {
+    opening.hold_back();
+    relay(opening, attempt, identity);
 }
 
 /// The policy that allows nothing.

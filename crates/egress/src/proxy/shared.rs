@@ -210,6 +210,12 @@ impl Proxy {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether connections are served as fast as they are opened. If not, the next one has to be
+    /// [held back](Opening::hold_back).
+    pub fn keeps_up(&self) -> bool {
+        self.shared.openers.are_few()
+    }
+
     /// Runs something that may block, such as [`Proxy::identify`], off the executor.
     pub fn spawn_blocking(&self, work: impl FnOnce(&Opening) + Send + 'static) {
         let opening = self.opening();
@@ -320,6 +326,11 @@ impl Opening {
             std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner))
         };
         kept.map(take).unwrap_or_default()
+    }
+
+    /// Waits for a little if connections are opened faster than they are served.
+    pub fn hold_back(&self) {
+        self.0.openers.hold_back(&self.0);
     }
 
     /// Connects a program's socket to the listeners by `connect`, and remembers who it is that
