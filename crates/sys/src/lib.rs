@@ -14,7 +14,7 @@
 //! - [`inetdiag`], [`owners`], [`sole`]: whose a socket is, and who else has it
 //! - [`splice`]: bytes from socket to socket that no memory of ours sees
 //! - [`cgroup`]: limits of versions 1 and 2
-//! - [`memory`]: what a waiting process gives back; [`secret`]: what nobody else may find
+//! - [`memory`]: what a process keeps and gives back; [`secret`]: what nobody else may find
 //! - [`dnotify`]: a signal when a name appears in a folder
 //! - [`lease`], [`verity`]: whether a file can still change
 //! - [`probe`]: what this machine can enforce, by trying it

@@ -1,4 +1,4 @@
-//! What a waiting process gives back.
+//! What a process keeps, and what it gives back while it waits.
 
 unsafe extern "C" {
     /// Where the program's image starts, and where its code ends (end(3)).
@@ -21,4 +21,14 @@ pub fn release_code() {
     // SAFETY: the range is this program's own read-only, file-backed image, of which the kernel
     // drops clean pages and reads them again on the next access.
     unsafe { libc::madvise(start, length, libc::MADV_DONTNEED) };
+}
+
+/// Lets all threads allocate from two heaps (mallopt(3), `M_ARENA_MAX`), not from up to eight for
+/// each processor. What is free in one is of no use to the threads of another: with many of them, a
+/// process keeps as much free as it uses.
+pub fn share_heaps() {
+    const HEAPS: libc::c_int = 2;
+    // SAFETY: it takes and returns numbers. It can only refuse, and then the heaps are as many as
+    // before.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
 }

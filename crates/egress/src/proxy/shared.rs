@@ -144,6 +144,7 @@ impl Proxy {
     }
 
     fn begin(mut config: Config, sockets: Sockets, entrances: Vec<Entrance>) -> Result<Self> {
+        casemate_sys::memory::share_heaps();
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(64)
