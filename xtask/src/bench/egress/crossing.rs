@@ -17,7 +17,9 @@ pub(super) const LARGE: u64 = 124 << 20;
 const NEWCOMERS: usize = 10;
 
 /// Connections before they are.
-const IDLE: usize = 500;
+const IDLE: usize = 1000;
+/// Of the program that connects meanwhile, with the microseconds from one connection to the next.
+const PACES: [(&str, u64); 2] = [("1,000 a second", 1000), ("without pause", 0)];
 
 /// One number, several times.
 #[derive(Serialize)]
@@ -38,7 +40,9 @@ pub(super) fn measure(quick: bool) -> Result<Vec<Row>> {
     bulk(&stage, rounds, quick, &mut rows)?;
     cold(&stage, rounds.min(5), &mut rows)?;
     phases::measure(&stage, rounds.min(5), &mut rows)?;
-    newcomers(&stage, &mut rows)?;
+    for pace in PACES {
+        newcomers(&stage, pace, &mut rows)?;
+    }
     many(&stage, &mut rows)?;
     inspected(&stage, rounds.min(5), &mut rows)?;
     Ok(rows)
@@ -145,7 +149,7 @@ fn cold(stage: &Stage, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
         let (found, memory) = stage.run(&run)?;
         first.extend(found.first.iter().map(|us| us / 1e3));
         warm.extend(found.connects.concat().iter().map(|us| us / 1e3));
-        grown.push(memory.most.saturating_sub(memory.before) as f64 / 1024.0);
+        grown.push(memory.after.saturating_sub(memory.before) as f64 / 1024.0);
         let start = Instant::now();
         let digest = Command::new("openssl")
             .args(["dgst", "-sha256"])
@@ -177,19 +181,22 @@ fn cold(stage: &Stage, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
         &warm,
     ));
     rows.push(row(
-        "growth of the supervisor meanwhile".into(),
+        "growth of the supervisor meanwhile, without its code (asked: at most 1)".into(),
         "MiB",
         &grown,
     ));
     Ok(())
 }
 
-fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
+/// How a program fares that connects meanwhile.
+fn newcomers(stage: &Stage, (pace, every): (&str, u64), rows: &mut Vec<Row>) -> Result<()> {
     let mut arguments: Vec<String> = [
         "--to",
         &stage.relayed.to_string(),
         "--connects",
         &IDLE.to_string(),
+        "--every",
+        &every.to_string(),
     ]
     .map(str::to_owned)
     .into();
@@ -212,11 +219,11 @@ fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
     })?;
     let mut idle = found.connects.concat();
     let mut during = idle.split_off(IDLE.min(idle.len()));
-    let cold = format!("while {NEWCOMERS} such programs are met");
+    let cold = format!("{pace}, while {NEWCOMERS} such programs are met");
     rows.push(row(format!("connect, relayed, {cold}"), "µs", &during));
     let (before, now) = (percentile(&mut idle, 99), percentile(&mut during, 99));
     rows.push(row(
-        "connect, relayed, 99th percentile, idle".into(),
+        format!("connect, relayed, 99th percentile, {pace}, idle"),
         "µs",
         &before,
     ));
@@ -235,7 +242,7 @@ fn newcomers(stage: &Stage, rows: &mut Vec<Row>) -> Result<()> {
         .map(|us| us / 1e3)
         .collect();
     rows.push(row(
-        format!("the longest that one waits {cold} (asked: at most 10)"),
+        format!("the longest that one waits, {cold} (asked: at most 10)"),
         "ms",
         &worst,
     ));

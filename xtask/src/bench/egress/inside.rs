@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,6 +28,9 @@ pub(crate) struct Inside {
     /// Connections to each
     #[arg(long, default_value_t = 0)]
     connects: usize,
+    /// Microseconds from one of them to the next
+    #[arg(long, default_value_t = 0)]
+    every: u64,
     /// Connections to the first that are open at one time
     #[arg(long, default_value_t = 0)]
     open: usize,
@@ -74,7 +77,11 @@ pub(crate) fn inside(wanted: &Inside) -> Result<()> {
         found.first.push(connect(*to)?);
     }
     found.connects = vec![Vec::new(); wanted.to.len()];
+    let (every, mut due) = (Duration::from_micros(wanted.every), Instant::now());
     let mut round = || -> Result<()> {
+        // What was missed is not made up for.
+        due = (due + every).max(Instant::now());
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         for (to, times) in wanted.to.iter().zip(&mut found.connects) {
             times.push(connect(*to)?);
         }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -34,11 +35,18 @@ pub(super) struct Run<'a> {
     pub(super) arguments: Vec<String>,
 }
 
-/// What the supervisor takes, in KiB: when the program is up, and at most.
+/// What the supervisor takes, in KiB.
 pub(super) struct Memory {
+    /// Of its own, before the first connection and after the last. Its code isn't counted: that is
+    /// the file's, dropped while nothing happens and taken up again.
     pub(super) before: u64,
+    pub(super) after: u64,
+    /// Altogether, at most.
     pub(super) most: u64,
 }
+
+/// For longer than the supervisor takes to come to rest.
+const REST: Duration = Duration::from_millis(150);
 
 impl Stage {
     pub(super) fn new() -> Result<Self> {
@@ -131,20 +139,24 @@ impl Stage {
         let mut said = BufReader::new(child.stdout.take().context("no output")?);
         let mut line = String::new();
         said.read_line(&mut line)?;
-        let before = kib(child.id(), "VmRSS:").unwrap_or(0);
+        let before = settled(child.id());
         if let Some(stdin) = &mut child.stdin {
             stdin.write_all(b"\n")?;
         }
         line.clear();
         said.read_line(&mut line)?;
-        let most = kib(child.id(), "VmHWM:").unwrap_or(before);
+        let memory = Memory {
+            before,
+            after: kib(child.id(), "RssAnon:").unwrap_or(before),
+            most: kib(child.id(), "VmHWM:").unwrap_or(before),
+        };
         drop(child.stdin.take());
         let status = child.wait()?;
         if !status.success() {
             bail!("casemate run {:?}: {status}", run.arguments);
         }
         let found = serde_json::from_str(&line).context("the program said something else")?;
-        Ok((found, Memory { before, most }))
+        Ok((found, memory))
     }
 
     /// A program like this one, of this size, that no other has been.
@@ -160,6 +172,19 @@ impl Stage {
             left -= count;
         }
         Ok(path)
+    }
+}
+
+/// The memory of a process's own, when that has stopped to change.
+fn settled(pid: u32) -> u64 {
+    let mut last = None;
+    loop {
+        let now = kib(pid, "RssAnon:");
+        if now.is_none() || now == last {
+            return now.unwrap_or(0);
+        }
+        last = now;
+        std::thread::sleep(REST);
     }
 }
 
@@ -199,6 +224,9 @@ fn wanted_at_once(wanted: u64) -> usize {
 /// Until the other side ends, which is how most of them say that they want nothing.
 fn say(mut stream: TcpStream) {
     while once(&mut stream).is_ok() {}
+    // The side that ended first would keep its port for a minute, and there are more connections
+    // than ports.
+    let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
 }
 
 fn once(stream: &mut TcpStream) -> std::io::Result<()> {
