@@ -97,14 +97,14 @@ pub(crate) struct Glimpse {
 }
 
 impl Glimpse {
-    /// `None` if the file changed meanwhile, or the process executed something else.
-    pub(crate) fn of(process: &Process) -> Result<Option<Self>, Refusal> {
+    /// `None` if the file changed meanwhile, or the process executed something else. One that
+    /// `waits` can't: then the file is its own as long as that lasts.
+    pub(crate) fn of(process: &Process, waits: bool) -> Result<Option<Self>, Refusal> {
         let stat = process.stat_of("exe")?;
         let text = process.readlink("exe")?;
-        let after = process.stat_of("exe")?;
         let fingerprint = Fingerprint::of(&stat);
         // Nothing holds the file here, so its number alone could have passed to another one.
-        if Fingerprint::of(&after) != fingerprint {
+        if !waits && Fingerprint::of(&process.stat_of("exe")?) != fingerprint {
             return Ok(None);
         }
         let (path, deleted) = name(text, &stat, |path| process.leads_to(path, &stat));

@@ -38,6 +38,8 @@ use std::time::{Duration, Instant};
 
 /// Processes that are remembered.
 const MOST: usize = 4096;
+/// Of these, how many are kept open: what connects often is recognised sooner.
+const MOST_OPEN: usize = 16;
 /// How often a process may change while it is looked at.
 const ATTEMPTS: usize = 3;
 
@@ -46,6 +48,9 @@ const ATTEMPTS: usize = 3;
 pub enum Subject<'a> {
     /// The id of a process or of one of its threads, as the host counts.
     Task(i32),
+    /// The same of a thread that waits in a system call: whoever asks makes sure afterwards that
+    /// it still waits there, so that it can't have executed another program meanwhile.
+    Waiting(i32),
     /// A pidfd.
     Pidfd(BorrowedFd<'a>),
 }
@@ -74,6 +79,8 @@ pub struct Identifier {
     scope: Box<ScopeOf>,
     sandbox: Sandbox,
     seen: Mutex<Bounded<(i32, u64), Record>>,
+    /// Threads that asked last, the latest last.
+    open: Mutex<Vec<Arc<Process>>>,
     stopped: AtomicBool,
     clock: Option<Box<Clock>>,
 }
@@ -118,6 +125,7 @@ impl Identifier {
             scope: Box::new(scope),
             sandbox: Sandbox::new(),
             seen: Mutex::new(Bounded::new(MOST)),
+            open: Mutex::default(),
             stopped: AtomicBool::new(false),
             clock: None,
         })
@@ -183,14 +191,18 @@ impl Identifier {
     }
 
     fn examine(&self, subject: Subject<'_>, cold: bool) -> Result<Arc<Identity>, Stop> {
-        let process = match subject {
-            Subject::Task(id) => Process::open(&self.procfs, id)?,
-            Subject::Pidfd(pidfd) => Process::of_pidfd(&self.procfs, pidfd)?,
+        let (process, status) = match subject {
+            Subject::Task(id) | Subject::Waiting(id) => self.task(id)?,
+            Subject::Pidfd(pidfd) => {
+                let process = Process::of_pidfd(&self.procfs, pidfd)?;
+                let status = process.status()?;
+                (Arc::new(process), status)
+            }
         };
-        let status = process.status()?;
         let generation = self.trust.generation();
         let key = (process.id(), status.start);
-        if let Some(glimpse) = Glimpse::of(&process)?
+        let waits = matches!(subject, Subject::Waiting(_));
+        if let Some(glimpse) = Glimpse::of(&process, waits)?
             && let Some(record) = self.seen().get(&key)
             && record.is_of(&status, &glimpse)
             && record.generation == generation
@@ -217,6 +229,27 @@ impl Identifier {
                 .insert_sweeping(key, record, |(id, _)| has_ended(*id));
         }
         Ok(identity)
+    }
+
+    /// A thread, and what is said of it now. One that is open still has its number if something is
+    /// said of it.
+    fn task(&self, id: i32) -> Result<(Arc<Process>, Status), Refusal> {
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = open().iter().rfind(|own| own.id() == id).cloned();
+        if let Some(process) = known
+            && let Ok(status) = process.status()
+        {
+            return Ok((process, status));
+        }
+        let process = Arc::new(Process::open(&self.procfs, id)?);
+        let status = process.status()?;
+        let mut open = open();
+        open.retain(|own| own.id() != id);
+        if open.len() >= MOST_OPEN {
+            open.remove(0);
+        }
+        open.push(Arc::clone(&process));
+        Ok((process, status))
     }
 
     /// Reads everything anew; with the fingerprint, if that stands for the executable.

@@ -16,8 +16,9 @@ use casemate_core::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
-use rustix::io::{Errno, read};
+use rustix::io::{Errno, pread, read};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// The host's /proc.
 pub struct Procfs(OwnedFd);
@@ -42,6 +43,8 @@ impl Procfs {
 pub struct Process {
     dir: OwnedFd,
     pid: i32,
+    /// Read each time that the process is recognised.
+    stat: OnceLock<OwnedFd>,
 }
 
 /// What `/proc/<pid>/stat` says (proc_pid_stat(5)).
@@ -71,7 +74,11 @@ impl Process {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let name = Decimal::of(pid);
         match openat(&procfs.0, name.text(), flags, Mode::empty()) {
-            Ok(dir) => Ok(Self { dir, pid }),
+            Ok(dir) => Ok(Self {
+                dir,
+                pid,
+                stat: OnceLock::new(),
+            }),
             Err(errno) => Err(failed(pid, "open the folder in /proc", errno)),
         }
     }
@@ -108,9 +115,18 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn status(&self) -> Result<Status, Refusal> {
+        let file = match self.stat.get() {
+            Some(file) => file,
+            None => {
+                let file = self.openat("stat", OFlags::RDONLY | OFlags::CLOEXEC)?;
+                self.stat.get_or_init(|| file)
+            }
+        };
+        // One line, made anew for whoever reads from its beginning.
         let mut text = [0; 2048];
-        let text = self.read("stat", &mut text)?;
-        Status::parse(text).ok_or(Refusal::Gone)
+        let length = pread(file, &mut text, 0);
+        let length = length.map_err(|errno| self.failed("read a file in /proc", errno))?;
+        Status::parse(&text[..length]).ok_or(Refusal::Gone)
     }
 
     /// The process that it is a thread of.

@@ -57,6 +57,25 @@ fn a_program_by_id_and_by_pidfd() {
 }
 
 #[test]
+fn what_is_kept_open_of_a_process_ends_with_it() {
+    let stage = Stage::new();
+    let sleeper = stage.sleeper("sleeper", b"");
+    let identifier = stage.identifier();
+    // More than are kept.
+    let all: Vec<_> = (0..20).map(|_| Running::sleeping(&sleeper)).collect();
+    for _ in 0..2 {
+        for running in &all {
+            assert_eq!(running.identify(&identifier).unwrap().pid, running.id());
+        }
+    }
+    for running in all {
+        let id = running.id();
+        running.end();
+        assert_eq!(identifier.identify(Subject::Task(id)), Err(Refusal::Gone));
+    }
+}
+
+#[test]
 fn another_process_of_a_known_program_is_warm() {
     let stage = Stage::new();
     let sleeper = stage.sleeper("sleeper", b"");
