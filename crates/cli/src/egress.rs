@@ -11,7 +11,7 @@ use casemate_egress::proxy::{
     Authority, Config, Direct, Inspection, Learning, Opening, Policy, Proxy, Sockets, Wish,
 };
 use casemate_identity::{Digests, Identifier, Identity, Scope, Store, Trust};
-use casemate_jail::gate::{Attempt, Doors, Gate};
+use casemate_jail::gate::{Attempt, Doors, Gate, Rare};
 use casemate_policy::compiled::Compiled;
 use casemate_policy::network::{
     Binary, Endpoint, Entry, Middleware, MiddlewareKind, Network, OnError, Protocol, Rego,
@@ -214,22 +214,44 @@ impl Gate for Outlet {
                 relay(&proxy.opening(), attempt, identity);
             }
             Some(identity) => match direct(&proxy.opening(), &attempt, &identity) {
-                Some(direct) if direct.is_connected() => hand_over(direct, attempt),
-                Some(direct) => proxy.spawn_blocking(move |_| hand_over(direct, attempt)),
+                Some(direct) if direct.is_connected() => {
+                    if let Some(attempt) = hand_over(direct, attempt) {
+                        proxy
+                            .spawn_blocking(move |opening| relay_later(opening, attempt, identity));
+                    }
+                }
+                Some(direct) => proxy.spawn_blocking(move |opening| {
+                    if let Some(attempt) = hand_over(direct, attempt) {
+                        relay_later(opening, attempt, identity);
+                    }
+                }),
                 None => {
                     proxy.spawn_blocking(move |opening| relay_later(opening, attempt, identity))
                 }
             },
             None => proxy.spawn_blocking(move |opening| match opening.identify(attempt.thread) {
-                Ok(identity) => match direct(opening, &attempt, &identity) {
-                    Some(direct) => hand_over(direct, attempt),
-                    None => relay_later(opening, attempt, identity),
-                },
+                Ok(identity) => {
+                    let left = match direct(opening, &attempt, &identity) {
+                        Some(direct) => hand_over(direct, attempt),
+                        None => Some(attempt),
+                    };
+                    if let Some(attempt) = left {
+                        relay_later(opening, attempt, identity);
+                    }
+                }
                 Err(refusal) => {
                     opening.refused(&refusal, attempt.address);
                     attempt.answer(Err(Errno::ACCESS));
                 }
             }),
+        }
+    }
+
+    fn note(&mut self, rare: Rare) {
+        match (&self.proxy, rare) {
+            (Some(proxy), Rare::Option(level, name)) => proxy.note_option(level, name),
+            (Some(proxy), Rare::Epoll) => proxy.note_epoll(),
+            (None, _) => {}
         }
     }
 
@@ -244,25 +266,35 @@ impl Gate for Outlet {
 
 /// Begins a connection for the program to have itself, if it is one of those.
 fn direct(opening: &Opening, attempt: &Attempt, identity: &Arc<Identity>) -> Option<Direct> {
-    let wish = Wish {
-        number: attempt.number,
-        socket: attempt.as_fd(),
-        to: attempt.address,
-    };
     (!attempt.nonblocking && attempt.is_waiting())
-        .then(|| opening.direct(identity, wish))
+        .then(|| opening.direct(identity, wish(attempt)))
         .flatten()
 }
 
-/// Puts it in the place of the program's socket.
-fn hand_over(mut direct: Direct, attempt: Attempt) {
+fn wish(attempt: &Attempt) -> Wish<'_> {
+    Wish {
+        number: attempt.number,
+        socket: attempt.as_fd(),
+        network: attempt.network,
+        to: attempt.address,
+    }
+}
+
+/// Puts it in the place of the program's socket. If that is no longer what it was, the attempt
+/// comes back, to be relayed.
+fn hand_over(mut direct: Direct, attempt: Attempt) -> Option<Attempt> {
     if let Err(errno) = direct.wait(|| attempt.is_waiting()) {
-        return attempt.answer(Err(errno));
+        attempt.answer(Err(errno));
+        return None;
+    }
+    if !direct.is_like(wish(&attempt)) {
+        return Some(attempt);
     }
     // Not if the program no longer waits.
-    if attempt.install(direct.as_fd()).is_ok() {
-        direct.installed();
+    if let Ok(replaced) = attempt.install(direct.as_fd()) {
+        direct.installed(replaced);
     }
+    None
 }
 
 /// Lets the program's socket go to the proxy, which decides.

@@ -37,6 +37,14 @@ print('duplicate', own(made(lambda s: s.dup())[0]))
 print('bound', own(made(lambda s: s.bind(('0.0.0.0', 0)))[0]))
 print('watched', own(made(watched)[0]))
 print('nonblocking', own(made(quick)[0]))
+def setting(*a): return lambda s: s.setsockopt(*a)
+rare, _ = made(setting(0, 2, 33))
+print('rare', own(rare), rare.getsockopt(0, 2))
+print('timeout', own(made(setting(1, 21, struct.pack('ll', 5, 0)))[0]))
+segment, _ = made(setting(6, 2, 1000))
+print('segment', own(segment), segment.getsockopt(6, 2) <= 1000)
+print('owner', own(made(lambda s: fcntl.fcntl(s, fcntl.F_SETOWN, os.getpid()))[0]))
+print('other', own(made()[0]))
 libc = ctypes.CDLL(None, use_errno=True)
 unspec = lambda: (libc.connect(plain.fileno(), bytes(16), 16), errno.errorcode[ctypes.get_errno()])
 print('again', tried(plain.connect, (HOST, DIRECT)), tried(plain.connect, (HOST, 9)), *unspec())
@@ -44,6 +52,7 @@ print('ioctl', tried(fcntl.ioctl, plain, 0x8912, bytes(16)), [name for _, name i
 print('routes', tried(plain.setsockopt, 0, 4, bytes(4)), tried(plain.setsockopt, 41, 57, bytes(8)), tried(plain.setsockopt, 1, 25, b'lo'))
 plain.shutdown(socket.SHUT_RDWR)
 print('ended', tried(plain.listen), *unspec())
+print('unknown', tried(plain.setsockopt, 6, 14, b'x'), own(made()[0]))
 "#;
 
 const EXPECTED: &str = "\
@@ -56,10 +65,16 @@ duplicate False
 bound False
 watched False
 nonblocking False
+rare True 33
+timeout False
+segment False True
+owner False
+other True
 again EISCONN EISCONN -1 EISCONN
 ioctl EPERM ['lo']
 routes EPERM EPERM EPERM
 ended EINVAL -1 EISCONN
+unknown EINVAL False
 ";
 
 /// A server on this host's own address, since loopback is closed to sandboxes.
@@ -80,6 +95,16 @@ fn server() -> Option<SocketAddr> {
     Some(address).filter(|_| !own.is_loopback())
 }
 
+/// An entry of a policy.
+fn entry(name: &str, to: SocketAddr, protocol: &str) -> String {
+    format!(
+        "  {name}: {{ name: {name}, binaries: [ {{ path: '/usr/bin/python3*' }} ], endpoints: \
+         [ {{ host: '{}', port: {}{protocol} }} ] }}\n",
+        to.ip(),
+        to.port()
+    )
+}
+
 #[test]
 fn only_a_socket_that_nobody_can_tell_apart_is_replaced() {
     let (Some(direct), Some(relayed)) = (server(), server()) else {
@@ -89,14 +114,6 @@ fn only_a_socket_that_nobody_can_tell_apart_is_replaced() {
         return println!("skip: needs /usr/bin/python3");
     }
     let folder = tempfile::tempdir().unwrap();
-    let entry = |name: &str, to: SocketAddr, protocol: &str| {
-        format!(
-            "  {name}: {{ name: {name}, binaries: [ {{ path: '/usr/bin/python3*' }} ], endpoints: \
-             [ {{ host: '{}', port: {}{protocol} }} ] }}\n",
-            to.ip(),
-            to.port()
-        )
-    };
     let policy = folder.path().join("policy.yaml");
     let entries = entry("direct", direct, ", protocol: any") + &entry("relayed", relayed, "");
     std::fs::write(&policy, format!("version: 1\nnetwork_policies:\n{entries}")).unwrap();
@@ -125,5 +142,73 @@ fn only_a_socket_that_nobody_can_tell_apart_is_replaced() {
         serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
     let rows = report["connections"].as_array().unwrap();
     let direct = rows.iter().find(|row| row["because"] == "direct").unwrap();
-    assert_eq!(direct["direct"], 3, "{direct}");
+    assert_eq!(direct["direct"], 5, "{direct}");
+}
+
+/// One thread connects; when the supervisor is known to wait for the other side, another one sets
+/// an option that is looked at always, and one that is told of.
+const SETS_MEANWHILE: &str = r#"
+import socket, threading
+s = socket.socket()
+t = threading.Thread(target=lambda: s.connect((HOST, PORT)))
+t.start()
+input()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 33)
+print('set', flush=True)
+t.join()
+print(s.getsockopt(1, 9), s.getsockopt(0, 2), s.getsockname()[0] == HOST)
+"#;
+
+/// True if a connection to this port is being made, by what the kernel says (proc_net_tcp(5)).
+fn is_awaited(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let to = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let mut words = line.split_ascii_whitespace().skip(2);
+        words.next().is_some_and(|remote| remote.ends_with(&to)) && words.next() == Some("02")
+    })
+}
+
+#[test]
+fn what_is_set_while_the_other_side_is_awaited_is_kept() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+    let Some(own) = server() else {
+        return println!("skip: this host has no address but loopback");
+    };
+    if !std::path::Path::new("/usr/bin/python3").exists() {
+        return println!("skip: needs /usr/bin/python3");
+    }
+    // It has room for one connection, which is there already, and so answers nobody.
+    let listener = TcpListener::bind((own.ip(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _first = std::net::TcpStream::connect(address).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    let entry = entry("direct", address, ", protocol: any");
+    std::fs::write(&policy, format!("version: 1\nnetwork_policies:\n{entry}")).unwrap();
+    let (host, port) = (address.ip(), address.port());
+    let program = format!("HOST, PORT = '{host}', {port}\n{SETS_MEANWHILE}");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_casemate"))
+        .env("XDG_STATE_HOME", folder.path())
+        .args(["run", "--quiet", "--policy"])
+        .arg(&policy)
+        .args(["--", "/usr/bin/python3", "-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !is_awaited(port) {
+        assert!(child.try_wait().unwrap().is_none(), "it connects to nobody");
+        std::thread::yield_now();
+    }
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(said.next().unwrap().unwrap(), "set");
+    // From now on there is room; what was sent in vain is sent again.
+    std::thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
+    assert_eq!(said.next().unwrap().unwrap(), "1 33 False");
+    assert!(child.wait().unwrap().success());
 }

@@ -6,15 +6,14 @@
 //! connect(2) of a program, as an [`Attempt`] that waits for its answer. The wall itself decides
 //! nothing here.
 
+use crate::callers::Callers;
 use casemate_core::error::Result;
 use casemate_core::report::Connection;
 use casemate_sys::Errno;
 use casemate_sys::fence::listen::Family;
 use casemate_sys::net::{Address, connect};
-use casemate_sys::seccomp::Listener;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, open};
-use rustix::io::read;
+use rustix::fs::OFlags;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -58,14 +57,26 @@ pub trait Gate {
     /// A thread inside wants a connection, and waits. Must not block.
     fn attempt(&mut self, attempt: Attempt);
 
+    /// A program inside is about to do something that tells sockets apart. Told only to a gate
+    /// that lends. Must not block.
+    fn note(&mut self, rare: Rare);
+
     /// The program has ended; what it connected to.
     fn close(&mut self) -> Vec<Connection>;
 }
 
+/// What few programs do, and what is to be known of a program before its socket is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rare {
+    /// It sets an option of some socket (setsockopt(2)), by level and name: one that isn't common.
+    Option(i32, i32),
+    /// It makes an epoll instance.
+    Epoll,
+}
+
 /// A connect(2) on a TCP socket to an address that isn't loopback. Dropped, it is refused.
 pub struct Attempt {
-    listener: Arc<Listener>,
-    id: Option<u64>,
+    call: Call,
     /// The thread that makes the call, by its id on the host. It is that thread's as long as
     /// [`Attempt::is_waiting`].
     pub thread: u32,
@@ -73,6 +84,8 @@ pub struct Attempt {
     pub socket: OwnedFd,
     /// Its number in the program.
     pub number: i32,
+    /// The network namespace that it belongs to (`SO_NETNS_COOKIE`), if the gate lends.
+    pub network: Option<u64>,
     /// Where to.
     pub address: SocketAddr,
     raw: Address,
@@ -80,22 +93,42 @@ pub struct Attempt {
     pub nonblocking: bool,
 }
 
+/// Waits for its answer; dropped without one, it is refused.
+struct Call {
+    callers: Arc<Callers>,
+    id: Option<u64>,
+}
+
+impl Call {
+    fn answer(&mut self, result: std::result::Result<(), Errno>) {
+        if let Some(id) = self.id.take() {
+            self.callers.listener().answer(id, result.map(|()| 0));
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.answer(Err(Errno::CONNREFUSED));
+    }
+}
+
 impl Attempt {
     pub(crate) fn new(
-        listener: Arc<Listener>,
-        id: u64,
-        thread: u32,
-        (socket, number): (OwnedFd, i32),
+        callers: Arc<Callers>,
+        (id, thread): (u64, u32),
+        (socket, number, network): (OwnedFd, i32, Option<u64>),
         (address, raw): (SocketAddr, Address),
     ) -> Self {
         let nonblocking =
             rustix::fs::fcntl_getfl(&socket).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
+        let id = Some(id);
         Self {
-            listener,
-            id: Some(id),
+            call: Call { callers, id },
             thread,
             socket,
             number,
+            network,
             address,
             raw,
             nonblocking,
@@ -104,7 +137,8 @@ impl Attempt {
 
     /// True as long as the very thread that called waits.
     pub fn is_waiting(&self) -> bool {
-        self.id.is_some_and(|id| self.listener.is_valid(id))
+        let listener = self.call.callers.listener();
+        self.call.id.is_some_and(|id| listener.is_valid(id))
     }
 
     /// Connects the program's own socket, which leads to the [`Doors`], as the call would have.
@@ -116,56 +150,29 @@ impl Attempt {
 
     /// Ends the call with a result.
     pub fn answer(mut self, result: std::result::Result<(), Errno>) {
-        if let Some(id) = self.id.take() {
-            self.listener.answer(id, result.map(|()| 0));
-        }
+        self.call.answer(result);
     }
 
     /// Puts a connected socket in the place of the program's own, and ends the call. The
-    /// supervisor refuses every later connect(2) on it.
+    /// supervisor refuses every later connect(2) on it. What comes back is the program's own
+    /// socket, for whoever has the time to close it.
     ///
     /// # Errors
     /// The socket can't be put there; the attempt is refused.
-    pub fn install(mut self, connected: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
-        let Some(id) = self.id else {
-            return Err(Errno::NOENT);
-        };
-        let close_on_exec = closes_on_exec(self.thread, self.number)?;
-        self.listener
-            .install(id, connected, self.number, close_on_exec)?;
-        self.id = None;
-        self.listener.answer(id, Ok(0));
-        Ok(())
+    pub fn install(mut self, connected: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
+        let (callers, number) = (&self.call.callers, self.number);
+        let id = self.call.id.ok_or(Errno::NOENT)?;
+        let close_on_exec = callers.closes_on_exec(self.thread, number)?;
+        callers
+            .listener()
+            .install(id, connected, number, close_on_exec)?;
+        self.call.answer(Ok(()));
+        Ok(self.socket)
     }
-}
-
-/// What a thread's descriptor says of execve(2): `flags` in its fdinfo (proc(5)), in octal.
-fn closes_on_exec(thread: u32, number: i32) -> std::result::Result<bool, Errno> {
-    let file = open(
-        format!("/proc/{thread}/fdinfo/{number}"),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    // It is among the first lines, which come at once.
-    let mut text = [0; 256];
-    let length = read(&file, &mut text)?;
-    let text = std::str::from_utf8(&text[..length]).map_err(|_| Errno::BADF)?;
-    let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-    let flags = OFlags::from_bits_retain(flags.ok_or(Errno::BADF)?);
-    Ok(flags.contains(OFlags::CLOEXEC))
 }
 
 impl AsFd for Attempt {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.listener.answer(id, Err(Errno::CONNREFUSED));
-        }
     }
 }

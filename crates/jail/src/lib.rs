@@ -17,6 +17,7 @@
 //!
 //! Nothing here is unsafe; `casemate-sys` is the door to the kernel.
 
+mod callers;
 pub mod gate;
 mod inside;
 mod plan;

@@ -11,7 +11,7 @@
 //! - [`fence`]: a network in which every connection arrives at a listener of one's own
 //! - [`net`], [`unixdiag`]: the loopback interface; which Unix sockets a namespace holds
 //! - [`socket`]: what a socket is, and what a program has set on it
-//! - [`inetdiag`], [`owners`], [`sole`]: whose a socket is, and who else has it
+//! - [`inetdiag`], [`owners`], [`sole`], [`household`]: whose a socket is, and who else has it
 //! - [`splice`]: bytes from socket to socket that no memory of ours sees
 //! - [`cgroup`]: limits of versions 1 and 2
 //! - [`memory`]: what a process keeps and gives back; [`secret`]: what nobody else may find
@@ -26,6 +26,7 @@ pub mod cgroup;
 pub mod channel;
 pub mod dnotify;
 pub mod fence;
+pub mod household;
 pub mod inetdiag;
 pub mod landlock;
 pub mod lease;

@@ -64,7 +64,7 @@ impl Processes {
         Ok(pids)
     }
 
-    fn children(&self, pid: i32, most: usize) -> Result<Vec<i32>, Errno> {
+    pub(crate) fn children(&self, pid: i32, most: usize) -> Result<Vec<i32>, Errno> {
         let mut children = Vec::new();
         for thread in self.threads(pid, MOST_THREADS)? {
             // A number of at most ten digits and a space.
@@ -195,10 +195,20 @@ impl Processes {
         Ok(threads)
     }
 
+    /// Opens a folder below `/proc`.
+    pub(crate) fn folder(&self, path: &str) -> Result<OwnedFd, Errno> {
+        folder(self.0.as_fd(), path)
+    }
+
+    /// Opens a file below `/proc`.
+    pub(crate) fn open(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        openat(&self.0, path, flags, Mode::empty())
+    }
+
     /// A file below `/proc` that is not longer than `most` bytes (E2BIG).
     pub(crate) fn file(&self, path: &str, most: usize) -> Result<String, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = openat(&self.0, path, flags, Mode::empty())?;
+        let file = self.open(path)?;
         let mut text = vec![0; most + 1];
         let mut length = 0;
         loop {

@@ -51,68 +51,37 @@ impl Default for Patience {
     }
 }
 
-/// True if `held` is the only descriptor of these processes, and no epoll instance of theirs
-/// watches it, that leads to `socket`, of which the caller has a copy. `processes` is the caller's
-/// own `/proc`, and `pids` are all processes of the sandbox.
-pub fn is_sole(
-    processes: &Processes,
-    pids: &[i32],
-    held: Held,
-    socket: BorrowedFd<'_>,
-    patience: Patience,
-) -> bool {
-    search(processes, pids, held, socket, patience).unwrap_or(false)
-}
-
-fn search(
-    processes: &Processes,
-    pids: &[i32],
-    held: Held,
-    socket: BorrowedFd<'_>,
-    patience: Patience,
-) -> Result<bool, Errno> {
-    let mut look = Look {
-        own: getpid().as_raw_nonzero().get(),
-        socket: socket.as_raw_fd(),
-        held,
-        left: patience.descriptors,
-        holders: 0,
-        watchers: Vec::new(),
-    };
-    for pid in pids {
-        match processes.table(*pid) {
-            Ok(table) => look.through(*pid, table)?,
-            Err(Errno::NOENT | Errno::SRCH) => continue,
-            Err(errno) => return Err(errno),
-        }
-        if !have_one_table(processes, *pid, patience.threads)? {
-            return Ok(false);
-        }
-    }
-    let inode = fstat(socket)?.st_ino;
-    for (pid, fd) in look.watchers {
-        let text = processes.file(&format!("{pid}/fdinfo/{fd}"), patience.epoll)?;
-        if watches(&text, inode) {
-            return Ok(false);
-        }
-    }
-    Ok(look.holders == 1)
-}
-
-struct Look {
+/// A search through the tables of all processes of a sandbox, for other ways to a socket of which
+/// the caller has a copy.
+pub(crate) struct Look<'a> {
     own: i32,
-    socket: i32,
+    socket: BorrowedFd<'a>,
     held: Held,
     left: usize,
     holders: usize,
+    /// Whether epoll instances are looked for.
+    pub(crate) epoll: bool,
     watchers: Vec<(i32, i32)>,
 }
 
-impl Look {
+impl<'a> Look<'a> {
+    /// Looks at no more than `most` numbers of descriptors.
+    pub(crate) fn new(held: Held, socket: BorrowedFd<'a>, most: usize) -> Self {
+        Self {
+            own: getpid().as_raw_nonzero().get(),
+            socket,
+            held,
+            left: most,
+            holders: 0,
+            epoll: true,
+            watchers: Vec::new(),
+        }
+    }
+
     /// Goes through one table; EEXIST for another descriptor of the socket, E2BIG when the
     /// patience is over.
-    fn through(&mut self, pid: i32, table: Table) -> Result<(), Errno> {
-        let held = self.held;
+    pub(crate) fn through(&mut self, pid: i32, table: Table) -> Result<(), Errno> {
+        let (held, socket) = (self.held, self.socket.as_raw_fd());
         let mut open = 0;
         for number in 0.. {
             match table {
@@ -120,7 +89,7 @@ impl Look {
                 Table::Size(size) if number as usize >= size => break,
                 _ => self.left = self.left.checked_sub(1).ok_or(Errno::TOOBIG)?,
             }
-            match compare(self.own, pid, FILE, self.socket as u64, number as u64) {
+            match compare(self.own, pid, FILE, socket as u64, number as u64) {
                 Ok(false) => {}
                 Ok(true) if (pid, number) == (held.pid, held.fd) => self.holders += 1,
                 Ok(true) => return Err(Errno::EXIST),
@@ -129,11 +98,26 @@ impl Look {
                 Err(errno) => return Err(errno),
             }
             open += 1;
-            if is_epoll(pid, number)? {
+            if self.epoll && is_epoll(pid, number)? {
                 self.watchers.push((pid, number));
             }
         }
         Ok(())
+    }
+
+    /// True if the socket was found where it is held, and no epoll instance watches it, of each of
+    /// which up to `most` bytes are read.
+    pub(crate) fn found_one(self, processes: &Processes, most: usize) -> Result<bool, Errno> {
+        if !self.watchers.is_empty() {
+            let inode = fstat(self.socket)?.st_ino;
+            for (pid, fd) in self.watchers {
+                let text = processes.file(&format!("{pid}/fdinfo/{fd}"), most)?;
+                if watches(&text, inode) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(self.holders == 1)
     }
 }
 
@@ -146,7 +130,7 @@ fn watches(fdinfo: &str, inode: u64) -> bool {
         .any(|line| line.split_ascii_whitespace().any(|word| word == wanted))
 }
 
-fn have_one_table(processes: &Processes, pid: i32, most: usize) -> Result<bool, Errno> {
+pub(crate) fn have_one_table(processes: &Processes, pid: i32, most: usize) -> Result<bool, Errno> {
     let threads = match processes.threads(pid, most) {
         // It ended, and holds nothing.
         Err(Errno::NOENT | Errno::SRCH) => return Ok(true),
@@ -202,6 +186,14 @@ fn is_epoll(pid: i32, fd: i32) -> Result<bool, Errno> {
     }
 }
 
+/// The same of a number of this process; true if it can't be told.
+pub(crate) fn is_own_epoll(fd: i32) -> bool {
+    !matches!(
+        is_epoll(getpid().as_raw_nonzero().get(), fd),
+        Ok(false) | Err(Errno::BADF)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +217,32 @@ mod tests {
         })
         .unwrap();
         assert_eq!(child::reap(child).unwrap().exit_status(), Some(0));
+    }
+
+    /// Looks through some processes, each opened anew.
+    fn is_sole(
+        processes: &Processes,
+        pids: &[i32],
+        held: Held,
+        socket: BorrowedFd<'_>,
+        patience: Patience,
+    ) -> bool {
+        let search = || {
+            let mut look = Look::new(held, socket, patience.descriptors);
+            for pid in pids {
+                match processes.table(*pid) {
+                    Ok(table) => look.through(*pid, table)?,
+                    // It has ended.
+                    Err(Errno::NOENT) => continue,
+                    Err(errno) => return Err(errno),
+                }
+                if !have_one_table(processes, *pid, patience.threads)? {
+                    return Ok(false);
+                }
+            }
+            look.found_one(processes, patience.epoll)
+        };
+        search().unwrap_or(false)
     }
 
     fn sole(processes: &Processes, pids: &[i32], held: Held, socket: &OwnedFd) -> bool {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 /// Ancestors that can take part in a decision: all that an identity has.
 const MOST_ANCESTORS: usize = 64;
+const FEW_ANCESTORS: usize = 4;
 
 /// What a connection was allowed, and to whom.
 #[derive(Clone)]
@@ -160,7 +161,15 @@ fn issue(
 
 /// Shows an identity as the policy sees it.
 pub(super) fn with_subject<R>(identity: &Identity, show: impl FnOnce(&Subject<'_>) -> R) -> R {
-    let mut ancestors = [Ancestor::default(); MOST_ANCESTORS];
+    // Most have few, and every connection is decided about several times.
+    match identity.ancestors.len() {
+        0..=FEW_ANCESTORS => with_room::<FEW_ANCESTORS, R>(identity, show),
+        _ => with_room::<MOST_ANCESTORS, R>(identity, show),
+    }
+}
+
+fn with_room<const ROOM: usize, R>(identity: &Identity, show: impl FnOnce(&Subject<'_>) -> R) -> R {
+    let mut ancestors = [Ancestor::default(); ROOM];
     let mut count = 0;
     for (place, own) in ancestors.iter_mut().zip(&identity.ancestors) {
         *place = ancestor(own);

@@ -6,6 +6,7 @@ use super::shared::Shared;
 use crate::address::{GATEWAY_NAMES, Guard, Refused, Target};
 use crate::denial::ErrorCode;
 use crate::host::Host;
+use casemate_policy::compiled::Grant;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -55,11 +56,21 @@ impl Dialer {
         permit: &Permit,
         addresses: &[IpAddr],
     ) -> Result<Vec<IpAddr>, Refused> {
-        let Some(grant) = permit.grant() else {
-            return Err(Refused {
+        match permit.grant() {
+            Some(grant) => self.judge_granted(permit, &grant, addresses),
+            None => Err(Refused {
                 reason: "the policy no longer allows it".into(),
-            });
-        };
+            }),
+        }
+    }
+
+    /// The same for what is known to be granted.
+    pub(super) fn judge_granted(
+        &self,
+        permit: &Permit,
+        grant: &Grant<'_>,
+        addresses: &[IpAddr],
+    ) -> Result<Vec<IpAddr>, Refused> {
         let allowed_ips: Vec<IpNet> = grant.allowed_ips().copied().collect();
         let target = Target {
             host: &permit.host,

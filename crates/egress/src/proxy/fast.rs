@@ -10,9 +10,11 @@
 //!   compared there; a connection to port 443 always is, and one to an address that the sandbox
 //!   was given several names for. What remains is that `protocol: tcp` at another port is for the
 //!   address altogether: whatever else is served there is reached, too.
-//! - **The socket is fresh and blocking**, bound to nothing, its options can be carried over, and
-//!   no other descriptor and no epoll instance leads to it. One that doesn't block expects to be
-//!   told later, by the very socket.
+//! - **The socket is fresh and blocking**, of the sandbox's own network and bound to nothing, its
+//!   options can be carried over, and no other descriptor and no epoll instance leads to it. One that
+//!   doesn't block expects to be told later, by the very socket. All of that is looked at once more
+//!   before the socket is replaced, if anybody could have changed it meanwhile: another thread of the
+//!   program, or anyone if the other side took its time.
 //! - **The sandbox is small.** To look for duplicates takes longer the more there is; a sandbox
 //!   with many processes or descriptors is relayed, and is looked at again after a while.
 //!
@@ -20,30 +22,30 @@
 //! is decided anew. What is lost: bytes aren't counted, the end isn't seen, and the program learns the
 //! address that this host dials from. Another policy ends what was [handed over](super::handed), too.
 
+use super::afterwards::{Afterwards, Installed};
 use super::decide::{self, Permit};
-use super::handed::Handed;
+use super::handed::{Connection, Handed};
+use super::journal;
 use super::phases::Phase;
 use super::shared::Shared;
 use super::spans::{self, Done};
-use casemate_identity::{Identity, Shown};
+use casemate_identity::Identity;
 use casemate_policy::compiled::Grant;
 use casemate_policy::network::{EntryLimits, Protocol};
 use casemate_sys::Errno;
+use casemate_sys::household::{Household, Sole};
 use casemate_sys::owners::Processes;
-use casemate_sys::socket::{Changes, Defaults, Facts, State};
-use casemate_sys::sole::{Held, Patience, is_sole};
+use casemate_sys::socket::{self, Changes, Defaults, Facts, State};
+use casemate_sys::sole::{Held, Patience};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::ioctl_fionbio;
-use rustix::net::sockopt::{Timeout, socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Processes of a sandbox that are looked through.
-const MOST_PROCESSES: usize = 8;
 /// A look that took longer than this, and in vain, is not repeated at once.
 const COSTLY: Duration = Duration::from_micros(100);
 /// How long a sandbox counts as crowded.
@@ -64,11 +66,13 @@ const RELAYED: [u16; 2] = [53, 443];
 pub(super) struct Fast {
     /// By address family.
     defaults: Vec<(i32, Defaults)>,
-    processes: Processes,
-    init: i32,
+    /// The sandbox's: where a socket comes from on which nobody set anything unnoticed.
+    network: Option<u64>,
+    household: Mutex<Household>,
     dialling: Arc<AtomicUsize>,
     crowded: Mutex<Option<Instant>>,
     pub(super) handed: Handed,
+    pub(super) afterwards: Arc<Afterwards>,
 }
 
 /// What a thread wants, by its own socket.
@@ -78,6 +82,8 @@ pub struct Wish<'a> {
     pub number: i32,
     /// A copy of it.
     pub socket: BorrowedFd<'a>,
+    /// The network namespace that it belongs to.
+    pub network: Option<u64>,
     /// Where to.
     pub to: SocketAddr,
 }
@@ -90,11 +96,22 @@ pub struct Direct {
     dialled: SocketAddr,
     socket: OwnedFd,
     connected: bool,
+    /// What it was made like.
+    like: Like,
+    waited: bool,
     /// When it began, if anybody asks.
     begun: Option<Instant>,
     /// What was done for it already.
     pub(super) done: Vec<Done>,
     _turn: Turn,
+}
+
+/// What is known of a program's socket that can be replaced.
+#[derive(PartialEq, Eq)]
+struct Like {
+    facts: Facts,
+    changes: Changes,
+    sole: Sole,
 }
 
 struct Turn(Arc<AtomicUsize>);
@@ -113,46 +130,65 @@ impl Fast {
             .map(|socket| Ok((Facts::of(socket)?.domain, Defaults::of(socket))));
         Ok(Self {
             defaults: defaults.collect::<Result<_, Errno>>()?,
-            processes: Processes::own()?,
-            init,
+            network: fresh.first().and_then(|own| socket::network(own).ok()),
+            household: Mutex::new(Household::new(Processes::own()?, init)),
             dialling: Arc::default(),
             crowded: Mutex::default(),
             handed: Handed::new(init)?,
+            afterwards: Arc::default(),
         })
     }
 
-    /// What was set on a socket that nothing else leads to; `None` if another can't stand for it.
-    fn replaceable(&self, identity: &Identity, wish: Wish<'_>) -> Option<(Facts, Changes)> {
+    /// A program sets an option that few set.
+    pub(super) fn note_option(&self, level: i32, name: i32) {
+        self.defaults.iter().for_each(|own| own.1.note(level, name));
+    }
+
+    /// A program makes an epoll instance.
+    pub(super) fn note_epoll(&self) {
+        self.household().note_epoll();
+    }
+
+    fn household(&self) -> MutexGuard<'_, Household> {
+        self.household
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a socket is to which nothing else leads; `None` if another can't stand for it.
+    fn replaceable(&self, identity: &Identity, wish: Wish<'_>) -> Option<Like> {
+        let (facts, changes) = self.set(wish)?;
+        let held = Held {
+            pid: identity.pid,
+            fd: wish.number,
+        };
+        let sole = self.sole(held, wish.socket)?;
+        Some(Like {
+            facts,
+            changes,
+            sole,
+        })
+    }
+
+    /// What was set on a socket that can be replaced if nothing else leads to it.
+    fn set(&self, wish: Wish<'_>) -> Option<(Facts, Changes)> {
         let facts = Facts::of(wish.socket).ok()?;
         let plain = facts.protocol == i32::try_from(ipproto::TCP.as_raw().get()).unwrap_or(-1)
             && facts.state == State::Fresh
             && facts.bound.is_none()
             && !facts.nonblocking
             && !facts.signals;
-        let waits = socket_timeout(wish.socket, Timeout::Send) == Ok(None);
+        // One that was brought along may have options that were set before anybody looked.
+        let own = wish.network.is_some() && wish.network == self.network;
         let defaults = self.defaults.iter().find(|own| own.0 == facts.domain);
-        if !plain || !waits {
-            return None;
-        }
-        let changes = defaults?.1.changes(wish.socket)?;
-        let held = Held {
-            pid: identity.pid,
-            fd: wish.number,
-        };
-        self.is_sole(held, wish.socket).then_some((facts, changes))
+        let defaults = defaults.filter(|_| plain && own)?;
+        Some((facts, defaults.1.changes(wish.socket)?))
     }
 
-    fn is_sole(&self, held: Held, socket: BorrowedFd<'_>) -> bool {
+    fn sole(&self, held: Held, socket: BorrowedFd<'_>) -> Option<Sole> {
         let since = Instant::now();
-        let sole = match self.processes.below(self.init, MOST_PROCESSES) {
-            // All but init, which is this program and takes nothing from those inside.
-            Ok(pids) => {
-                let others = pids.get(1..).unwrap_or_default();
-                is_sole(&self.processes, others, held, socket, Patience::default())
-            }
-            Err(_) => false,
-        };
-        if !sole && since.elapsed() > COSTLY {
+        let sole = self.household().sole(held, socket, Patience::default());
+        if sole.is_none() && since.elapsed() > COSTLY {
             *self.crowded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
         sole
@@ -183,11 +219,11 @@ impl Direct {
             return None;
         }
         let permit = permit(shared, identity, to)?;
-        let (facts, changes) = fast.replaceable(identity, wish)?;
+        let like = fast.replaceable(identity, wish)?;
         let turn = fast.turn()?;
-        let dialled = dialled(facts.domain, to)?;
+        let dialled = dialled(like.facts.domain, to)?;
         let begun = shared.phases.begin();
-        let (socket, connected) = dial(facts.domain, &changes, dialled)?;
+        let (socket, connected) = dial(like.facts.domain, &like.changes, dialled)?;
         Some(Self {
             shared: Arc::clone(shared),
             permit,
@@ -195,6 +231,8 @@ impl Direct {
             dialled,
             socket,
             connected,
+            like,
+            waited: false,
             begun,
             done: Vec::new(),
             _turn: turn,
@@ -225,6 +263,7 @@ impl Direct {
 
     fn other_side(&mut self, waits: impl Fn() -> bool) -> Result<(), Errno> {
         let since = Instant::now();
+        self.waited = true;
         loop {
             let mut fds = [PollFd::new(&self.socket, PollFlags::OUT)];
             if poll(&mut fds, Some(&GLANCE)) == Ok(1) {
@@ -243,25 +282,37 @@ impl Direct {
         }
     }
 
-    /// Writes down that the program has it.
-    pub fn installed(&self) {
-        let (permit, shared) = (&self.permit, &self.shared);
-        if let Some(fast) = &shared.fast {
-            // Whatever is wrong with the socket, the program can't use it either.
-            let _ = fast.handed.add(permit, &self.socket, self.dialled);
-            // Another policy may have come before it was there to be seen.
-            if permit.under(shared.policy.load_full()).is_none() {
-                fast.handed.end_withdrawn(shared);
-            }
+    /// False if the program's socket is no longer what this one was made like: then the program
+    /// keeps it, and this one was for nothing.
+    pub fn is_like(&self, wish: Wish<'_>) -> bool {
+        let (like, fast) = (&self.like, &self.shared.fast);
+        let Some(fast) = fast else { return false };
+        if self.waited {
+            let now = fast.replaceable(&self.permit.identity, wish);
+            return now.is_some_and(|now| now == *like);
         }
-        let binary = Shown(&permit.identity.executable.path).to_string();
-        let host = permit.host.to_string();
-        shared
-            .ledger
-            .direct(&binary, &host, permit.port, &permit.entry);
-        spans::whole(&shared.phases, &self.done, || {
-            shared.journal.direct(permit, self.to);
-        });
+        // A thread that is alone can't have done anything but wait.
+        let same = |(facts, changes)| facts == like.facts && changes == like.changes;
+        like.sole.waits || fast.set(wish).is_some_and(same)
+    }
+
+    /// Sees to it that it's written down that the program has it, instead of this socket.
+    pub fn installed(self, replaced: OwnedFd) {
+        let Some(fast) = &self.shared.fast else {
+            return;
+        };
+        let connection = Connection::of(&self.permit, &self.socket, self.dialled).ok();
+        // The other side is told of the end when the last copy is closed.
+        drop(self.socket);
+        let installed = Installed {
+            permit: self.permit,
+            to: self.to,
+            connection,
+            since: journal::now(),
+            done: self.done,
+            replaced,
+        };
+        fast.afterwards.add(installed, &self.shared);
     }
 }
 
@@ -279,9 +330,11 @@ fn permit(shared: &Shared, identity: &Arc<Identity>, to: SocketAddr) -> Option<P
     }
     let (_, decided) = decide::destination(shared, identity, to);
     let permit = decided.ok()?;
-    let plain = permit.grant().is_some_and(|grant| is_plain(&grant));
-    let fine = plain && shared.dialer.judge(&permit, &[to.ip()]).is_ok();
-    fine.then_some(permit)
+    let grant = permit.grant().filter(is_plain)?;
+    let judged = shared.dialer.judge_granted(&permit, &grant, &[to.ip()]);
+    judged.ok()?;
+    drop(grant);
+    Some(permit)
 }
 
 fn is_plain(grant: &Grant<'_>) -> bool {

@@ -51,7 +51,7 @@ struct Open {
     asked: Option<Instant>,
 }
 
-struct Connection {
+pub(super) struct Connection {
     permit: Permit,
     local: SocketAddr,
     remote: SocketAddr,
@@ -90,25 +90,12 @@ impl Handed {
     }
 
     /// Remembers a connection that a program has now.
-    pub(super) fn add(
-        &self,
-        permit: &Permit,
-        socket: impl AsFd,
-        remote: SocketAddr,
-    ) -> Result<(), Errno> {
-        let connection = Connection {
-            permit: permit.clone(),
-            local: getsockname(&socket)?.try_into()?,
-            remote,
-            cookie: cookie(&socket)?,
-            inode: fstat(&socket)?.st_ino,
-        };
+    pub(super) fn add(&self, connection: Connection) {
         let mut open = self.open();
         if open.connections.len() >= open.enough {
             self.forget_ended(&mut open);
         }
         open.connections.push(connection);
-        Ok(())
     }
 
     /// Ends the connections that the policy in force doesn't allow.
@@ -179,6 +166,21 @@ fn search_on(shared: &Weak<Shared>, mut left: Vec<Connection>) {
 }
 
 impl Connection {
+    /// What a socket is known by.
+    pub(super) fn of(
+        permit: &Permit,
+        socket: impl AsFd,
+        remote: SocketAddr,
+    ) -> Result<Self, Errno> {
+        Ok(Self {
+            permit: permit.clone(),
+            local: getsockname(&socket)?.try_into()?,
+            remote,
+            cookie: cookie(&socket)?,
+            inode: fstat(&socket)?.st_ino,
+        })
+    }
+
     fn write_down(&self, shared: &Shared) {
         let permit = &self.permit;
         let to = (&*permit.host.to_string(), permit.port);

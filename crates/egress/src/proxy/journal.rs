@@ -140,10 +140,10 @@ impl Journal {
         self.write(event);
     }
 
-    /// A connection that the program has itself.
-    pub(super) fn direct(&self, permit: &Permit, to: SocketAddr) {
-        let mut event = self
-            .event(NetworkActivity::Open, &permit.identity)
+    /// A connection that the program has had itself since this time.
+    pub(super) fn direct(&self, permit: &Permit, to: SocketAddr, since: u64) {
+        let mut event = Event::new(Kind::Network(NetworkActivity::Open), since)
+            .process(process(&permit.identity))
             .policy(permit.entry.clone())
             .to(permit.host.to_string(), permit.port);
         event.engine = Some("policy");

@@ -19,7 +19,8 @@
 //! - [`explicit`]: clients that know that there is a proxy: CONNECT, absolute-form HTTP, SOCKS5
 //! - [`places`]: how many connections there are, and how many of them one program may have
 //! - [`dial`], [`relay`]: the connection out, and the bytes
-//! - [`fast`]: connections that are only bytes, which the program gets itself; [`handed`]: their end
+//! - [`fast`]: connections that are only bytes, which the program gets itself; [`afterwards`]: what
+//!   is written down of them; [`handed`]: their end
 //! - [`inspect`]: what is said, where the policy has rules for that
 //! - [`queries`]: DNS; [`ledger`]: what happened, by program and host; [`journal`]: the audit log
 //! - [`quota`]: limits of entries
@@ -30,6 +31,7 @@
 //! - [`alone`]: explicit clients of a proxy that has no sandbox
 
 mod accept;
+mod afterwards;
 mod alone;
 mod decide;
 mod dial;

@@ -190,11 +190,12 @@ impl Proxy {
         })
     }
 
-    /// Who a thread is, if nothing has to be hashed for that. Takes microseconds.
+    /// Who a thread is that waits in connect(2), if nothing has to be hashed for that. Takes
+    /// microseconds. The caller has to see to it afterwards that the thread still waits.
     pub fn identify_warm(&self, thread: u32) -> Option<Arc<Identity>> {
         let begun = self.shared.phases.begin();
         let identify = || {
-            let subject = Subject::Task(thread as i32);
+            let subject = Subject::Waiting(thread as i32);
             let identity = self.shared.identifier.identify_warm(subject)?;
             self.shared.phases.end(Phase::PeerIdentity, begun);
             Some(identity)
@@ -225,6 +226,20 @@ impl Proxy {
         }
     }
 
+    /// A program is about to set a socket option that few set (setsockopt(2)), on some socket.
+    pub fn note_option(&self, level: i32, name: i32) {
+        if let Some(fast) = &self.shared.fast {
+            fast.note_option(level, name);
+        }
+    }
+
+    /// A program is about to make an epoll instance.
+    pub fn note_epoll(&self) {
+        if let Some(fast) = &self.shared.fast {
+            fast.note_epoll();
+        }
+    }
+
     /// For the call that waits in connect(2), just after it was [identified](Self::identify_warm)
     /// or not.
     pub fn opening(&self) -> Opening {
@@ -251,6 +266,9 @@ impl Proxy {
             if lost > 0 {
                 eprintln!("casemate: {lost} spans never reached the collector");
             }
+        }
+        if let Some(fast) = &self.shared.fast {
+            fast.afterwards.finish(&self.shared);
         }
         self.shared.journal.flush();
         self.shared.ledger.connections()

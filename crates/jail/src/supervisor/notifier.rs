@@ -2,24 +2,25 @@
 //!
 //! connect(2) is made here, on the program's own socket, with an address that was copied once:
 //! what the program changes afterwards changes nothing. A Unix path is resolved below the
-//! sandbox's root and connected to only if the socket there was bound inside. Every other call
-//! that arrives is one that the profile refuses; it is counted and gets its errno.
+//! sandbox's root and connected to only if the socket there was bound inside. Of a setsockopt(2) or
+//! an epoll_create(2) the gate is told, by its registers, and it goes on. Every other call that arrives is one that the
+//! profile refuses; it is counted and gets its errno.
 
-use crate::gate::{self, Attempt, Gate};
+use crate::callers::Callers;
+use crate::gate::{self, Attempt, Gate, Rare};
 use casemate_core::report::Refusal;
 use casemate_core::spec::{Network, SandboxSpec};
 use casemate_sys::Errno;
 use casemate_sys::fence;
 use casemate_sys::net::{Address, connect, domain, is_stream};
 use casemate_sys::process::read_memory;
-use casemate_sys::seccomp::{Action, Listener, Notification, evaluate, name};
+use casemate_sys::seccomp::{Action, Listener, Notification, Request, evaluate, name};
 use casemate_sys::socket;
 use casemate_sys::unixdiag::UnixDiag;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::net::AddressFamily;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
@@ -37,7 +38,7 @@ const STACK: usize = 64 << 10;
 
 /// The supervisor's end of the filter.
 pub(super) struct Notifier {
-    listener: Arc<Listener>,
+    callers: Arc<Callers>,
     root: OwnedFd,
     diag: UnixDiag,
     private: Vec<u64>,
@@ -61,7 +62,7 @@ impl Notifier {
     ) -> Self {
         listener.wake_synchronously();
         Self {
-            listener: Arc::new(listener),
+            callers: Arc::new(Callers::new(listener)),
             root,
             diag,
             private,
@@ -89,36 +90,41 @@ impl Notifier {
         if !ready.contains(PollFlags::IN) {
             return self.over = true;
         }
-        let Ok(Some(call)) = self.listener.receive() else {
+        let Ok(Some(call)) = self.callers.listener().receive() else {
             return;
         };
         match evaluate(&call.call) {
             Action::Ask(_) => self.connect(&call, gate),
+            Action::Note => {
+                if let Some(gate) = gate {
+                    gate.note(rare(&call.call));
+                }
+                // What was read of the call are registers: it isn't another one when it goes on.
+                self.callers.listener().let_go_on(call.id);
+            }
             Action::Refuse(errno) | Action::Shield(errno) | Action::Fail(errno) => {
                 let what = name(call.call.nr)
                     .map_or_else(|| format!("syscall {}", call.call.nr), str::to_owned);
                 self.refuse("syscall", what, format!("not allowed here ({errno})"));
-                self.listener.answer(call.id, Err(errno));
+                self.callers.listener().answer(call.id, Err(errno));
             }
             // The filter doesn't hand these over.
-            Action::Allow => self.listener.answer(call.id, Err(Errno::PERM)),
+            Action::Allow => self.callers.listener().answer(call.id, Err(Errno::PERM)),
         }
     }
 
     fn connect(&mut self, call: &Notification, gate: &mut Option<&mut dyn Gate>) {
         let (socket, target) = match self.prepare(call) {
             Ok(ready) => ready,
-            Err(errno) => return self.listener.answer(call.id, Err(errno)),
+            Err(errno) => return self.callers.listener().answer(call.id, Err(errno)),
         };
         if let (Some(gate), Some(to)) = (gate, target.leads_out) {
             let number = call.call.args[0] as i32;
             let to = (to, target.address);
-            let listener = Arc::clone(&self.listener);
             return gate.attempt(Attempt::new(
-                listener,
-                call.id,
-                call.pid,
-                (socket, number),
+                Arc::clone(&self.callers),
+                (call.id, call.pid),
+                (socket, number, target.network),
                 to,
             ));
         }
@@ -126,22 +132,23 @@ impl Notifier {
             rustix::fs::fcntl_getfl(&socket).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK));
         if nonblocking {
             return self
-                .listener
+                .callers
+                .listener()
                 .answer(call.id, connect(&socket, &target.address).map(|()| 0));
         }
-        let (listener, blocking, id) = (
-            Arc::clone(&self.listener),
+        let (callers, blocking, id) = (
+            Arc::clone(&self.callers),
             Arc::clone(&self.blocking),
             call.id,
         );
         if blocking.fetch_add(1, Ordering::Relaxed) >= MOST_BLOCKING {
             blocking.fetch_sub(1, Ordering::Relaxed);
-            return self.listener.answer(id, Err(Errno::AGAIN));
+            return self.callers.listener().answer(id, Err(Errno::AGAIN));
         }
         let work = move || {
             let result = connect(&socket, &target.address).map(|()| 0);
             drop(target);
-            listener.answer(id, result);
+            callers.listener().answer(id, result);
             blocking.fetch_sub(1, Ordering::Relaxed);
         };
         if std::thread::Builder::new()
@@ -150,7 +157,7 @@ impl Notifier {
             .is_err()
         {
             self.blocking.fetch_sub(1, Ordering::Relaxed);
-            self.listener.answer(id, Err(Errno::AGAIN));
+            self.callers.listener().answer(id, Err(Errno::AGAIN));
         }
     }
 
@@ -166,9 +173,9 @@ impl Notifier {
         if read != length {
             return Err(Errno::FAULT);
         }
-        let socket = take_socket(call.pid, fd as i32)?;
+        let socket = self.callers.take_socket(call.pid, fd as i32)?;
         // The pid was this thread's for as long as the call still waits.
-        if !self.listener.is_valid(call.id) {
+        if !self.callers.listener().is_valid(call.id) {
             return Err(Errno::NOENT);
         }
         let bytes = &bytes[..length];
@@ -182,7 +189,9 @@ impl Notifier {
     }
 
     fn inet(&mut self, socket: &OwnedFd, bytes: &[u8]) -> Result<Target, Errno> {
-        if self.lender.is_some() && socket::network(socket).ok() == self.lender {
+        let lends = self.lender.is_some();
+        let network = lends.then(|| socket::network(socket).ok()).flatten();
+        if lends && network == self.lender {
             // It is connected as the policy allows, and must never be connected to anything else:
             // AF_UNSPEC would free it for that.
             return Err(Errno::ISCONN);
@@ -207,6 +216,7 @@ impl Notifier {
             address: Address::from_bytes(bytes)?,
             leads_out: inet_address(bytes)
                 .filter(|address| is_stream(socket) == Ok(true) && leads_out(*address)),
+            network,
             _pinned: None,
         })
     }
@@ -217,6 +227,7 @@ impl Notifier {
             return Ok(Target {
                 address: Address::from_bytes(bytes)?,
                 leads_out: None,
+                network: None,
                 _pinned: None,
             });
         }
@@ -239,6 +250,7 @@ impl Notifier {
                 return Ok(Target {
                     address: Address::from_bytes(bytes)?,
                     leads_out: None,
+                    network: None,
                     _pinned: None,
                 });
             }
@@ -262,6 +274,7 @@ impl Notifier {
         Ok(Target {
             address,
             leads_out: None,
+            network: None,
             _pinned: Some(pinned),
         })
     }
@@ -319,7 +332,16 @@ impl Notifier {
 
 impl AsFd for Notifier {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+        self.callers.listener().as_fd()
+    }
+}
+
+/// What a call does of which the gate is told.
+fn rare(call: &Request) -> Rare {
+    let [_, level, option, ..] = call.args;
+    match name(call.nr) {
+        Some("setsockopt") => Rare::Option(level as i32, option as i32),
+        _ => Rare::Epoll,
     }
 }
 
@@ -328,6 +350,8 @@ struct Target {
     address: Address,
     /// Where to, if that isn't the sandbox itself.
     leads_out: Option<SocketAddr>,
+    /// The network namespace of the socket, if that matters.
+    network: Option<u64>,
     _pinned: Option<OwnedFd>,
 }
 
@@ -351,25 +375,4 @@ fn leads_out(address: SocketAddr) -> bool {
     let own =
         ip.is_loopback() || ip.is_unspecified() || ip == fence::ADDRESS || ip == fence::ADDRESS6;
     !own || matches!(address.port(), gate::PORT | 53)
-}
-
-/// A copy of the program's descriptor (pidfd_getfd(2)).
-fn take_socket(thread: u32, fd: i32) -> Result<OwnedFd, Errno> {
-    // PIDFD_THREAD, which rustix doesn't name: any thread, with the table that it has.
-    const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(0x80);
-    let pid = Pid::from_raw(thread as i32).ok_or(Errno::SRCH)?;
-    // Before Linux 6.9 only of the leader, with whom threads share the table: the filter sees to
-    // that.
-    let pidfd = pidfd_open(pid, THREAD)
-        .or_else(|_| pidfd_open(pid, PidfdFlags::empty()))
-        .or_else(|_| pidfd_open(leader(thread).ok_or(Errno::SRCH)?, PidfdFlags::empty()))?;
-    pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())
-}
-
-fn leader(thread: u32) -> Option<Pid> {
-    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    let id = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())?;
-    Pid::from_raw(id)
 }

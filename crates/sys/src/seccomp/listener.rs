@@ -1,8 +1,10 @@
 //! The supervisor's end of user notification (seccomp_unotify(2)).
 //!
-//! Nothing here ever lets a call continue on its own: the arguments are in memory that another
-//! thread of the program may change after it was looked at. A call is answered by a result, and
-//! if something is to be done, the supervisor does it.
+//! A call about which something is decided never continues on its own: the arguments are in memory
+//! that another thread of the program may change after it was looked at. It is answered by a
+//! result, and if something is to be done, the supervisor does it. What is let go on is a call of
+//! which the supervisor only wants to know ([`Action::Note`](super::Action::Note)), and knows it
+//! from registers.
 
 use crate::{Errno, check};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -137,6 +139,20 @@ impl Listener {
         }
     }
 
+    /// Lets a call be made after all (SECCOMP_USER_NOTIF_FLAG_CONTINUE, Linux 5.5): only one of
+    /// which nothing was decided, and nothing read but registers.
+    pub fn let_go_on(&self, id: u64) {
+        const CONTINUE: u32 = 1;
+        let response = Response {
+            id,
+            value: 0,
+            error: 0,
+            flags: CONTINUE,
+        };
+        // SAFETY: response is a whole seccomp_notif_resp.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), SEND, &raw const response) };
+    }
+
     /// Answers a call with a result. A thread that was killed meanwhile needs no answer.
     pub fn answer(&self, id: u64, result: Result<i64, Errno>) {
         let response = match result {
@@ -168,12 +184,12 @@ mod tests {
     use rustix::net::{AddressFamily, SocketType, socket};
     use std::net::{TcpListener, TcpStream};
 
-    /// connect(2) is asked for, the rest allowed.
-    fn program() -> [Instruction; 4] {
+    /// One call is asked for, the rest allowed.
+    fn program(call: libc::c_long) -> [Instruction; 4] {
         let op = |code, k, jf| Instruction { code, jt: 0, jf, k };
         [
             op(0x20, 0, 0),
-            op(0x15, libc::SYS_connect as u32, 1),
+            op(0x15, call as u32, 1),
             op(0x06, libc::SECCOMP_RET_USER_NOTIF, 0),
             op(0x06, libc::SECCOMP_RET_ALLOW, 0),
         ]
@@ -199,7 +215,7 @@ mod tests {
         let number = target.as_raw_fd();
         let child = child::fork(|| {
             rustix::thread::set_no_new_privs(true).unwrap();
-            let listener = install(&program(), true).unwrap().unwrap();
+            let listener = install(&program(libc::SYS_connect), true).unwrap().unwrap();
             theirs.send(b"l", &[listener.as_fd()]).unwrap();
             drop(listener);
             let fine = connects_and_greets(number);
@@ -223,5 +239,28 @@ mod tests {
         // The caller is gone, and nothing is installed anywhere.
         let again = listener.install(call.id, accepted.as_fd(), number, true);
         assert_eq!(again, Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn a_call_that_is_only_told_of_is_made() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let child = child::fork(|| {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let filter = program(libc::SYS_setsockopt);
+            let listener = install(&filter, true).unwrap().unwrap();
+            theirs.send(b"l", &[listener.as_fd()]).unwrap();
+            drop(listener);
+            rustix::net::sockopt::set_ip_ttl(&socket, 33).unwrap();
+            let ttl = rustix::net::sockopt::ip_ttl(&socket);
+            crate::process::exit_now(if ttl == Ok(33) { 0 } else { 1 });
+        })
+        .unwrap();
+        let listener = Listener::from(ours.receive().unwrap().unwrap().fds.remove(0));
+        let call = listener.receive().unwrap().unwrap();
+        let told = [libc::IPPROTO_IP, libc::IP_TTL].map(|number| number as u64);
+        assert_eq!(call.call.args[1..3], told);
+        listener.let_go_on(call.id);
+        assert_eq!(child::reap(child).unwrap().exit_status(), Some(0));
     }
 }

@@ -21,6 +21,10 @@ pub enum Action {
     /// It is refused where the program may be given sockets of another network
     /// ([`Profile::lends`]), and made elsewhere.
     Shield(Errno),
+    /// It is made; before that the supervisor is told, where the program may be given sockets of
+    /// another network. Only for what registers say: nothing is decided, and what is learnt is in
+    /// [`Request::args`], which no other thread can change.
+    Note,
 }
 
 /// A test of one argument's lower 32 bits.
@@ -88,7 +92,7 @@ const fn case(when: &'static [Test], then: Action) -> Case {
     Case { when, then }
 }
 
-use Action::{Allow, Ask, Fail, Refuse, Shield};
+use Action::{Allow, Ask, Fail, Note, Refuse, Shield};
 use Verdict::{Always, Check};
 
 /// Every namespace flag, with CLONE_NEWTIME, which only unshare(2) takes.
@@ -256,10 +260,14 @@ pub(super) const GROUPS: &[Group] = &[
             SYS_timerfd_gettime SYS_signalfd4 SYS_eventfd2 SYS_rt_tgsigqueueinfo
             SYS_getcpu SYS_sched_setattr SYS_sched_getattr SYS_getrandom SYS_execveat
             SYS_pidfd_send_signal SYS_pidfd_open SYS_pidfd_getfd SYS_process_mrelease
-            SYS_futex_waitv SYS_epoll_create SYS_epoll_ctl SYS_epoll_wait SYS_epoll_create1
-            SYS_epoll_pwait SYS_epoll_pwait2
+            SYS_futex_waitv SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait SYS_epoll_pwait2
         ],
         verdict: Always(Allow),
+    },
+    // Once there is an epoll instance, a socket has to be looked for in it before it is replaced.
+    Group {
+        calls: calls![SYS_epoll_create SYS_epoll_create1],
+        verdict: Always(Note),
     },
     // Limits of one's own: prlimit would change those of any process of the same user, init too.
     Group {
@@ -388,8 +396,41 @@ pub(super) const GROUPS: &[Group] = &[
                 // address may be somebody else.
                 case(&[is(1, 1), is(2, 25)], Shield(Errno::PERM)),
                 case(&[is(1, 1), is(2, 62)], Shield(Errno::PERM)),
+                // What programs set as a matter of course, on many sockets or again and again:
+                // SO_BROADCAST, SO_SNDBUF and SO_RCVBUF, SO_REUSEADDR, SO_KEEPALIVE, SO_LINGER,
+                // the two timeouts; TCP_NODELAY, TCP_CORK, TCP_KEEPIDLE to TCP_KEEPCNT,
+                // TCP_USER_TIMEOUT; IP_RECVERR; IPV6_V6ONLY and IPV6_RECVERR. These are looked at
+                // when a socket is to be replaced ([`crate::socket`]).
+                case(&[is(1, 1), masked(2, !1, 6)], Allow),
+                case(&[is(1, 1), masked(2, !1, 8)], Allow),
+                case(&[is(1, 1), is(2, 2)], Allow),
+                case(&[is(1, 1), is(2, 13)], Allow),
+                case(&[is(1, 1), masked(2, !1, 20)], Allow),
+                case(&[is(1, 6), is(2, 1)], Allow),
+                case(&[is(1, 6), is(2, 3)], Allow),
+                case(&[is(1, 6), masked(2, !1, 4)], Allow),
+                case(&[is(1, 6), is(2, 6)], Allow),
+                case(&[is(1, 6), is(2, 18)], Allow),
+                case(&[is(1, 0), is(2, 11)], Allow),
+                case(&[is(1, 41), is(2, 26)], Allow),
+                case(&[is(1, 41), is(2, 25)], Allow),
+                // What means nothing to a TCP socket that isn't connected: SO_PASSCRED and
+                // SO_PASSSEC, TCP_QUICKACK, multicast, and levels of other protocols (UDP,
+                // netlink, TLS).
+                case(&[is(1, 1), is(2, 16)], Allow),
+                case(&[is(1, 1), is(2, 34)], Allow),
+                case(&[is(1, 6), is(2, 12)], Allow),
+                case(&[is(1, 0), masked(2, !3, 32)], Allow),
+                case(&[is(1, 0), is(2, 36)], Allow),
+                case(&[is(1, 41), is(2, 17)], Allow),
+                case(&[is(1, 41), masked(2, !1, 18)], Allow),
+                case(&[is(1, 41), masked(2, !1, 20)], Allow),
+                case(&[is(1, 17)], Allow),
+                case(&[is(1, 270)], Allow),
+                case(&[is(1, 282)], Allow),
             ],
-            otherwise: Allow,
+            // The others are rare enough to be told of.
+            otherwise: Note,
         },
     },
     // IPC within the sandbox's own IPC namespace.

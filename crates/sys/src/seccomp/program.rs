@@ -187,6 +187,12 @@ impl Backwards {
             Verdict::Check { cases, otherwise } => {
                 let mut place = self.ret(otherwise);
                 let mut left = cases.len();
+                // At the end, what comes to the same needs no test.
+                while left > 0
+                    && self.profile.ret(cases[left - 1].then).k == self.profile.ret(otherwise).k
+                {
+                    left -= 1;
+                }
                 while left > 0 {
                     left -= 1;
                     place = self.case(&cases[left], place);
@@ -287,7 +293,8 @@ impl Profile {
             Action::Refuse(_) | Action::Ask(_) if self.listener => RET_NOTIFY,
             Action::Refuse(errno) | Action::Ask(errno) => RET_ERRNO | errno.raw_os_error() as u32,
             Action::Shield(errno) if self.lends => return self.ret(Action::Refuse(errno)),
-            Action::Shield(_) => RET_ALLOW,
+            Action::Note if self.listener && self.lends => RET_NOTIFY,
+            Action::Shield(_) | Action::Note => RET_ALLOW,
         };
         op(RETURN, value)
     }

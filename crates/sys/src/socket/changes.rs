@@ -1,13 +1,17 @@
 //! Options that a program has set, told from those of a fresh socket, and set on another.
 //!
-//! Every option that can be read is either carried over or has to be untouched. So what a future
-//! kernel adds is not known here, and what can't be read at all isn't either: keys of TCP MD5
-//! signatures, without which the connection doesn't come to be. Both only concern the program,
-//! which chose its options itself: the socket that it gets has fewer of them, never more.
+//! Every option that can be read is either carried over or has to be untouched. To read them all
+//! takes as long as several connections do, so only those are read that programs set as a matter of
+//! course; of each of the others it is [told](Defaults::note) when a program sets it for the first
+//! time, and from then on it is read, too. That is what the filter does
+//! ([`Action::Note`](crate::seccomp::Action::Note)), for all programs of a sandbox. An option that
+//! isn't known here, such as those of a future kernel or keys that can't be read, ends it all: no
+//! socket is known to be like another any more.
 
 use super::option;
 use crate::Errno;
 use rustix::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An option by level and name.
 type Name = (i32, i32);
@@ -25,7 +29,6 @@ const CARRIED: &[Name] = &[
     (SOCKET, libc::SO_LINGER),
     (SOCKET, libc::SO_RCVLOWAT),
     (SOCKET, libc::SO_RCVTIMEO),
-    (SOCKET, libc::SO_SNDTIMEO),
     (SOCKET, libc::SO_SNDBUF),
     (SOCKET, libc::SO_RCVBUF),
     (IP, libc::IP_TOS),
@@ -52,8 +55,8 @@ const CARRIED: &[Name] = &[
 /// and IPv6 options, upper layers, fast open, repair, authentication. By number are those that the
 /// libc crate doesn't name.
 const UNTOUCHED: &[Name] = &[
-    // Of one family; IPv6's options are only asked of its own.
-    (SOCKET, libc::SO_DOMAIN),
+    // How long connect(2) waits, too: the kernel would tell the program that it still does.
+    (SOCKET, libc::SO_SNDTIMEO),
     (SOCKET, libc::SO_DEBUG),
     (SOCKET, libc::SO_DONTROUTE),
     (SOCKET, libc::SO_BROADCAST),
@@ -117,6 +120,27 @@ const UNTOUCHED: &[Name] = &[
     (TCP, TCP_AO_INFO),
 ];
 
+/// Of these the filter says nothing, since they are set too often.
+const COMMON: &[Name] = &[
+    (SOCKET, libc::SO_BROADCAST),
+    (SOCKET, libc::SO_KEEPALIVE),
+    (SOCKET, libc::SO_LINGER),
+    (SOCKET, libc::SO_RCVBUF),
+    (SOCKET, libc::SO_RCVTIMEO),
+    (SOCKET, libc::SO_REUSEADDR),
+    (SOCKET, libc::SO_SNDBUF),
+    (SOCKET, libc::SO_SNDTIMEO),
+    (IP, libc::IP_RECVERR),
+    (IP6, libc::IPV6_RECVERR),
+    (IP6, libc::IPV6_V6ONLY),
+    (TCP, libc::TCP_CORK),
+    (TCP, libc::TCP_KEEPCNT),
+    (TCP, libc::TCP_KEEPIDLE),
+    (TCP, libc::TCP_KEEPINTVL),
+    (TCP, libc::TCP_NODELAY),
+    (TCP, libc::TCP_USER_TIMEOUT),
+];
+
 const SO_RESERVE_MEM: i32 = 73;
 const SO_TXREHASH: i32 = 74;
 const IP_LOCAL_PORT_RANGE: i32 = 51;
@@ -128,8 +152,17 @@ type Value = Result<Vec<u8>, Errno>;
 
 /// The options of a fresh socket.
 pub struct Defaults {
-    carried: Vec<(Name, Value)>,
-    untouched: Vec<(Name, Value)>,
+    known: Vec<Known>,
+    /// A program has set one that is not among them.
+    unknown: AtomicBool,
+}
+
+struct Known {
+    name: Name,
+    default: Value,
+    carried: bool,
+    /// Some socket may have another value.
+    asked: AtomicBool,
 }
 
 /// What a program has set.
@@ -139,35 +172,50 @@ pub struct Changes(Vec<(Name, Vec<u8>)>);
 impl Defaults {
     /// Reads them from a socket on which nothing was set, of the same family and type as those
     /// that will be compared with it, and from the same network namespace, which has defaults
-    /// of its own.
+    /// of its own. Nobody may have set an option there of which this isn't [told](Self::note).
     pub fn of(fresh: impl AsFd) -> Self {
-        let all = |names: &[Name]| {
-            let known = names
-                .iter()
-                .map(|name| (*name, value(fresh.as_fd(), *name)));
-            // A socket of IPv4 has no options of IPv6, and never gets any.
-            known
-                .filter(|(name, value)| name.0 != IP6 || *value != Err(Errno::OPNOTSUPP))
-                .collect()
-        };
+        let untouched = UNTOUCHED.iter().map(|name| (*name, false));
+        let all = untouched.chain(CARRIED.iter().map(|name| (*name, true)));
+        let known = all.map(|(name, carried)| Known {
+            name,
+            default: value(fresh.as_fd(), name),
+            carried,
+            asked: COMMON.contains(&name).into(),
+        });
+        // A socket of IPv4 has no options of IPv6, and never gets any.
+        let has = |own: &Known| own.name.0 != IP6 || own.default != Err(Errno::OPNOTSUPP);
         Self {
-            carried: all(CARRIED),
-            untouched: all(UNTOUCHED),
+            known: known.filter(has).collect(),
+            unknown: AtomicBool::new(false),
+        }
+    }
+
+    /// A program is about to set this option (setsockopt(2)), on whatever socket, for the first
+    /// time or again.
+    pub fn note(&self, level: i32, name: i32) {
+        match self.known.iter().find(|own| own.name == (level, name)) {
+            Some(known) => known.asked.store(true, Ordering::Release),
+            // IPv4's sockets have none of IPv6, whatever is tried.
+            None if level == IP6 && !self.known.iter().any(|own| own.name.0 == IP6) => {}
+            None => self.unknown.store(true, Ordering::Release),
         }
     }
 
     /// What was set on this socket; `None` if something of it can't be set on another.
     pub fn changes(&self, socket: impl AsFd) -> Option<Changes> {
-        let socket = socket.as_fd();
-        let mut untouched = self.untouched.iter();
-        if !untouched.all(|(name, default)| is(socket, *name, default)) {
+        if self.unknown.load(Ordering::Acquire) {
             return None;
         }
+        let socket = socket.as_fd();
         let mut changes = Vec::new();
-        for (name, default) in &self.carried {
-            if !is(socket, *name, default) {
-                changes.push((*name, value(socket, *name).ok()?));
+        for own in &self.known {
+            if !own.asked.load(Ordering::Acquire) || is(socket, own.name, &own.default) {
+                continue;
             }
+            if !own.carried {
+                return None;
+            }
+            changes.push((own.name, value(socket, own.name).ok()?));
         }
         Some(Changes(changes))
     }
@@ -237,6 +285,7 @@ fn given((level, name): Name, told: &[u8]) -> Result<Vec<u8>, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seccomp::{Action, Request, evaluate};
     use rustix::fd::OwnedFd;
     use rustix::net::{AddressFamily, SocketType, socket};
 
@@ -244,23 +293,86 @@ mod tests {
         socket(domain, SocketType::STREAM, None).unwrap()
     }
 
+    /// As if a program had set every option somewhere.
+    fn told(fresh: OwnedFd) -> Defaults {
+        let defaults = Defaults::of(fresh);
+        for own in &defaults.known {
+            defaults.note(own.name.0, own.name.1);
+        }
+        defaults
+    }
+
     const FAMILIES: [AddressFamily; 2] = [AddressFamily::INET, AddressFamily::INET6];
 
     #[test]
     fn a_fresh_socket_has_no_changes() {
         for family in FAMILIES {
-            let defaults = Defaults::of(fresh(family));
-            let changes = defaults.changes(fresh(family)).unwrap();
-            assert!(changes.is_empty(), "{changes:?}");
+            for defaults in [Defaults::of(fresh(family)), told(fresh(family))] {
+                let changes = defaults.changes(fresh(family)).unwrap();
+                assert!(changes.is_empty(), "{changes:?}");
+            }
         }
-        let asked = |family| {
-            let defaults = Defaults::of(fresh(family));
-            defaults.carried.len() + defaults.untouched.len()
-        };
+        let asked = |family| Defaults::of(fresh(family)).known.len();
         assert!(asked(AddressFamily::INET) < asked(AddressFamily::INET6));
-        // Nor is one family's socket like another's.
-        let defaults = Defaults::of(fresh(AddressFamily::INET));
-        assert_eq!(defaults.changes(fresh(AddressFamily::INET6)), None);
+    }
+
+    #[test]
+    fn every_option_is_looked_at_or_told_of() {
+        let verdict = |(level, name): Name| {
+            evaluate(&Request {
+                nr: libc::SYS_setsockopt as i32,
+                args: [3, level as u64, name as u64, 0, 0, 0],
+                ..Request::default()
+            })
+        };
+        // What no TCP socket has, or none that isn't connected.
+        let harmless = [
+            (SOCKET, &[libc::SO_PASSCRED, libc::SO_PASSSEC][..]),
+            (IP, &[32, 33, 34, 35, 36]),
+            (IP6, &[17, 18, 19, 20, 21]),
+            (TCP, &[libc::TCP_QUICKACK]),
+        ];
+        let known = Defaults::of(fresh(AddressFamily::INET6)).known;
+        for level in [SOCKET, IP, IP6, TCP] {
+            let harmless = harmless.iter().find(|own| own.0 == level).unwrap().1;
+            for name in 0..300 {
+                let common = COMMON.contains(&(level, name));
+                let silent = common || harmless.contains(&name);
+                let action = verdict((level, name));
+                assert_eq!(
+                    action == Action::Allow,
+                    silent,
+                    "{level} {name}: {action:?}"
+                );
+                assert!(!common || known.iter().any(|own| own.name == (level, name)));
+            }
+        }
+        assert_eq!(verdict((libc::SOL_UDP, 103)), Action::Allow);
+        assert_eq!(verdict((200, 1)), Action::Note);
+    }
+
+    #[test]
+    fn a_rare_option_is_seen_once_it_is_told_of() {
+        let (defaults, socket) = (
+            Defaults::of(fresh(AddressFamily::INET)),
+            fresh(AddressFamily::INET),
+        );
+        let nothing = Some(Changes(Vec::new()));
+        option::set_number(socket.as_fd(), IP, libc::IP_TTL, 33).unwrap();
+        option::set_number(socket.as_fd(), TCP, libc::TCP_MAXSEG, 1000).unwrap();
+        assert_eq!(defaults.changes(&socket), nothing, "they aren't looked at");
+        defaults.note(IP, libc::IP_TTL);
+        let changes = defaults.changes(&socket).unwrap();
+        assert_eq!(changes.0, [((IP, libc::IP_TTL), vec![33, 0, 0, 0])]);
+        defaults.note(TCP, libc::TCP_MAXSEG);
+        assert_eq!(defaults.changes(&socket), None);
+        // What can't be looked at is on any socket.
+        let fresh = fresh(AddressFamily::INET);
+        assert_eq!(defaults.changes(&fresh), nothing);
+        defaults.note(IP6, 9999);
+        assert_eq!(defaults.changes(&fresh), nothing);
+        defaults.note(TCP, libc::TCP_MD5SIG);
+        assert_eq!(defaults.changes(&fresh), None);
     }
 
     #[test]
@@ -278,7 +390,6 @@ mod tests {
             ),
             (SOCKET, libc::SO_RCVLOWAT, number(10)),
             (SOCKET, libc::SO_RCVTIMEO, two(3, 500_000)),
-            (SOCKET, libc::SO_SNDTIMEO, two(4, 0)),
             (SOCKET, libc::SO_SNDBUF, number(40_000)),
             (SOCKET, libc::SO_RCVBUF, number(50_000)),
             (SOCKET, libc::SO_PRIORITY, number(3)),
@@ -297,7 +408,7 @@ mod tests {
             (IP6, libc::IPV6_V6ONLY, number(1)),
         ];
         for family in FAMILIES {
-            let defaults = Defaults::of(fresh(family));
+            let defaults = told(fresh(family));
             let (one, other) = (fresh(family), fresh(family));
             let mut set = 0;
             for (level, name, value) in &settings {
@@ -334,7 +445,9 @@ mod tests {
             std::slice::from_raw_parts(at, size_of::<libc::sock_fprog>())
         };
         let one = &1_i32.to_ne_bytes()[..];
+        let timeout = &[4_i64, 0].map(i64::to_ne_bytes).concat()[..];
         for (level, name, value) in [
+            (SOCKET, libc::SO_SNDTIMEO, timeout),
             (SOCKET, libc::SO_ATTACH_FILTER, filter),
             (SOCKET, libc::SO_LOCK_FILTER, one),
             (SOCKET, libc::SO_BINDTODEVICE, b"lo"),
@@ -347,7 +460,7 @@ mod tests {
             (TCP, libc::TCP_MAXSEG, &1000_i32.to_ne_bytes()),
             (TCP, libc::TCP_WINDOW_CLAMP, &5000_i32.to_ne_bytes()),
         ] {
-            let defaults = Defaults::of(fresh(AddressFamily::INET));
+            let defaults = told(fresh(AddressFamily::INET));
             let socket = fresh(AddressFamily::INET);
             option::set_bytes(socket.as_fd(), level, name, value).unwrap();
             assert_eq!(defaults.changes(&socket), None, "{level} {name}");

@@ -13,7 +13,7 @@
 //! ioctl(2) it shows the interfaces of its namespace (netdevice(7)).
 
 use crate::Errno;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::{SocketAddrAny, getpeername, getsockname};
 use std::net::SocketAddr;
@@ -30,8 +30,6 @@ pub use changes::{Changes, Defaults};
 pub struct Facts {
     /// `AF_INET` or `AF_INET6`.
     pub domain: i32,
-    /// `SOCK_STREAM` or `SOCK_DGRAM`.
-    pub kind: i32,
     /// `IPPROTO_TCP` or `IPPROTO_UDP`.
     pub protocol: i32,
     /// How far it is.
@@ -40,7 +38,8 @@ pub struct Facts {
     pub bound: Option<SocketAddr>,
     /// `O_NONBLOCK`.
     pub nonblocking: bool,
-    /// `O_ASYNC`: it sends signals, which a copy would not.
+    /// `O_ASYNC`, or somebody to whom to send SIGURG (`F_SETOWN`): it sends signals, which a copy
+    /// would not.
     pub signals: bool,
 }
 
@@ -62,20 +61,29 @@ impl Facts {
     /// Looks at a TCP or UDP socket; another is EAFNOSUPPORT or EPROTONOSUPPORT.
     pub fn of(socket: impl AsFd) -> Result<Self, Errno> {
         let socket = socket.as_fd();
-        let number = |name| option::number(socket, libc::SOL_SOCKET, name);
-        let local = address(getsockname(socket)?)?;
-        let protocol = number(libc::SO_PROTOCOL)?;
+        let name = getsockname(socket)?;
+        // The name of an IPv6 socket is one of IPv6, also if it stands for one of IPv4.
+        let domain = name.address_family().as_raw().into();
+        let local = address(name)?;
+        let protocol = option::number(socket, libc::SOL_SOCKET, libc::SO_PROTOCOL)?;
         let flags = fcntl_getfl(socket)?;
         Ok(Self {
-            domain: number(libc::SO_DOMAIN)?,
-            kind: number(libc::SO_TYPE)?,
+            domain,
             protocol,
             state: state(socket, protocol)?,
             bound: (!local.ip().is_unspecified() || local.port() != 0).then_some(local),
             nonblocking: flags.contains(OFlags::NONBLOCK),
-            signals: flags.contains(OFlags::from_bits_retain(libc::O_ASYNC as u32)),
+            signals: flags.contains(OFlags::from_bits_retain(libc::O_ASYNC as u32))
+                || has_owner(socket),
         })
     }
+}
+
+fn has_owner(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: asks for a number, and takes none.
+    let owner = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETOWN) };
+    // A process, or a group as a negative number; an error is none of them.
+    owner != 0
 }
 
 fn state(socket: BorrowedFd<'_>, protocol: i32) -> Result<State, Errno> {
@@ -145,7 +153,6 @@ mod tests {
             let fresh = Facts::of(socket(domain)).unwrap();
             let expected = Facts {
                 domain: domain.as_raw().into(),
-                kind: libc::SOCK_STREAM,
                 protocol: libc::IPPROTO_TCP,
                 state: State::Fresh,
                 bound: None,
