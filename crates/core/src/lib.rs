@@ -6,6 +6,9 @@
 //! wrong on the way is an [`error::Error`], which always says what was tried, on what, and why
 //! it failed.
 //!
+//! A sandbox that outlives its command, as the platform keeps them, is a [`sandbox`] on a
+//! [`node`].
+//!
 //! This crate does no I/O.
 
 pub mod carriers;
@@ -13,5 +16,7 @@ pub mod error;
 pub mod exit;
 pub mod layer;
 pub mod limits;
+pub mod node;
 pub mod report;
+pub mod sandbox;
 pub mod spec;
