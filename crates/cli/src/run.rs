@@ -285,10 +285,13 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>, Option<Docu
         },
         report: args.report.is_some(),
         identity: None,
+        outside: None,
+        user: None,
         allow_missing: args.allow_missing.into_iter().collect(),
         allow_carriers: args.allow_carrier.into_iter().collect(),
         protect_carriers: BTreeSet::new(),
         command: args.command,
+        given: false,
     };
     let Some(path) = &args.policy else {
         return Ok((spec, Vec::new(), None));

@@ -80,6 +80,9 @@ pub enum EnvRule {
 pub struct SandboxSpec {
     /// The program and its arguments; never empty.
     pub command: Vec<OsString>,
+    /// True if the program comes as a descriptor, so that the first word is only what it calls
+    /// itself.
+    pub given: bool,
     /// The working folder.
     pub workdir: PathBuf,
     /// What the program may do in the working folder; `None` leaves it out of the view unless
@@ -113,6 +116,11 @@ pub struct SandboxSpec {
     pub report: bool,
     /// The user and group id that the program sees; `None` shows the caller's own.
     pub identity: Option<(u32, u32)>,
+    /// The user and group id that this is outside, for root, who may choose; `None` is the same
+    /// number. For everybody else it is always the caller's own.
+    pub outside: Option<(u32, u32)>,
+    /// The name of that user inside; `None` is the caller's own.
+    pub user: Option<String>,
     /// Layers that may be missing.
     pub allow_missing: BTreeSet<Layer>,
     /// Names of carriers that are not protected in this run.

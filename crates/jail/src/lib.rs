@@ -21,9 +21,10 @@ mod callers;
 pub mod gate;
 mod inside;
 mod plan;
+pub mod stay;
 mod supervisor;
 mod wire;
 
 pub use casemate_sys::process::early::HeadStart;
 pub use plan::Plan;
-pub use supervisor::{Finished, run};
+pub use supervisor::{Finished, run, run_staying};

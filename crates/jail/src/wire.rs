@@ -22,6 +22,11 @@ pub(crate) enum Event {
     Failed(Failure),
     /// The program was stopped by a signal, as Ctrl-Z does.
     Stopped,
+    /// Sockets of the sandbox's network were made, as often as ordered. Descriptors: TCP over IPv4
+    /// and, if there is IPv6, over IPv6, by turns.
+    Sockets,
+    /// Every process was stopped, or continued, as ordered; false if one goes on.
+    Obeyed(bool),
     /// So many bytes are in System V segments, which belong to no process.
     Segments(u64),
     /// The program ended and everything inside is dead.
@@ -52,6 +57,12 @@ pub(crate) enum Order {
     SignalGroup(i32),
     /// Say how many bytes are in System V segments.
     Count,
+    /// Make sockets.
+    Sockets,
+    /// Stop every process.
+    Halt,
+    /// Continue the processes that were stopped by the last such order.
+    Continue,
     /// Kill everything and say what it used.
     End,
 }
@@ -62,6 +73,9 @@ impl Order {
             Self::Signal(number) => [b's', number as u8],
             Self::SignalGroup(number) => [b'g', number as u8],
             Self::Count => [b'c', 0],
+            Self::Sockets => [b'n', 0],
+            Self::Halt => [b'h', 0],
+            Self::Continue => [b'o', 0],
             Self::End => [b'e', 0],
         }
     }
@@ -71,6 +85,9 @@ impl Order {
             [b's', number] => Some(Self::Signal((*number).into())),
             [b'g', number] => Some(Self::SignalGroup((*number).into())),
             [b'c', 0] => Some(Self::Count),
+            [b'n', 0] => Some(Self::Sockets),
+            [b'h', 0] => Some(Self::Halt),
+            [b'o', 0] => Some(Self::Continue),
             [b'e', 0] => Some(Self::End),
             _ => None,
         }
@@ -85,6 +102,8 @@ impl Event {
             Self::Listener => vec![b'L'],
             Self::Doors => vec![b'D'],
             Self::Stopped => vec![b'Z'],
+            Self::Sockets => vec![b'N'],
+            Self::Obeyed(whole) => vec![b'O', u8::from(*whole)],
             Self::Segments(bytes) => [&[b'M'][..], &bytes.to_le_bytes()].concat(),
             Self::Failed(failure) => encode_failure(failure),
             Self::Exited(exit) => {
@@ -112,6 +131,8 @@ impl Event {
             (b'L', []) => Some(Self::Listener),
             (b'D', []) => Some(Self::Doors),
             (b'Z', []) => Some(Self::Stopped),
+            (b'N', []) => Some(Self::Sockets),
+            (b'O', [whole]) => Some(Self::Obeyed(*whole != 0)),
             (b'M', bytes) => Some(Self::Segments(u64::from_le_bytes(bytes.try_into().ok()?))),
             (b'F', rest) => decode_failure(rest).map(Self::Failed),
             (b'X', [signaled, rest @ ..]) if rest.len() == 44 => {
@@ -201,6 +222,8 @@ mod tests {
         for event in [
             Event::View,
             Event::Stopped,
+            Event::Sockets,
+            Event::Obeyed(true),
             Event::Segments(5),
             Event::Exited(exit),
             Event::Failed(failure),

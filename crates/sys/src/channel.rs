@@ -1,15 +1,16 @@
 //! Messages with file descriptors between a supervisor and its sandbox (unix(7), SCM_RIGHTS).
 //!
 //! A pair of SOCK_SEQPACKET sockets keeps message boundaries and tells the end of the other
-//! side. Messages are short; a longer one is an error, not a cut.
+//! side. Messages are short; a longer one is an error, not a cut. Who isn't a relative of the other
+//! side finds it by a name in a folder.
 
 use crate::Errno;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::IoSliceMut;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, listen, recvmsg, sendmsg, socket_with, socketpair,
 };
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -41,6 +42,18 @@ impl Channel {
             None,
         )?;
         Ok((Self(a), Self(b)))
+    }
+
+    /// Connects to what [`Listener::bind`] made.
+    pub fn connect(folder: BorrowedFd<'_>, name: &str) -> Result<Self, Errno> {
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        rustix::net::connect(&socket, &address(folder, name)?)?;
+        Ok(Self(socket))
     }
 
     /// Sends one message with at most [`MAX_DESCRIPTORS`].
@@ -110,4 +123,49 @@ impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Where channels are asked for.
+pub struct Listener(OwnedFd);
+
+impl Listener {
+    /// Listens at a name in a folder. Who may connect is the folder's matter.
+    pub fn bind(folder: BorrowedFd<'_>, name: &str) -> Result<Self, Errno> {
+        listen_in(folder, name, SocketType::SEQPACKET).map(Self)
+    }
+
+    /// The next channel that was asked for; waits for it.
+    pub fn accept(&self) -> Result<Channel, Errno> {
+        rustix::io::retry_on_intr(|| accept_with(&self.0, SocketFlags::CLOEXEC)).map(Channel)
+    }
+}
+
+/// A listening Unix socket at a name in a folder, for streams.
+pub fn listen_for_streams(folder: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    listen_in(folder, name, SocketType::STREAM)
+}
+
+/// A stream to what listens at a name in a folder.
+pub fn connect_stream(folder: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::connect(&socket, &address(folder, name)?)?;
+    Ok(socket)
+}
+
+fn listen_in(folder: BorrowedFd<'_>, name: &str, kind: SocketType) -> Result<OwnedFd, Errno> {
+    let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &address(folder, name)?)?;
+    listen(&socket, 128)?;
+    Ok(socket)
+}
+
+/// A name in a folder, by the folder's descriptor: an address holds 107 bytes (unix(7)), and the
+/// folder's own path may be longer.
+fn address(folder: BorrowedFd<'_>, name: &str) -> Result<SocketAddrUnix, Errno> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()))
 }

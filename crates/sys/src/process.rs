@@ -223,6 +223,28 @@ impl Exec {
         &self.path
     }
 
+    /// Becomes the program that a descriptor leads to, wherever it is (execveat(2)); returns only
+    /// if that failed.
+    pub fn exec_file(&self, program: BorrowedFd<'_>) -> Errno {
+        let args = pointers(&self.args);
+        let env = pointers(&self.env);
+        // SAFETY: both arrays hold pointers to C strings that outlive the call and end in null.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                program.as_raw_fd(),
+                c"".as_ptr(),
+                args.as_ptr(),
+                env.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            )
+        };
+        match check(result) {
+            Err(errno) => errno,
+            Ok(_) => Errno::IO,
+        }
+    }
+
     /// Becomes the program; returns only if that failed.
     pub fn exec(&self) -> Errno {
         let args = pointers(&self.args);

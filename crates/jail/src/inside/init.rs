@@ -7,14 +7,17 @@
 //! It stays outside the Landlock domain of the program and can't be dumped, so the program can
 //! neither trace it nor signal it nor look into it.
 
+use super::halt::Halted;
 use super::view::{self, Pivoted};
 use super::{fence, payload};
 use crate::plan::Plan;
+use crate::stay::Agent;
 use crate::wire::{Event, Exit, Order};
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::spec::Network;
 use casemate_sys::channel::Channel;
+use casemate_sys::fence::listen::{self, Family};
 use casemate_sys::mount::Rest;
 use casemate_sys::process::early::Begun;
 use casemate_sys::process::{self, Change, Clone, namespace};
@@ -26,6 +29,9 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
+
+/// Sockets of each IP version that are made at one time: few enough for one message.
+const SOCKETS: usize = 4;
 
 /// What the supervisor prepared for the sandbox.
 pub(crate) struct Handover<'a> {
@@ -44,6 +50,8 @@ pub(crate) struct Handover<'a> {
     pub(crate) filter: &'static [Instruction],
     pub(crate) landlock: Option<casemate_sys::landlock::Abi>,
     pub(crate) umask: Mode,
+    /// The program itself, and the socket that it listens on, if it stays.
+    pub(crate) agent: Option<&'a Agent>,
 }
 
 /// Runs the sandbox; the process ends here. What has begun already has mapped the ids and brought
@@ -53,7 +61,7 @@ pub(crate) fn main(handover: Handover<'_>, begun: Option<Begun>) -> ! {
     match prepare(&handover, begun) {
         Ok(child) => {
             leave_descriptors(channel);
-            let exit = serve(channel, &child);
+            let exit = serve(channel, &child, handover.agent.is_some());
             let _ = channel.send(&Event::Exited(exit).encode(), &[]);
             process::exit_now(0);
         }
@@ -240,7 +248,7 @@ fn start_program(
 }
 
 /// Reaps and forwards until the program ends, then ends everything else.
-fn serve(channel: &Channel, child: &process::Child) -> Exit {
+fn serve(channel: &Channel, child: &process::Child, stays: bool) -> Exit {
     let Ok(signals) = Signals::block(&[Signal::CHILD.as_raw()]) else {
         process::exit_now(1)
     };
@@ -248,8 +256,9 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
         tv_sec: 0,
         tv_nsec: 50_000_000,
     });
+    let mut halted = Halted::default();
     let end = loop {
-        if let Some(end) = reap(channel, child.pid) {
+        if let Some(end) = reap(channel, child.pid, stays) {
             break end;
         }
         let mut fds = [
@@ -275,6 +284,15 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
                 Ok(Some(message)) => match Order::decode(&message.bytes) {
                     Some(Order::Count) => {
                         let _ = channel.send(&Event::Segments(segments()).encode(), &[]);
+                    }
+                    Some(Order::Sockets) => sockets(channel),
+                    Some(Order::Halt) => {
+                        let whole = halted.halt();
+                        let _ = channel.send(&Event::Obeyed(whole).encode(), &[]);
+                    }
+                    Some(Order::Continue) => {
+                        halted.resume();
+                        let _ = channel.send(&Event::Obeyed(true).encode(), &[]);
                     }
                     Some(Order::End) => {
                         break Exit {
@@ -312,7 +330,7 @@ fn serve(channel: &Channel, child: &process::Child) -> Exit {
 }
 
 /// Waits for all that can be waited for; the program's end ends the loop.
-fn reap(channel: &Channel, program: i32) -> Option<Exit> {
+fn reap(channel: &Channel, program: i32, stays: bool) -> Option<Exit> {
     let mut end = None;
     while let Ok(Some((pid, change))) = process::wait_any(false, true) {
         match change {
@@ -330,12 +348,26 @@ fn reap(channel: &Channel, program: i32) -> Option<Exit> {
                     ..Exit::default()
                 })
             }
+            // Nobody's terminal waits for it.
+            Change::Stopped(_) if stays => {}
             Change::Stopped(_) => {
                 let _ = channel.send(&Event::Stopped.encode(), &[]);
             }
         }
     }
     end
+}
+
+/// Makes sockets of this network, and sends them. What can't be made isn't sent, and is missed.
+fn sockets(channel: &Channel) {
+    let mut made = Vec::new();
+    for _ in 0..SOCKETS {
+        for family in [Family::V4, Family::V6] {
+            made.extend(listen::fresh(family));
+        }
+    }
+    let fds: Vec<BorrowedFd<'_>> = made.iter().map(AsFd::as_fd).collect();
+    let _ = channel.send(&Event::Sockets.encode(), &fds);
 }
 
 /// Processes of this pid namespace besides init, those included that wait to be reaped.

@@ -24,6 +24,7 @@ use casemate_sys::seccomp::{self, Profile};
 use casemate_sys::{Errno, privilege, process, signal};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::path::Path;
 
@@ -59,7 +60,12 @@ fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>, rest: &Rest) -> R
         None => failed("finish the view and let go of the host's root", errno),
     })?;
     handover.signals.restore_mask();
-    process::close_on_exec_from(3).map_err(|errno| failed("close inherited descriptors", errno))
+    let fail = |errno| failed("close inherited descriptors", errno);
+    process::close_on_exec_from(3).map_err(fail)?;
+    match handover.agent {
+        Some(agent) => fcntl_setfd(&agent.listener, FdFlags::empty()).map_err(fail),
+        None => Ok(()),
+    }
 }
 
 /// A process group of its own, in the foreground of the terminal if there is one.
@@ -145,6 +151,11 @@ fn landlock(handover: &Handover<'_>) -> Result<()> {
     if handover.plan.has_own_root() {
         allow(Path::new("/"), FileRights::WRITE)?;
     }
+    if let Some(agent) = handover.agent {
+        // It isn't in the view, so no rule of a folder is about it.
+        let rights = FileRights::READ;
+        ruleset.allow(agent.program.as_fd(), rights).map_err(fail)?;
+    }
     for (path, rights) in &handover.plan.rules {
         allow(path, *rights)?;
     }
@@ -184,7 +195,10 @@ fn exec(handover: &Handover<'_>) -> Failure {
     let mut last = Errno::NOENT;
     let mut tried = String::new();
     for program in &handover.plan.programs {
-        let errno = program.exec();
+        let errno = match handover.agent {
+            Some(agent) => program.exec_file(agent.program.as_fd()),
+            None => program.exec(),
+        };
         if tried.is_empty() || !matches!(errno, Errno::NOENT | Errno::NOTDIR) {
             last = errno;
             tried = program.path().to_string_lossy().into_owned();

@@ -115,6 +115,13 @@ pub(super) fn resolve(
     workdir: &Path,
 ) -> Result<Command> {
     let name = Path::new(&spec.command[0]);
+    if spec.given {
+        return Ok(Command {
+            candidates: vec![name.into()],
+            brought: Vec::new(),
+            env: Vec::new(),
+        });
+    }
     if matches!(spec.root, Root::Directory(_) | Root::Archive(_)) {
         return Ok(Command {
             candidates: elsewhere(name, workdir),

@@ -68,7 +68,10 @@ pub struct Plan {
 impl Plan {
     /// Checks a specification against this machine and plans its run.
     pub fn new(spec: SandboxSpec) -> Result<Self, Failure> {
-        let host = Host::read()?;
+        let mut host = Host::read()?;
+        if let Some(user) = &spec.user {
+            host.user.clone_from(user);
+        }
         let mut builder = Builder {
             view: Vec::new(),
             notes: Vec::new(),

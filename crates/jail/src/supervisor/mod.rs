@@ -11,6 +11,7 @@
 //! ```
 //!
 //! - [`start`]: what is prepared, and the clone; [`serve`]: the loop; [`finish`]: how it ended
+//! - [`asked`]: what is asked of a sandbox that stays
 //! - [`terminal`]: streams, pseudo-terminal, raw mode
 //! - [`notifier`]: system calls that the filter hands over
 //! - [`watch`]: limits: who holds each, and whether one was reached
@@ -19,6 +20,7 @@
 //! - [`account`]: the report
 
 mod account;
+mod asked;
 mod finish;
 mod guard;
 mod late;
@@ -29,10 +31,11 @@ mod terminal;
 mod watch;
 
 pub use finish::Finished;
-pub use start::run;
+pub use start::{run, run_staying};
 
 use crate::gate::Gate;
 use crate::plan::Plan;
+use crate::stay::{Request, Stay};
 use casemate_core::limits::Reached;
 use casemate_sys::channel::Channel;
 use casemate_sys::process::Child;
@@ -41,6 +44,7 @@ use casemate_sys::signal::Signals;
 use guard::Guard;
 use notifier::Notifier;
 use rustix::fd::OwnedFd;
+use std::collections::VecDeque;
 use std::time::Instant;
 use terminal::Terminal;
 use watch::Watch;
@@ -74,4 +78,8 @@ struct Supervisor<'a> {
     stopped: Option<Reached>,
     ended: Option<Instant>,
     started: Instant,
+    /// What is asked by others, if the sandbox stays.
+    stay: Option<Stay>,
+    /// Those who wait for init, in the order of its answers.
+    asked: VecDeque<Request>,
 }

@@ -27,15 +27,20 @@ pub(super) enum End {
 struct Ready {
     channel: bool,
     signals: bool,
+    requests: bool,
     notifier: PollFlags,
 }
 
 impl Supervisor<'_> {
-    pub(super) fn write_maps(&self, (uid, gid): (u32, u32)) -> Result<()> {
-        // As root, an identity that was asked for is a real one: the same id inside and outside.
-        for (file, id) in [("uid_map", uid), ("gid_map", gid)] {
+    pub(super) fn write_maps(&self, inside: (u32, u32), outside: (u32, u32)) -> Result<()> {
+        // As root, an identity that was asked for is a real one: nobody else's outside.
+        let ids = [
+            ("uid_map", inside.0, outside.0),
+            ("gid_map", inside.1, outside.1),
+        ];
+        for (file, inside, outside) in ids {
             let path = format!("/proc/{}/{file}", self.init.pid);
-            std::fs::write(&path, format!("{id} {id} 1"))
+            std::fs::write(&path, format!("{inside} {outside} 1"))
                 .map_err(|error| Error::io("write", &error).on(path))?;
         }
         self.channel
@@ -57,6 +62,9 @@ impl Supervisor<'_> {
                 && let Some(notifier) = &mut self.notifier
             {
                 notifier.serve(ready.notifier, &mut self.gate);
+            }
+            if ready.requests {
+                self.take_requests();
             }
             self.terminal.relay();
             if self.watch.is_due() && !self.rests {
@@ -95,6 +103,10 @@ impl Supervisor<'_> {
         {
             fds.push(PollFd::new(notifier, PollFlags::IN));
         }
+        let requests = fds.len();
+        if let Some(stay) = &self.stay {
+            fds.push(PollFd::new(&stay.requests, PollFlags::IN));
+        }
         fds.extend(self.terminal.poll_fds());
         let wait = wait.map(|wait| Timespec {
             tv_sec: wait.as_secs() as i64,
@@ -106,6 +118,7 @@ impl Supervisor<'_> {
         Ready {
             channel: is_ready(0),
             signals: is_ready(1),
+            requests: self.stay.is_some() && is_ready(requests),
             notifier: match &self.notifier {
                 Some(notifier) if !notifier.is_over() => fds[2].revents(),
                 _ => PollFlags::empty(),
@@ -166,6 +179,10 @@ impl Supervisor<'_> {
                         &self.plan.spec,
                     ));
                 }
+                let started = self.stay.as_mut().and_then(|stay| stay.started.take());
+                if let Some(Err(error)) = started.map(|started| started()) {
+                    return Some(End::Failed(error.into()));
+                }
             }
             Event::Doors => {
                 if let Err(error) = self.open(fds) {
@@ -173,6 +190,8 @@ impl Supervisor<'_> {
                 }
             }
             Event::Stopped => self.suspend(),
+            Event::Sockets => self.answer_sockets(fds.collect()),
+            Event::Obeyed(whole) => self.answer_order(whole),
             Event::Segments(bytes) => self.watch.see_segments(bytes),
             Event::Failed(failure) => return Some(End::Failed(failure)),
             Event::Exited(exit) => return Some(End::Exited(exit)),
@@ -209,7 +228,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         // If init is gone, the loop hears of it by itself.
         let _ = self.channel.send(&order.encode(), &[]);
     }

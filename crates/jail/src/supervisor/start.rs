@@ -7,6 +7,7 @@ use super::{Finished, Supervisor};
 use crate::gate::Gate;
 use crate::inside::{self, Handover};
 use crate::plan::Plan;
+use crate::stay::Stay;
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
 use casemate_core::layer::Layer;
@@ -21,6 +22,7 @@ use casemate_sys::{Errno, cgroup};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Signals that are passed on to the program.
@@ -40,6 +42,24 @@ const FORWARDED: [Signal; 11] = [
 
 /// Runs a plan to its end.
 pub fn run<'a>(plan: &'a Plan, gate: Option<&'a mut dyn Gate>) -> Result<Finished, Failure> {
+    start(plan, gate, None)
+}
+
+/// The same for a program that is given by descriptor and waits for orders, and a sandbox of which
+/// things are asked.
+pub fn run_staying<'a>(
+    plan: &'a Plan,
+    gate: Option<&'a mut dyn Gate>,
+    stay: Stay,
+) -> Result<Finished, Failure> {
+    start(plan, gate, Some(stay))
+}
+
+fn start<'a>(
+    plan: &'a Plan,
+    gate: Option<&'a mut dyn Gate>,
+    stay: Option<Stay>,
+) -> Result<Finished, Failure> {
     let identity = plan.spec.identity.unwrap_or((plan.host.uid, plan.host.gid));
     let fits = plan.spec.network != Network::Host && identity == (plan.host.uid, plan.host.gid);
     let head_start = HeadStart::take().filter(|_| fits);
@@ -84,6 +104,7 @@ pub fn run<'a>(plan: &'a Plan, gate: Option<&'a mut dyn Gate>) -> Result<Finishe
             filter,
             landlock,
             umask,
+            agent: stay.as_ref().map(|stay| &stay.agent),
         });
         let mut inside = |begun| {
             // Init's copy of this end: with it, the channel would outlive the supervisor.
@@ -125,9 +146,11 @@ pub fn run<'a>(plan: &'a Plan, gate: Option<&'a mut dyn Gate>) -> Result<Finishe
         stopped: None,
         ended: None,
         started,
+        stay,
+        asked: VecDeque::new(),
     };
     if maps_from_outside {
-        supervisor.write_maps(identity)?;
+        supervisor.write_maps(identity, plan.spec.outside.unwrap_or(identity))?;
     }
     let end = supervisor.serve();
     supervisor.finish(end, landlock)

@@ -12,6 +12,7 @@ use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limits, Reached};
 use casemate_core::report::LimitState;
+use casemate_core::sandbox::Usage;
 use casemate_sys::cgroup::{self, Cgroup, Events, Held, Wanted};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat};
@@ -391,6 +392,23 @@ impl Watch {
         states
     }
 
+    /// What the sandbox uses now.
+    pub(super) fn usage(&self) -> Usage {
+        let (Some(proc), Some(disk)) = (&self.proc, &self.disk) else {
+            return Usage::default();
+        };
+        let (pids, memory) = count(proc.as_fd());
+        let disk = rustix::fs::fstatvfs(disk)
+            .map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize);
+        Usage {
+            cpu_usec: processor_time(proc.as_fd()),
+            memory: memory + disk + self.segments,
+            cache: 0,
+            disk,
+            pids,
+        }
+    }
+
     /// True if a cgroup counts the memory of the whole tree.
     pub(super) fn counts_memory(&self) -> bool {
         self.held.memory
@@ -401,6 +419,22 @@ fn timed_count(proc: BorrowedFd<'_>) -> Count {
     let since = Instant::now();
     let (tasks, memory) = count(proc);
     (tasks, memory, since.elapsed())
+}
+
+/// Microseconds of processor time of all processes in a procfs, those included that were reaped:
+/// fields 14 to 17 of /proc/pid/stat (proc(5)), in hundredths of a second.
+fn processor_time(proc: BorrowedFd<'_>) -> u64 {
+    let of = |name: String| {
+        let text = read(proc, &format!("{name}/stat"))?;
+        let fields = text.get(text.rfind(')')? + 2..)?;
+        let times = fields.split_whitespace().skip(11).take(4);
+        Some(
+            times
+                .filter_map(|time| time.parse::<u64>().ok())
+                .sum::<u64>(),
+        )
+    };
+    numbers(proc, ".").into_iter().filter_map(of).sum::<u64>() * 10_000
 }
 
 /// Tasks and memory of all processes in a procfs, init left out.
