@@ -119,6 +119,12 @@ impl Channel {
     }
 }
 
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -145,12 +151,13 @@ pub fn listen_for_streams(folder: BorrowedFd<'_>, name: &str) -> Result<OwnedFd,
     listen_in(folder, name, SocketType::STREAM)
 }
 
-/// A stream to what listens at a name in a folder.
+/// A stream to what listens at a name in a folder; nothing is waited for, neither now nor when it is
+/// read or written. EAGAIN if too many wait there already.
 pub fn connect_stream(folder: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     let socket = socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
-        SocketFlags::CLOEXEC,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
     rustix::net::connect(&socket, &address(folder, name)?)?;

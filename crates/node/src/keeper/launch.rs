@@ -1,0 +1,70 @@
+//! What a keeper is told.
+
+use casemate_core::limits::{ByteSize, Limit, Limits};
+use casemate_core::sandbox::{SandboxId, Wish};
+use casemate_core::spec::{Network, Root, SandboxSpec, Terminal};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// The user that programs are unless another one is named.
+pub(crate) const USER: &str = "user";
+/// That user's id inside.
+pub(crate) const UID: u32 = 1000;
+
+/// One sandbox to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Which.
+    pub id: SandboxId,
+    /// What was asked for.
+    pub wish: Wish,
+    /// For root: the user and group id that it has outside, which nobody else has.
+    pub outside: Option<u32>,
+    /// The root file system; `None` is a view of the host's.
+    pub root: Option<PathBuf>,
+}
+
+impl Launch {
+    /// What the wall is asked for. The agent's socket has this number.
+    pub(crate) fn specification(&self, listener: i32) -> SandboxSpec {
+        let resources = &self.wish.resources;
+        let disk = ByteSize(resources.disk);
+        let pids = u32::try_from(resources.pids).unwrap_or(u32::MAX);
+        let limits = Limits {
+            memory: Limit::new(None, ByteSize(resources.memory)),
+            pids: Limit::new(None, pids),
+            disk: Limit::new(None, disk),
+            inodes: Limits::inodes_for(disk),
+            ..Limits::defaults(ByteSize(resources.memory))
+        };
+        let command = ["casemate-agent", "agent", "--listen-fd"];
+        let command = command.into_iter().map(Into::into);
+        SandboxSpec {
+            command: command.chain([listener.to_string().into()]).collect(),
+            given: true,
+            // The keeper's own, which stays outside: programs start in their home.
+            workdir: "/".into(),
+            workdir_access: None,
+            grants: Vec::new(),
+            files: Vec::new(),
+            root: self.root.clone().map_or(Root::Host, Root::Directory),
+            keep: None,
+            env: Vec::new(),
+            limits,
+            network: Network::Policy,
+            tcp_bind: None,
+            tcp_connect: None,
+            hostname: self.id.to_string(),
+            name: Some(self.id.to_string()),
+            terminal: Terminal::Never,
+            report: false,
+            identity: Some((UID, UID)),
+            outside: self.outside.map(|id| (id, id)),
+            user: Some(USER.into()),
+            allow_missing: BTreeSet::new(),
+            allow_carriers: BTreeSet::new(),
+            protect_carriers: BTreeSet::new(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The keeper: the process that one sandbox belongs to.
+//!
+//! It is the wall's supervisor with a door: it starts the sandbox with the agent as its program,
+//! decides on connections, and answers what is asked at `control.sock`. If it dies, the kernel ends
+//! the sandbox; if the daemon dies, nothing happens to either.
+//!
+//! - [`launch`]: what it was told, and the specification that becomes of it
+//! - [`wire`]: what is asked, and what is answered
+//! - [`door`]: who asks, and who answers
+//! - [`same`]: how a process is found again that may have ended meanwhile
+
+mod door;
+pub(crate) mod launch;
+pub(crate) mod same;
+pub(crate) mod wire;
+
+pub use launch::Launch;
+
+use crate::folder::{AGENT, CONTROL, Folder, KEEPER, LAUNCH};
+use casemate_core::error::{Error, Result};
+use casemate_core::exit::Outcome;
+use casemate_core::sandbox::Outward;
+use casemate_core::spec::SandboxSpec;
+use casemate_jail::Plan;
+use casemate_jail::gate::Gate;
+use casemate_jail::stay::{Agent, Stay, remote};
+use casemate_sys::channel::{self, Listener};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Puts another wish in force.
+pub type Restrict = Arc<dyn Fn(&Outward) -> Result<()> + Send + Sync>;
+
+/// Who decides where a sandbox connects to, and how that is changed.
+pub struct Outgoing {
+    /// Decides.
+    pub gate: Box<dyn Gate>,
+    /// Puts another wish in force.
+    pub restrict: Restrict,
+}
+
+/// Keeps the sandbox of a folder until it ends. Says on standard output when it is up.
+///
+/// # Errors
+/// It can't be started as it was wished.
+pub fn keep(
+    path: &Path,
+    outgoing: impl FnOnce(&Launch, &mut SandboxSpec) -> Result<Outgoing>,
+) -> Result<()> {
+    let folder = Folder::at(path);
+    let launch: Launch = folder.read(LAUNCH)?;
+    detach()?;
+    let place = folder.open()?;
+    let fail = |step: &'static str| {
+        move |errno: rustix::io::Errno| Error::errno(step, errno.raw_os_error())
+    };
+    let listener =
+        channel::listen_for_streams(place.as_fd(), AGENT).map_err(fail("listen for the agent"))?;
+    let control = Listener::bind(place.as_fd(), CONTROL).map_err(fail("listen for the daemon"))?;
+    let program = rustix::fs::open(
+        "/proc/self/exe",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(fail("open this program"))?;
+    let mut spec = launch.specification(listener.as_raw_fd());
+    let Outgoing { mut gate, restrict } = outgoing(&launch, &mut spec)?;
+    let plan = Plan::new(spec).map_err(|failure| failure.error)?;
+    let (remote, requests) = remote()?;
+    let standing = folder.clone();
+    let started = Box::new(move || {
+        standing.write(KEEPER, &same::Process::own()?)?;
+        door::open(control, door::Answering::new(remote, restrict))?;
+        ready()
+    });
+    let stay = Stay {
+        agent: Agent { program, listener },
+        requests,
+        started: Some(started),
+    };
+    let finished = casemate_jail::run_staying(&plan, Some(&mut *gate), stay)
+        .map_err(|failure| failure.error)?;
+    for remark in &finished.remarks {
+        eprintln!("{remark}");
+    }
+    if !matches!(finished.outcome, Outcome::Exited { status: 0 }) {
+        eprintln!("the agent ended: {:?}", finished.outcome);
+    }
+    Ok(())
+}
+
+/// Leaves the daemon's session and working folder: whatever ends those doesn't end this.
+fn detach() -> Result<()> {
+    let fail =
+        |errno: rustix::io::Errno| Error::errno("leave the daemon's session", errno.raw_os_error());
+    rustix::process::setsid().map_err(fail)?;
+    rustix::process::chdir("/").map_err(fail)
+}
+
+/// Tells the daemon, which waits for a line, and lets go of its pipe.
+fn ready() -> Result<()> {
+    let fail = |error: &std::io::Error| Error::io("tell the daemon", error);
+    let mut out = std::io::stdout();
+    // A daemon that died meanwhile finds the sandbox again.
+    let _ = out.write_all(b"ready\n").and_then(|()| out.flush());
+    let null: OwnedFd = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| fail(&error))?
+        .into();
+    rustix::stdio::dup2_stdout(&null).map_err(|errno| fail(&errno.into()))
+}
