@@ -8,7 +8,8 @@ use casemate_core::error::{Error, Result};
 use casemate_core::report::Connection;
 use casemate_core::spec::{Access, EnvRule, Root, SandboxSpec};
 use casemate_egress::proxy::{
-    Authority, Config, Direct, Inspection, Learning, Opening, Policy, Proxy, Sockets, Wish,
+    Authority, Config, Direct, Inspection, Learning, Opening, Policy, Proxy, Reloading, Sockets,
+    Wish,
 };
 use casemate_identity::{Digests, Identifier, Identity, Scope, Store, Trust};
 use casemate_jail::gate::{Attempt, Doors, Gate, Rare};
@@ -48,6 +49,8 @@ pub(crate) struct Outlet {
     lends: bool,
     /// Whether what the policy doesn't allow is let through.
     learns: bool,
+    /// Whether its policy is one that somebody hands over, and not a file.
+    is_handed: bool,
     proxy: Option<Proxy>,
     watching: Option<Watching>,
 }
@@ -96,6 +99,7 @@ impl Outlet {
             shows_authority,
             lends: has_plain_endpoints(&network) && casemate_sys::socket::own_network().is_ok(),
             learns: false,
+            is_handed: false,
             proxy: None,
             watching: None,
         })
@@ -113,10 +117,21 @@ impl Outlet {
         self.learns = true;
     }
 
+    /// The policy comes from no file, and changes only when somebody says so.
+    pub(crate) fn handed(mut self) -> Self {
+        self.is_handed = true;
+        self
+    }
+
+    /// Puts other policies in force, once the sandbox is up.
+    pub(crate) fn reloading(&self) -> Option<Reloading> {
+        self.proxy.as_ref().map(Proxy::reloading)
+    }
+
     /// Sees to it that a policy that changes is put in force. What is learnt is learnt besides the
     /// policy as it was.
     fn watch(&mut self, proxy: &Proxy) -> Result<()> {
-        if self.learns {
+        if self.learns || self.is_handed {
             return Ok(());
         }
         let (of_host, shows_authority) = (self.of_host, self.shows_authority);

@@ -8,6 +8,7 @@ mod doctor;
 mod egress;
 mod egress_alone;
 mod identity;
+mod keep;
 mod logs;
 mod observe;
 mod policy;
@@ -45,6 +46,8 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Serve the proxy alone, for containers and virtual machines
     Egress(Box<egress_alone::EgressArgs>),
+    #[command(hide = true)]
+    Keep(keep::KeepArgs),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +78,7 @@ fn command() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Egress(args) => egress_alone::run(*args),
+        Command::Keep(args) => keep::run(args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&format!("{error:#}"));

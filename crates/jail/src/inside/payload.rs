@@ -153,7 +153,7 @@ fn landlock(handover: &Handover<'_>) -> Result<()> {
     }
     if let Some(agent) = handover.agent {
         // It isn't in the view, so no rule of a folder is about it.
-        let rights = FileRights::READ;
+        let rights = FileRights::READ.for_file();
         ruleset.allow(agent.program.as_fd(), rights).map_err(fail)?;
     }
     for (path, rights) in &handover.plan.rules {
