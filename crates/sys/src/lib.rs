@@ -5,6 +5,7 @@
 //! namespaces, mounts and system calls a sandbox gets is decided in `casemate-jail`.
 //!
 //! - [`process`], [`signal`]: clone3 with pidfds, exec, signals as file descriptors
+//! - [`descriptor`]: what the program that started this one left open
 //! - [`mount`]: the mount API that works on file descriptors
 //! - [`landlock`], [`seccomp`], [`privilege`]: what a process gives up for good
 //! - [`channel`]: messages with file descriptors between supervisor and sandbox
@@ -24,6 +25,7 @@
 
 pub mod cgroup;
 pub mod channel;
+pub mod descriptor;
 pub mod dnotify;
 pub mod fence;
 pub mod household;

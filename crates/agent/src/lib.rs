@@ -1,0 +1,84 @@
+//! The agent inside a sandbox: it runs commands and keeps files for clients outside.
+//!
+//! ```text
+//!  gateway ══ a listening socket, handed in ══▶ connection ──▶ http: token, routes
+//!                                                               ├── /health /init /envs /metrics
+//!                                                               ├── process.Process    (Connect)
+//!                                                               └── files, filesystem
+//! ```
+//!
+//! The agent shares its sandbox with code that nobody trusts. It therefore believes nothing
+//! that it reads there (accounts, paths, what programs print), bounds all of it, and keeps its
+//! own memory and descriptors to itself. It is no wall: the sandbox around it is. What it
+//! guards is the sandbox's owner against mix-ups, and its token against other users inside.
+
+mod connection;
+mod error;
+mod http;
+mod init;
+mod metrics;
+#[allow(dead_code, reason = "for the services")]
+mod paths;
+#[allow(dead_code, reason = "for the services")]
+mod users;
+
+pub use casemate_core::error::{Error, Result};
+pub use connection::Listener;
+pub use users::Identities;
+
+use init::Given;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How an agent is run.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where clients come in.
+    pub listener: Listener,
+    /// Whether commands run as the users they are started for.
+    pub identities: Identities,
+    /// The user of requests that name none, until `/init` says otherwise.
+    pub user: String,
+    /// The folder that an empty path means; the user's home if absent.
+    pub workdir: Option<std::path::PathBuf>,
+}
+
+/// What all requests share.
+pub(crate) struct Agent {
+    #[expect(dead_code, reason = "for the services")]
+    pub(crate) identities: Identities,
+    given: Mutex<Given>,
+    metrics: metrics::Sampler,
+}
+
+impl Agent {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            identities: settings.identities,
+            given: Mutex::new(Given::new(&settings.user, settings.workdir.clone())),
+            metrics: metrics::Sampler::new(),
+        }
+    }
+
+    /// What `/init` has told. Never held across an await.
+    pub(crate) fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes this process to others inside: no core dumps, no reading of its memory or
+/// descriptors, no privileges gained by what it executes.
+///
+/// For the program, first thing; a test that serves in its own process leaves it out.
+pub fn withdraw() -> Result<()> {
+    casemate_sys::privilege::undumpable()
+        .map_err(|e| Error::errno("hide the agent's memory", e.raw_os_error()))?;
+    casemate_sys::privilege::no_new_privileges()
+        .map_err(|e| Error::errno("give up new privileges", e.raw_os_error()))
+}
+
+/// Serves until the listener fails. Belongs in a runtime of one thread, with I/O and time.
+pub async fn serve(settings: Settings) -> Result<()> {
+    let agent = Arc::new(Agent::new(&settings));
+    let router = http::router(&agent);
+    connection::serve(settings.listener, router).await
+}

@@ -1,0 +1,44 @@
+//! Descriptors that the program which started this one left open for it.
+
+use crate::Errno;
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Takes over an inherited descriptor, and makes it close-on-exec.
+///
+/// EBADF if it isn't open or is a standard stream; EALREADY on a second call: two owners of one
+/// number would close each other's file. For the start of `main`, before anything else opens
+/// files.
+pub fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if number <= 2 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: borrowed for this call alone, which fails on a number that isn't open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(Errno::ALREADY);
+    }
+    // SAFETY: it is open, came from outside, and this is the only call that gets here.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fd::IntoRawFd;
+
+    #[test]
+    fn one_open_descriptor_is_taken_once() {
+        assert_eq!(inherited(2).unwrap_err(), Errno::BADF);
+        assert_eq!(inherited(-1).unwrap_err(), Errno::BADF);
+        assert_eq!(inherited(1_000_000).unwrap_err(), Errno::BADF);
+        let (read, _write) = rustix::pipe::pipe().unwrap();
+        let owned = inherited(read.into_raw_fd()).unwrap();
+        let flags = rustix::io::fcntl_getfd(&owned).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        let (other, _write) = rustix::pipe::pipe().unwrap();
+        assert_eq!(inherited(other.into_raw_fd()).unwrap_err(), Errno::ALREADY);
+    }
+}
