@@ -3,6 +3,7 @@
 //! This file is parse → run → exit code. Each command is a module: it turns its arguments into
 //! a call of a library crate and the result into text.
 
+mod agent;
 mod credentials;
 mod doctor;
 mod egress;
@@ -47,6 +48,8 @@ enum Command {
     /// Serve the proxy alone, for containers and virtual machines
     Egress(Box<egress_alone::EgressArgs>),
     #[command(hide = true)]
+    Agent(agent::AgentArgs),
+    #[command(hide = true)]
     Keep(keep::KeepArgs),
 }
 
@@ -78,6 +81,7 @@ fn command() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Egress(args) => egress_alone::run(*args),
+        Command::Agent(args) => agent::run(args),
         Command::Keep(args) => keep::run(args),
     };
     result.unwrap_or_else(|error| {

@@ -38,7 +38,7 @@ impl Launch {
             inodes: Limits::inodes_for(disk),
             ..Limits::defaults(ByteSize(resources.memory))
         };
-        let command = ["casemate-agent", "agent", "--listen-fd"];
+        let command = ["casemate-agent", "agent", "--listener-fd"];
         let command = command.into_iter().map(Into::into);
         SandboxSpec {
             command: command.chain([listener.to_string().into()]).collect(),
