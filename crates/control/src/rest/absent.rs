@@ -1,0 +1,58 @@
+//! What E2B has and the process wall has not (yet): each route answers as E2B does for something
+//! that isn't there, or says that it isn't supported.
+
+use super::App;
+use super::auth::{May, READ, RUN};
+use crate::problem::Problem;
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/sandboxes/{id}/fork", post(fork))
+        .route("/sandboxes/{id}/snapshots", post(snapshot))
+        .route("/snapshots", get(none))
+        .route("/volumes", get(none).post(volume))
+        .route("/volumes/{id}", get(no_volume).delete(no_volume))
+        .route("/secrets", get(none).post(keep_secret))
+        .route(
+            "/secrets/{id}",
+            get(no_secret).post(no_secret).delete(no_secret),
+        )
+}
+
+async fn fork(State(app): State<App>, _: May<RUN>, Path(id): Path<String>) -> Result<(), Problem> {
+    app.find(&id)?;
+    Err(Problem::unsupported("forking a sandbox"))
+}
+
+async fn snapshot(
+    State(app): State<App>,
+    _: May<RUN>,
+    Path(id): Path<String>,
+) -> Result<(), Problem> {
+    app.find(&id)?;
+    Err(Problem::unsupported("snapshots"))
+}
+
+async fn none(_: May<READ>) -> Json<Value> {
+    Json(json!([]))
+}
+
+async fn volume(_: May<RUN>) -> Problem {
+    Problem::unsupported("volumes")
+}
+
+async fn no_volume(_: May<READ>, Path(id): Path<String>) -> Problem {
+    Problem::missing(format!("volume '{}' not found", id.escape_debug()))
+}
+
+async fn keep_secret(_: May<RUN>) -> Problem {
+    Problem::unsupported("secrets")
+}
+
+async fn no_secret(_: May<READ>, Path(id): Path<String>) -> Problem {
+    Problem::missing(format!("secret '{}' not found", id.escape_debug()))
+}

@@ -1,0 +1,239 @@
+//! What clients ask for.
+
+use super::extension::{Demand, LifetimeDemand};
+use crate::lifecycle::Order;
+use crate::network::Network;
+use crate::problem::Problem;
+use crate::record::AtEnd;
+use casemate_core::sandbox::Resources;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Labels of one sandbox.
+const MOST_LABELS: usize = 256;
+
+/// E2B's `NewSandbox`, both versions.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::rest) struct NewSandbox {
+    #[serde(rename = "templateID")]
+    template: String,
+    timeout: Option<i32>,
+    auto_pause: Option<bool>,
+    auto_pause_memory: Option<bool>,
+    auto_resume: Option<AutoResume>,
+    secure: Option<bool>,
+    #[serde(rename = "allow_internet_access")]
+    internet: Option<bool>,
+    network: Option<Network>,
+    metadata: Option<BTreeMap<String, String>>,
+    env_vars: Option<BTreeMap<String, String>>,
+    iam: Option<Iam>,
+    volume_mounts: Option<Vec<VolumeMount>>,
+    casemate: Option<Demand>,
+}
+
+#[derive(Deserialize)]
+struct AutoResume {
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+struct Iam {
+    tokens: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+struct VolumeMount {
+    name: String,
+}
+
+/// What the two versions of the route differ in.
+#[derive(Clone, Copy)]
+pub(in crate::rest) struct Version {
+    /// How long a sandbox runs if the request doesn't say.
+    pub(in crate::rest) timeout: Duration,
+    /// A token is made whatever the request says.
+    pub(in crate::rest) always_secure: bool,
+}
+
+impl NewSandbox {
+    /// The order, checked for what can be seen without a node.
+    pub(in crate::rest) fn order(
+        self,
+        version: Version,
+        defaults: Resources,
+    ) -> Result<Order, Problem> {
+        let auto_pause = self.auto_pause.unwrap_or(false);
+        let auto_resume = self.auto_resume.is_some_and(|resume| resume.enabled);
+        refuse_filesystem_only(self.auto_pause_memory, auto_pause, auto_resume)?;
+        if self
+            .iam
+            .and_then(|iam| iam.tokens)
+            .is_some_and(|tokens| !tokens.is_empty())
+        {
+            return Err(Problem::unsupported("iam.tokens"));
+        }
+        if let Some(mount) = self.volume_mounts.iter().flatten().next() {
+            return Err(Problem::unsupported(&format!(
+                "volumeMounts ('{}')",
+                mount.name.escape_debug()
+            )));
+        }
+        let demand = self.casemate.unwrap_or_default();
+        let environment = self.env_vars.unwrap_or_default();
+        check_environment(&environment)?;
+        let metadata = self.metadata.unwrap_or_default();
+        if metadata.len() > MOST_LABELS {
+            return Err(Problem::bad(format!(
+                "metadata: more than {MOST_LABELS} entries"
+            )));
+        }
+        let timeout = match demand.never.unwrap_or(false) {
+            true if self.timeout.is_some() => {
+                return Err(Problem::bad("casemate.never: there is a timeout as well"));
+            }
+            true => None,
+            false => Some(seconds("timeout", self.timeout)?.unwrap_or(version.timeout)),
+        };
+        Ok(Order {
+            template: self.template,
+            timeout,
+            idle: demand.idle()?,
+            at_end: if auto_pause {
+                AtEnd::Pause
+            } else {
+                AtEnd::Kill
+            },
+            auto_resume,
+            secure: version.always_secure || self.secure.unwrap_or(false),
+            network: Network {
+                internet: self.internet,
+                ..self.network.unwrap_or_default()
+            },
+            resources: demand.resources(defaults)?,
+            policy: demand.policy,
+            metadata,
+            environment,
+        })
+    }
+}
+
+/// Without its memory a sandbox would have to be started anew from its files, which takes a template.
+fn refuse_filesystem_only(
+    memory: Option<bool>,
+    auto_pause: bool,
+    auto_resume: bool,
+) -> Result<(), Problem> {
+    if memory != Some(false) {
+        return Ok(());
+    }
+    Err(match (auto_pause, auto_resume) {
+        (false, _) => Problem::bad("autoPauseMemory: false needs autoPause"),
+        (true, true) => Problem::bad("autoPauseMemory: false excludes autoResume"),
+        (true, false) => no_filesystem_only("autoPauseMemory"),
+    })
+}
+
+fn no_filesystem_only(field: &str) -> Problem {
+    Problem::bad(format!(
+        "{field}: pausing without memory is not supported on the process wall; it comes with templates"
+    ))
+}
+
+fn check_environment(variables: &BTreeMap<String, String>) -> Result<(), Problem> {
+    for (name, value) in variables {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(Problem::bad(format!(
+                "envVars.{}: a name has no '=', and neither has a NUL",
+                name.escape_debug()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A number of seconds that isn't negative.
+pub(super) fn seconds(field: &str, value: Option<i32>) -> Result<Option<Duration>, Problem> {
+    let seconds = value.map(u64::try_from).transpose();
+    let seconds = seconds.map_err(|_| Problem::bad(format!("{field}: less than 0")))?;
+    Ok(seconds.map(Duration::from_secs))
+}
+
+/// E2B's `SandboxTimeoutRequest`, and our extension.
+#[derive(Deserialize)]
+pub(in crate::rest) struct SetTimeout {
+    timeout: Option<i32>,
+    casemate: Option<LifetimeDemand>,
+}
+
+impl SetTimeout {
+    pub(in crate::rest) fn timeout(&self) -> Result<Option<Duration>, Problem> {
+        seconds("timeout", self.timeout)
+    }
+
+    pub(in crate::rest) fn demand(&self) -> Option<&LifetimeDemand> {
+        self.casemate.as_ref()
+    }
+}
+
+/// E2B's `SandboxRefreshRequest`.
+#[derive(Deserialize)]
+pub(in crate::rest) struct Refresh {
+    duration: Option<i32>,
+}
+
+impl Refresh {
+    pub(in crate::rest) fn duration(&self) -> Result<Option<Duration>, Problem> {
+        seconds("duration", self.duration)
+    }
+}
+
+/// E2B's `ConnectSandbox`.
+#[derive(Deserialize)]
+pub(in crate::rest) struct Connect {
+    timeout: Option<i32>,
+}
+
+impl Connect {
+    pub(in crate::rest) fn timeout(&self) -> Result<Option<Duration>, Problem> {
+        seconds("timeout", self.timeout)
+    }
+}
+
+/// E2B's `ResumedSandbox`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::rest) struct Resume {
+    timeout: Option<i32>,
+    auto_pause: Option<bool>,
+}
+
+impl Resume {
+    pub(in crate::rest) fn timeout(&self) -> Result<Option<Duration>, Problem> {
+        seconds("timeout", self.timeout)
+    }
+
+    pub(in crate::rest) fn at_end(&self) -> Option<AtEnd> {
+        self.auto_pause.map(|pause| match pause {
+            true => AtEnd::Pause,
+            false => AtEnd::Kill,
+        })
+    }
+}
+
+/// E2B's `SandboxPauseRequest`.
+#[derive(Deserialize)]
+pub(in crate::rest) struct Pause {
+    memory: Option<bool>,
+}
+
+impl Pause {
+    pub(in crate::rest) fn check(&self) -> Result<(), Problem> {
+        match self.memory {
+            Some(false) => Err(no_filesystem_only("memory")),
+            _ => Ok(()),
+        }
+    }
+}
