@@ -1,7 +1,7 @@
 //! The way to what an agent does: routes, and who may take them.
 
 use crate::error::Refusal;
-use crate::{Agent, init, metrics};
+use crate::{Agent, init, metrics, process};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -34,11 +34,12 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
 
 /// The Connect services. Their answers aren't compressed: they travel inside one machine, and
 /// a frame that waits for a compressor is a keystroke that waits.
-fn services(_agent: &Arc<Agent>) -> ConnectRpcService {
+fn services(agent: &Arc<Agent>) -> ConnectRpcService {
     let limits = Limits::default()
         .with_max_request_body_size(MESSAGE)
         .with_max_message_size(MESSAGE);
-    ConnectRpcService::new(connectrpc::Router::new())
+    let router = connectrpc::Router::new().add_service(Arc::new(process::Service::new(agent)));
+    ConnectRpcService::new(router)
         .with_limits(limits)
         .with_compression_policy(CompressionPolicy::disabled())
         .with_deadline_policy(DeadlinePolicy::new().with_enforce_on_streams(true))

@@ -17,9 +17,8 @@ mod error;
 mod http;
 mod init;
 mod metrics;
-#[allow(dead_code, reason = "for the services")]
 mod paths;
-#[allow(dead_code, reason = "for the services")]
+mod process;
 mod users;
 
 pub use casemate_core::error::{Error, Result};
@@ -44,7 +43,6 @@ pub struct Settings {
 
 /// What all requests share.
 pub(crate) struct Agent {
-    #[expect(dead_code, reason = "for the services")]
     pub(crate) identities: Identities,
     given: Mutex<Given>,
     metrics: metrics::Sampler,

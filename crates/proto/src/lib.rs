@@ -13,3 +13,14 @@ mod generated {
 }
 
 pub use generated::{filesystem, process};
+
+/// The alternatives of messages that are one of several things.
+pub mod oneof {
+    /// What a watched folder tells.
+    pub use crate::generated::filesystem::__buffa::oneof::watch_dir_response::Event as WatchEvent;
+    pub use crate::generated::process::__buffa::oneof::process_event::Event;
+    pub use crate::generated::process::__buffa::oneof::process_event::data_event::Output;
+    pub use crate::generated::process::__buffa::oneof::process_input::Input;
+    pub use crate::generated::process::__buffa::oneof::process_selector::Selector;
+    pub use crate::generated::process::__buffa::oneof::stream_input_request::Event as InputEvent;
+}

@@ -3,8 +3,9 @@
 //! fork(3) runs the C library's handlers and hides the pidfd; posix_spawn(3) can't enter
 //! namespaces. A sandbox is made by a single-threaded program, so the plain system call is
 //! enough: the child goes on with a copy of everything. [`early`] is the way for a child whose
-//! namespaces can be made ahead.
+//! namespaces can be made ahead, [`command`] that of a program which has threads.
 
+pub mod command;
 pub mod early;
 
 use crate::mount::Rest;

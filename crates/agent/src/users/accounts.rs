@@ -38,12 +38,14 @@ impl Accounts {
         Some(user)
     }
 
+    #[allow(dead_code, reason = "for files")]
     /// The name of a user.
     pub(crate) fn user_name(&self, uid: u32) -> Option<&str> {
         let known = |line: &&str| account(line).is_some_and(|user| user.uid == uid);
         self.passwd.lines().find(known)?.split(':').next()
     }
 
+    #[allow(dead_code, reason = "for files")]
     /// The name of a group.
     pub(crate) fn group_name(&self, gid: u32) -> Option<&str> {
         let mut groups = self.group.lines().filter_map(group);
@@ -95,6 +97,7 @@ fn account(line: &str) -> Option<User> {
 }
 
 struct Group<'a> {
+    #[allow(dead_code, reason = "for files")]
     name: &'a str,
     gid: u32,
     members: &'a str,
