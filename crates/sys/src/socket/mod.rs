@@ -24,6 +24,14 @@ pub mod peer;
 
 pub use changes::{Changes, Defaults};
 
+/// Lets the kernel hold at most about this many bytes of a TCP connection that it can't send yet
+/// (tcp(7), `TCP_NOTSENT_LOWAT`): what is written later waits for no more than that.
+pub fn keep_unsent(socket: impl AsFd, most: u32) -> Result<(), Errno> {
+    let most = i32::try_from(most).unwrap_or(i32::MAX);
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT);
+    option::set_number(socket.as_fd(), level, name, most)
+}
+
 /// What a socket is. Options are [`Changes`]; close-on-exec is not the socket's but the
 /// descriptor's, and differs between copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,197 @@
+//! Connections of clients.
+
+mod patience;
+
+use crate::answer::Body;
+use crate::gateway::Gateway;
+use crate::tasks::Tasks;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use patience::{Busy, Patient};
+use rustls::ServerConfig;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+/// Who sent a request. The API finds it among the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// It came by TLS.
+    pub secure: bool,
+}
+
+/// A request's head, and what is read of a body at once.
+const HEAD: usize = 128 << 10;
+/// What the kernel may hold that isn't on its way yet: in HTTP/2 a key's echo has to wait for what
+/// was written before it.
+const UNSENT: u32 = 128 << 10;
+/// Streams of one HTTP/2 connection, and the window of each. That of the connection holds all of
+/// them: a stream that nobody reads takes nothing from another.
+const STREAMS: u32 = 128;
+const STREAM_WINDOW: u32 = 256 << 10;
+/// What is kept of a stream until the client takes it.
+const STREAM_BUFFER: usize = 64 << 10;
+/// After which silence the kernel, or HTTP/2, asks whether the client is still there.
+const PROBE: Duration = Duration::from_secs(60);
+/// How long after an accept that failed, for want of descriptors for instance, another is tried.
+const RECOVERY: Duration = Duration::from_millis(50);
+
+pub(crate) async fn serve(
+    gateway: &Gateway,
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(gateway.settings().connections));
+    let (closing, closed) = watch::channel(());
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        tokio::select! {
+            () = &mut stop => break,
+            _ = connections.join_next(), if !connections.is_empty() => {}
+            (accepted, place) = next => match accepted {
+                Ok((socket, peer)) => {
+                    let (gateway, tls, closed) = (gateway.clone(), tls.clone(), closed.clone());
+                    connections.spawn(async move {
+                        // Why a connection ended is the client's affair.
+                        let _ = connection(gateway, socket, peer, tls, closed).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => sleep(RECOVERY).await,
+            },
+        }
+    }
+    drop(listener);
+    drop(closing);
+    let drain = gateway.settings().patience.drain;
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(drain, all).await;
+}
+
+async fn connection(
+    gateway: Gateway,
+    socket: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    closed: watch::Receiver<()>,
+) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(&socket, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(&socket, PROBE)?;
+    casemate_sys::socket::keep_unsent(&socket, UNSENT)?;
+    let _counted = gateway.settings().metrics.client();
+    let client = Client {
+        peer,
+        secure: tls.is_some(),
+    };
+    let Some(tls) = tls else {
+        http(gateway, socket, client, false, closed).await;
+        return Ok(());
+    };
+    let handshake = TlsAcceptor::from(tls).accept(socket);
+    let stream = timeout(gateway.settings().patience.head, handshake).await??;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    http(gateway, stream, client, h2, closed).await;
+    Ok(())
+}
+
+async fn http(
+    gateway: Gateway,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    client: Client,
+    h2: bool,
+    mut closed: watch::Receiver<()>,
+) {
+    let patience = gateway.settings().patience;
+    let (stream, busy) = Patient::new(stream, patience.head, patience.idle, h2);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (gateway, busy) = (
+            gateway.clone(),
+            busy.begin(request.version() == Version::HTTP_2),
+        );
+        async move {
+            let response = gateway.answer(request, client).await;
+            Ok::<_, Infallible>(attended(response, busy))
+        }
+    });
+    let streams = Streams::default();
+    let builder = builder(streams);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = closed.changed() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+fn builder(streams: Streams) -> Builder<Streams> {
+    let mut builder = Builder::new(streams);
+    builder
+        .http1()
+        .max_buf_size(HEAD)
+        // The connection itself has it, which knows a slow head from a quiet client.
+        .header_read_timeout(None);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD as u32)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * STREAMS)
+        .max_send_buf_size(STREAM_BUFFER)
+        .keep_alive_interval(PROBE);
+    builder
+}
+
+/// The response; as long as its body is on its way, the connection is busy. After an upgrade it is
+/// for good: what is quiet then may be quiet.
+fn attended(response: Response<Body>, busy: Busy) -> Response<Body> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        busy.stay();
+        return response;
+    }
+    response.map(|body| {
+        let keep = move |frame| {
+            let _ = &busy;
+            frame
+        };
+        body.map_frame(keep).boxed_unsync()
+    })
+}
+
+/// The tasks of a connection's HTTP/2 streams, which end with it.
+#[derive(Clone, Default)]
+struct Streams(Arc<Tasks>);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn(async move {
+            stream.await;
+        });
+    }
+}

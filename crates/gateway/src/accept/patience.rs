@@ -1,0 +1,187 @@
+//! A client's connection that isn't waited for too long.
+//!
+//! ```text
+//!  accepted ──▶ Head ──(a request)──▶ busy ──(its response has gone)──▶ Idle ──(a byte)──▶ Head …
+//! ```
+//!
+//! hyper's own limit for a head runs while a connection is idle, too, so it can't tell a client that
+//! sends its head byte by byte from one that has nothing to ask just now. Here the limits are part
+//! of the stream: a read that takes too long fails.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What the stream and its requests both know.
+#[derive(Default)]
+struct Requests {
+    /// Begun and not over.
+    open: AtomicUsize,
+    /// Ever begun.
+    begun: AtomicUsize,
+    /// One of them came by HTTP/2, where bytes between requests aren't a head.
+    h2: AtomicBool,
+}
+
+/// The beginning of requests.
+pub(super) struct Beginning(Arc<Requests>);
+
+/// A request that isn't over.
+pub(super) struct Busy(Arc<Requests>);
+
+impl Beginning {
+    pub(super) fn begin(&self, h2: bool) -> Busy {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.open.fetch_add(1, Ordering::Release);
+        self.0.h2.fetch_or(h2, Ordering::Relaxed);
+        Busy(Arc::clone(&self.0))
+    }
+}
+
+impl Busy {
+    /// It will never be over.
+    pub(super) fn stay(self) {
+        self.0.open.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Release);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Head,
+    Idle,
+}
+
+/// See the module.
+pub(super) struct Patient<S> {
+    stream: S,
+    requests: Arc<Requests>,
+    head: Duration,
+    idle: Duration,
+    waiting: Waiting,
+    since: Instant,
+    /// Requests that had begun when this was last looked at.
+    seen: usize,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(stream: S, head: Duration, idle: Duration, h2: bool) -> (Self, Beginning) {
+        let requests = Arc::new(Requests::default());
+        requests.h2.store(h2, Ordering::Relaxed);
+        let since = Instant::now();
+        let patient = Self {
+            stream,
+            requests: Arc::clone(&requests),
+            head,
+            idle,
+            waiting: Waiting::Head,
+            since,
+            seen: 0,
+            alarm: Box::pin(sleep_until(since + head)),
+        };
+        (patient, Beginning(requests))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.requests.open.load(Ordering::Acquire) > 0
+    }
+
+    /// A byte came.
+    fn heard(&mut self) {
+        if self.is_busy() {
+            return;
+        }
+        self.look();
+        if self.waiting == Waiting::Idle && !self.requests.h2.load(Ordering::Relaxed) {
+            (self.waiting, self.since) = (Waiting::Head, Instant::now());
+        }
+    }
+
+    /// After requests, it's idle.
+    fn look(&mut self) {
+        let begun = self.requests.begun.load(Ordering::Relaxed);
+        if begun != self.seen {
+            self.seen = begun;
+            (self.waiting, self.since) = (Waiting::Idle, Instant::now());
+        }
+    }
+
+    /// Nothing came; ready if it has been waited for long enough.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_busy() {
+            return Poll::Pending;
+        }
+        self.look();
+        let until = match self.waiting {
+            Waiting::Head => self.since + self.head,
+            Waiting::Idle => self.since + self.idle,
+        };
+        if self.alarm.deadline() != until {
+            self.alarm.as_mut().reset(until);
+        }
+        self.alarm.as_mut().poll(cx)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            Poll::Pending => {
+                let late = |()| Err(io::ErrorKind::TimedOut.into());
+                self.poll_patience(cx).map(late)
+            }
+            read => {
+                if buffer.filled().len() > before {
+                    self.heard();
+                }
+                read
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,146 @@
+//! The gateway itself: what all connections share, and where a request goes.
+
+use crate::accept::{self, Client};
+use crate::answer::{Answer, Body, Broken};
+use crate::forward::{Asked, forward};
+use crate::inside::Insides;
+use crate::pool::Pools;
+use crate::route::{Authority, Route, of_signed, route};
+use crate::sandboxes::Sandboxes;
+use crate::settings::Settings;
+use crate::tasks::Tasks;
+use bytes::Bytes;
+use casemate_core::node::Node;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tower_service::Service;
+
+/// The way in. Copies are the same gateway.
+#[derive(Clone)]
+pub struct Gateway(Arc<Shared>);
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) node: Arc<dyn Node>,
+    pub(crate) sandboxes: Arc<dyn Sandboxes>,
+    pub(crate) pools: Arc<Pools>,
+    pub(crate) insides: Insides,
+    /// Upgraded connections.
+    pub(crate) tunnels: Tasks,
+    api: Box<Api>,
+}
+
+type Api =
+    dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync;
+
+impl Gateway {
+    /// A gateway to the sandboxes of this node. What is for none of them is for `api`, an
+    /// `axum::Router` for instance, which finds a [`Client`] among the request's extensions.
+    pub fn new<A, B>(
+        settings: Settings,
+        node: Arc<dyn Node>,
+        sandboxes: Arc<dyn Sandboxes>,
+        api: A,
+    ) -> Self
+    where
+        A: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        A::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Broken>,
+    {
+        let api = TowerToHyperService::new(api);
+        let api = move |request| -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+            let answered = api.call(request);
+            Box::pin(async move {
+                let response = answered.await.unwrap_or_else(|never| match never {});
+                response.map(|body| body.map_err(Into::into).boxed_unsync())
+            })
+        };
+        let pools = Arc::new(Pools::new(settings.patience, settings.metrics.clone()));
+        let insides = Insides::new(
+            Arc::clone(&sandboxes),
+            Arc::clone(&pools),
+            settings.per_sandbox,
+        );
+        Self(Arc::new(Shared {
+            settings,
+            node,
+            sandboxes,
+            pools,
+            insides,
+            tunnels: Tasks::default(),
+            api: Box::new(api),
+        }))
+    }
+
+    /// Serves what connects to this listener until `stop` resolves, and then what was begun for a
+    /// while. HTTP/1.1 and HTTP/2 are told apart by how a client begins, with TLS by ALPN.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        stop: impl Future<Output = ()>,
+    ) {
+        accept::serve(self, listener, tls, stop).await;
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        client: Client,
+    ) -> Response<Body> {
+        let answered = self.answered(request, client).await;
+        answered.unwrap_or_else(|answer| answer.response())
+    }
+
+    async fn answered(
+        &self,
+        mut request: Request<Incoming>,
+        client: Client,
+    ) -> Result<Response<Body>, Answer> {
+        let shared = &self.0;
+        // Taken before the head is taken apart; nothing happens unless it's waited for.
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, body) = request.into_parts();
+        let host = Authority::of(&parts)?;
+        let domain = shared.settings.domain.as_deref();
+        let target = match route(&parts, &host, domain)? {
+            Route::Api => {
+                let mut request = Request::from_parts(parts, body);
+                request.extensions_mut().insert(upgrade);
+                request.extensions_mut().insert(client);
+                return Ok((shared.api)(request).await);
+            }
+            Route::Signed(signed) => {
+                let found = shared.sandboxes.find_by_signature(&signed).await;
+                of_signed(found.ok_or(Answer::Unsigned)?)
+            }
+            Route::Sandbox(target) => target,
+        };
+        let asked = Asked {
+            parts,
+            body,
+            upgrade,
+            host,
+            client,
+        };
+        forward(shared, target, asked).await
+    }
+}

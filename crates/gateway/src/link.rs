@@ -1,0 +1,103 @@
+//! A connection of HTTP/1.1 into a sandbox.
+
+use crate::answer::Body;
+use crate::class::Class;
+use crate::dial::Socket;
+use crate::metrics::Counted;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use casemate_core::node::Door;
+use casemate_core::sandbox::SandboxId;
+
+/// A response's head, and what is read from a socket at once, in bytes. Interactive classes have
+/// little to say at a time; what is held back for them is latency.
+const SMALL: usize = 64 << 10;
+const BULK: usize = 256 << 10;
+
+/// What a connection can be used for again: never another sandbox, door or host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Way {
+    pub(crate) id: SandboxId,
+    pub(crate) door: Door,
+    /// What programs are told the host is; the agent doesn't care.
+    pub(crate) host: Option<HeaderValue>,
+}
+
+/// A connection; dropping it closes it.
+pub(crate) struct Link {
+    pub(crate) way: Way,
+    pub(crate) class: Class,
+    sender: SendRequest<Body>,
+    driver: AbortHandle,
+    /// Its place among those of its sandbox and class.
+    _place: OwnedSemaphorePermit,
+    /// When it was parked.
+    pub(crate) since: Instant,
+    /// It has carried a request before, so its server may just be closing it.
+    pub(crate) used: bool,
+    /// Counts it as open, or as idle.
+    pub(crate) counted: Counted,
+}
+
+impl Link {
+    pub(crate) async fn new(
+        socket: Socket,
+        way: Way,
+        class: Class,
+        place: OwnedSemaphorePermit,
+        counted: Counted,
+    ) -> hyper::Result<Self> {
+        let most = match class {
+            Class::Pty | Class::Rpc => SMALL,
+            Class::Files | Class::Port => BULK,
+        };
+        let mut builder = Builder::new();
+        builder.max_buf_size(most).max_header_size(SMALL);
+        let (sender, connection) = builder.handshake(TokioIo::new(socket)).await?;
+        let driver: JoinHandle<()> = tokio::spawn(async move {
+            // Why it ended is told to whoever waits for its response.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Self {
+            way,
+            class,
+            sender,
+            driver: driver.abort_handle(),
+            _place: place,
+            since: Instant::now(),
+            used: false,
+            counted,
+        })
+    }
+
+    /// Sends a request; it comes back if none of it was sent.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        self.sender.try_send_request(request).await
+    }
+
+    /// True if it can carry a request now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Waits until it can; false if it never will.
+    pub(crate) async fn ready(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
