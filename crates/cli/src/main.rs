@@ -17,6 +17,7 @@ mod printer;
 mod reload;
 mod report_file;
 mod run;
+mod serve;
 mod state;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +48,8 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Serve the proxy alone, for containers and virtual machines
     Egress(Box<egress_alone::EgressArgs>),
+    /// Serve the platform: what E2B's clients talk to
+    Serve(serve::ServeArgs),
     #[command(hide = true)]
     Agent(agent::AgentArgs),
     #[command(hide = true)]
@@ -81,6 +84,7 @@ fn command() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Egress(args) => egress_alone::run(*args),
+        Command::Serve(args) => serve::run(args),
         Command::Agent(args) => agent::run(args),
         Command::Keep(args) => keep::run(args),
     };

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Mutex as Gate;
+use tokio::sync::{Mutex as Gate, watch};
 
 /// Ended sandboxes whose lines and samples are kept.
 const REMEMBERED: usize = 256;
@@ -23,7 +23,7 @@ pub(crate) struct Sandbox {
     pub(crate) id: SandboxId,
     /// Held by whoever changes the sandbox.
     pub(crate) gate: Arc<Gate<()>>,
-    record: Mutex<Arc<Record>>,
+    record: watch::Sender<Arc<Record>>,
     /// Microseconds since 1970 of the last request.
     active: AtomicI64,
     pub(crate) wakes: Mutex<Wakes>,
@@ -47,20 +47,27 @@ impl Sandbox {
             wakes: Mutex::default(),
             samples: Mutex::default(),
             lines: Mutex::default(),
-            record: Mutex::new(Arc::new(record)),
+            record: watch::Sender::new(Arc::new(record)),
         })
     }
 
     /// What is known of it now.
     pub(crate) fn record(&self) -> Arc<Record> {
-        Arc::clone(&lock(&self.record))
+        Arc::clone(&self.record.borrow())
     }
 
     /// Changes what is known. Only who holds the gate may.
     pub(crate) fn set(&self, record: Record) -> Arc<Record> {
         let record = Arc::new(record);
-        *lock(&self.record) = Arc::clone(&record);
+        self.record.send_replace(Arc::clone(&record));
         record
+    }
+
+    /// Answers when what runs in it is gone.
+    pub(crate) async fn until_over(&self) {
+        let mut changes = self.record.subscribe();
+        // It has a sender itself, so there is always another change to come.
+        let _ = changes.wait_for(|record| !record.is_there()).await;
     }
 
     /// Somebody used it.

@@ -110,9 +110,17 @@ impl Control {
         all.iter().find(signs).map(|sandbox| sandbox.id.clone())
     }
 
+    /// Answers when what ran in a sandbox is gone: at once if there is no such sandbox. A pause is no
+    /// end.
+    pub async fn until_ended(&self, id: &SandboxId) {
+        if let Some(sandbox) = self.census.living(id) {
+            sandbox.until_over().await;
+        }
+    }
+
     /// Somebody uses a sandbox: what ends when it is idle begins to wait anew. To be called for each
     /// request, and now and then for a connection that lasts; it costs a look-up and a store to memory.
-    pub async fn touch(&self, id: &SandboxId) {
+    pub fn touch(&self, id: &SandboxId) {
         if let Some(sandbox) = self.census.living(id) {
             sandbox.touch(self.clock.now());
         }

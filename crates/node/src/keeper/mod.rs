@@ -25,14 +25,18 @@ use casemate_jail::Plan;
 use casemate_jail::gate::Gate;
 use casemate_jail::stay::{Agent, Stay, remote};
 use casemate_sys::channel::{self, Listener};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{Mode, OFlags};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Puts another wish in force.
 pub type Restrict = Arc<dyn Fn(&Outward) -> Result<()> + Send + Sync>;
+
+/// What a keeper says when its sandbox is up.
+pub(crate) const READY: &[u8] = b"ready\n";
 
 /// Who decides where a sandbox connects to, and how that is changed.
 pub struct Outgoing {
@@ -71,10 +75,14 @@ pub fn keep(
     let plan = Plan::new(spec).map_err(|failure| failure.error)?;
     let (remote, requests) = remote()?;
     let standing = folder.clone();
+    let mut pipe = take_pipe()?;
     let started = Box::new(move || {
         standing.write(KEEPER, &same::Process::own()?)?;
         door::open(control, door::Answering::new(remote, restrict))?;
-        ready()
+        // A daemon that died meanwhile finds the sandbox again.
+        let _ = pipe.write_all(READY);
+        drop(pipe);
+        Ok(())
     });
     let stay = Stay {
         agent: Agent { program, listener },
@@ -100,16 +108,12 @@ fn detach() -> Result<()> {
     rustix::process::chdir("/").map_err(fail)
 }
 
-/// Tells the daemon, which waits for a line, and lets go of its pipe.
-fn ready() -> Result<()> {
-    let fail = |error: &std::io::Error| Error::io("tell the daemon", error);
-    let mut out = std::io::stdout();
-    // A daemon that died meanwhile finds the sandbox again.
-    let _ = out.write_all(b"ready\n").and_then(|()| out.flush());
-    let null: OwnedFd = std::fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/null")
-        .map_err(|error| fail(&error))?
-        .into();
-    rustix::stdio::dup2_stdout(&null).map_err(|errno| fail(&errno.into()))
+/// Takes the pipe on which the daemon waits out of the way: what the agent has to say goes where
+/// this process's own words do.
+fn take_pipe() -> Result<File> {
+    let fail =
+        |errno: rustix::io::Errno| Error::errno("take the daemon's pipe", errno.raw_os_error());
+    let pipe = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3).map_err(fail)?;
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr()).map_err(fail)?;
+    Ok(pipe.into())
 }

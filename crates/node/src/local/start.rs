@@ -4,8 +4,8 @@
 use super::Local;
 use super::kept::Kept;
 use crate::folder::{AGENT, Folder, LAUNCH};
-use crate::keeper::Launch;
 use crate::keeper::launch::USER;
+use crate::keeper::{Launch, READY};
 use bytes::Bytes;
 use casemate_core::error::{Error, Result};
 use casemate_core::node::Refusal;
@@ -112,7 +112,7 @@ impl Local {
                 .await
                 .map_err(|error| fail(&error))?;
         }
-        if line != b"ready\n" {
+        if line != READY {
             let why = folder.last_words();
             return Err(Error::rule("start a sandbox", why).on(id));
         }
