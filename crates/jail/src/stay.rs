@@ -10,14 +10,19 @@ use casemate_core::error::{Error, Result};
 use casemate_core::sandbox::Usage;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use rustix::fs::{Dir, Mode, OFlags, openat};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long an answer may take. Stopping waits for processes to leave the kernel.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests that wait at one time; who asks more waits to ask.
 const WAITING: usize = 64;
+/// How often it is looked whether everything has stopped, and how long is waited in between.
+const LOOKS: usize = 2000;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What a sandbox that stays is given.
 pub struct Stay {
@@ -40,8 +45,10 @@ pub struct Agent {
 /// Something that is asked of a supervisor.
 pub(crate) enum Request {
     Sockets(SyncSender<Vec<OwnedFd>>),
-    Halt(SyncSender<bool>),
-    Continue(SyncSender<bool>),
+    Proc(SyncSender<OwnedFd>),
+    Halt(SyncSender<()>),
+    Continue(SyncSender<()>),
+    Wake(i32),
     Usage(SyncSender<Usage>),
     End,
 }
@@ -57,6 +64,8 @@ pub struct Requests {
 pub struct Remote {
     queue: SyncSender<Request>,
     wake: Arc<OwnedFd>,
+    /// Processes that somebody inside had stopped before everything was.
+    stopped: Arc<Mutex<BTreeSet<i32>>>,
 }
 
 /// Both ends.
@@ -71,6 +80,7 @@ pub fn remote() -> Result<(Remote, Requests)> {
     let remote = Remote {
         queue: sender,
         wake: Arc::clone(&wake),
+        stopped: Arc::default(),
     };
     let requests = Requests {
         queue: receiver,
@@ -94,7 +104,21 @@ impl Remote {
     /// # Errors
     /// The sandbox has ended, or doesn't answer.
     pub fn halt(&self) -> Result<bool> {
-        self.ask("stop the sandbox's processes", Request::Halt)
+        let step = "stop the sandbox's processes";
+        let proc = self.ask(step, Request::Proc)?;
+        *self.stopped() = states(proc.as_fd())
+            .filter(|(_, state)| is_stopped(*state))
+            .map(|(pid, _)| pid)
+            .collect();
+        self.ask(step, Request::Halt)?;
+        // A process stops when it leaves the kernel. Nothing tells when that is.
+        for _ in 0..LOOKS {
+            if states(proc.as_fd()).all(|(_, state)| is_stopped(state)) {
+                return Ok(true);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(false)
     }
 
     /// Continues what was stopped.
@@ -103,7 +127,20 @@ impl Remote {
     /// The sandbox has ended, or doesn't answer.
     pub fn resume(&self) -> Result<()> {
         let step = "continue the sandbox's processes";
-        self.ask(step, Request::Continue).map(|_| ())
+        let before = std::mem::take(&mut *self.stopped());
+        if before.is_empty() {
+            return self.ask(step, Request::Continue);
+        }
+        let proc = self.ask(step, Request::Proc)?;
+        // Nothing runs that could fork, so these are all.
+        for (pid, _) in states(proc.as_fd()).filter(|(pid, _)| !before.contains(pid)) {
+            self.send(step, Request::Wake(pid))?;
+        }
+        Ok(())
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is used now.
@@ -153,4 +190,25 @@ impl AsFd for Requests {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
+}
+
+/// The processes of a sandbox besides init, by its own numbers, with their states (proc(5)).
+fn states(proc: BorrowedFd<'_>) -> impl Iterator<Item = (i32, u8)> {
+    let folder = Dir::read_from(proc).into_iter().flatten().flatten();
+    let numbers = folder.filter_map(|entry| entry.file_name().to_str().ok()?.parse::<i32>().ok());
+    numbers.filter(|pid| *pid != 1).filter_map(move |pid| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(proc, format!("{pid}/stat"), flags, Mode::empty()).ok()?;
+        // The name takes up to 64 bytes; it is in parentheses, and may hold some of its own.
+        let mut text = [0; 128];
+        let length = rustix::io::read(&file, &mut text).ok()?;
+        let text = &text[..length];
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        Some((pid, *text.get(end + 2)?))
+    })
+}
+
+/// Stopped, traced and stopped, or dead.
+fn is_stopped(state: u8) -> bool {
+    matches!(state, b'T' | b't' | b'Z' | b'X')
 }

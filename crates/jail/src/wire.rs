@@ -25,8 +25,8 @@ pub(crate) enum Event {
     /// Sockets of the sandbox's network were made, as often as ordered. Descriptors: TCP over IPv4
     /// and, if there is IPv6, over IPv6, by turns.
     Sockets,
-    /// Every process was stopped, or continued, as ordered; false if one goes on.
-    Obeyed(bool),
+    /// Every process was told to stop, or to go on, as ordered.
+    Obeyed,
     /// So many bytes are in System V segments, which belong to no process.
     Segments(u64),
     /// The program ended and everything inside is dead.
@@ -61,34 +61,45 @@ pub(crate) enum Order {
     Sockets,
     /// Stop every process.
     Halt,
-    /// Continue the processes that were stopped by the last such order.
+    /// Continue every process.
     Continue,
+    /// Continue one.
+    Wake(i32),
     /// Kill everything and say what it used.
     End,
 }
 
 impl Order {
-    pub(crate) fn encode(self) -> [u8; 2] {
+    pub(crate) fn encode(self) -> [u8; 5] {
+        let plain = |tag| [tag, 0, 0, 0, 0];
+        let with = |tag, number: i32| {
+            let [a, b, c, d] = number.to_le_bytes();
+            [tag, a, b, c, d]
+        };
         match self {
-            Self::Signal(number) => [b's', number as u8],
-            Self::SignalGroup(number) => [b'g', number as u8],
-            Self::Count => [b'c', 0],
-            Self::Sockets => [b'n', 0],
-            Self::Halt => [b'h', 0],
-            Self::Continue => [b'o', 0],
-            Self::End => [b'e', 0],
+            Self::Signal(number) => with(b's', number),
+            Self::SignalGroup(number) => with(b'g', number),
+            Self::Count => plain(b'c'),
+            Self::Sockets => plain(b'n'),
+            Self::Halt => plain(b'h'),
+            Self::Continue => plain(b'o'),
+            Self::Wake(pid) => with(b'w', pid),
+            Self::End => plain(b'e'),
         }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            [b's', number] => Some(Self::Signal((*number).into())),
-            [b'g', number] => Some(Self::SignalGroup((*number).into())),
-            [b'c', 0] => Some(Self::Count),
-            [b'n', 0] => Some(Self::Sockets),
-            [b'h', 0] => Some(Self::Halt),
-            [b'o', 0] => Some(Self::Continue),
-            [b'e', 0] => Some(Self::End),
+        let [tag, rest @ ..] = <[u8; 5]>::try_from(bytes).ok()?;
+        let number = i32::from_le_bytes(rest);
+        match tag {
+            b's' => Some(Self::Signal(number)),
+            b'g' => Some(Self::SignalGroup(number)),
+            b'c' => Some(Self::Count),
+            b'n' => Some(Self::Sockets),
+            b'h' => Some(Self::Halt),
+            b'o' => Some(Self::Continue),
+            b'w' => Some(Self::Wake(number)),
+            b'e' => Some(Self::End),
             _ => None,
         }
     }
@@ -103,7 +114,7 @@ impl Event {
             Self::Doors => vec![b'D'],
             Self::Stopped => vec![b'Z'],
             Self::Sockets => vec![b'N'],
-            Self::Obeyed(whole) => vec![b'O', u8::from(*whole)],
+            Self::Obeyed => vec![b'O'],
             Self::Segments(bytes) => [&[b'M'][..], &bytes.to_le_bytes()].concat(),
             Self::Failed(failure) => encode_failure(failure),
             Self::Exited(exit) => {
@@ -132,7 +143,7 @@ impl Event {
             (b'D', []) => Some(Self::Doors),
             (b'Z', []) => Some(Self::Stopped),
             (b'N', []) => Some(Self::Sockets),
-            (b'O', [whole]) => Some(Self::Obeyed(*whole != 0)),
+            (b'O', []) => Some(Self::Obeyed),
             (b'M', bytes) => Some(Self::Segments(u64::from_le_bytes(bytes.try_into().ok()?))),
             (b'F', rest) => decode_failure(rest).map(Self::Failed),
             (b'X', [signaled, rest @ ..]) if rest.len() == 44 => {
@@ -223,7 +234,7 @@ mod tests {
             Event::View,
             Event::Stopped,
             Event::Sockets,
-            Event::Obeyed(true),
+            Event::Obeyed,
             Event::Segments(5),
             Event::Exited(exit),
             Event::Failed(failure),

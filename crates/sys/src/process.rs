@@ -1,4 +1,4 @@
-//! Processes: clone3(2) with a pidfd, execve(2), and what is wiped between the two.
+//! Processes: clone3(2) or clone(2) with a pidfd, execve(2), and what is wiped between the two.
 //!
 //! fork(3) runs the C library's handlers and hides the pidfd; posix_spawn(3) can't enter
 //! namespaces. A sandbox is made by a single-threaded program, so the plain system call is
@@ -84,9 +84,17 @@ pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone, E
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: args is a whole clone_args with its size; without CLONE_VM the child has its own
-    // copy of memory and of this stack, so both sides may return from here.
-    let pid =
-        check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
+    // copy of memory and of this stack, so both sides may return from here. The older call stores
+    // the pidfd where its third argument says.
+    let pid = check(unsafe {
+        if namespaces == 0 && cgroup.is_none() {
+            // Inside a sandbox there is only this one, whose flags a filter sees.
+            let flags = args.flags | args.exit_signal;
+            libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0)
+        } else {
+            libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())
+        }
+    })?;
     if pid == 0 {
         return Ok(Clone::Child);
     }

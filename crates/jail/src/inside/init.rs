@@ -7,7 +7,6 @@
 //! It stays outside the Landlock domain of the program and can't be dumped, so the program can
 //! neither trace it nor signal it nor look into it.
 
-use super::halt::Halted;
 use super::view::{self, Pivoted};
 use super::{fence, payload};
 use crate::plan::Plan;
@@ -256,7 +255,6 @@ fn serve(channel: &Channel, child: &process::Child, stays: bool) -> Exit {
         tv_sec: 0,
         tv_nsec: 50_000_000,
     });
-    let mut halted = Halted::default();
     let end = loop {
         if let Some(end) = reap(channel, child.pid, stays) {
             break end;
@@ -286,14 +284,11 @@ fn serve(channel: &Channel, child: &process::Child, stays: bool) -> Exit {
                         let _ = channel.send(&Event::Segments(segments()).encode(), &[]);
                     }
                     Some(Order::Sockets) => sockets(channel),
-                    Some(Order::Halt) => {
-                        let whole = halted.halt();
-                        let _ = channel.send(&Event::Obeyed(whole).encode(), &[]);
-                    }
-                    Some(Order::Continue) => {
-                        halted.resume();
-                        let _ = channel.send(&Event::Obeyed(true).encode(), &[]);
-                    }
+                    // One call reaches everybody but init: a fork(2) that is under way sees the
+                    // signal first.
+                    Some(Order::Halt) => obey(channel, Signal::STOP),
+                    Some(Order::Continue) => obey(channel, Signal::CONT),
+                    Some(Order::Wake(pid)) => signal::send(pid, Signal::CONT.as_raw()),
                     Some(Order::End) => {
                         break Exit {
                             status: 9,
@@ -356,6 +351,12 @@ fn reap(channel: &Channel, program: i32, stays: bool) -> Option<Exit> {
         }
     }
     end
+}
+
+/// Sends a signal to every process but this one, and says so.
+fn obey(channel: &Channel, signal: Signal) {
+    signal::send(-1, signal.as_raw());
+    let _ = channel.send(&Event::Obeyed.encode(), &[]);
 }
 
 /// Makes sockets of this network, and sends them. What can't be made isn't sent, and is missed.

@@ -21,6 +21,16 @@ impl Supervisor<'_> {
                     self.order(Order::End);
                     continue;
                 }
+                Request::Proc(asker) => {
+                    if let Some(proc) = self.watch.proc() {
+                        let _ = asker.send(proc);
+                    }
+                    continue;
+                }
+                Request::Wake(pid) => {
+                    self.order(Order::Wake(*pid));
+                    continue;
+                }
                 Request::Sockets(_) => Order::Sockets,
                 Request::Halt(_) => Order::Halt,
                 Request::Continue(_) => Order::Continue,
@@ -37,9 +47,9 @@ impl Supervisor<'_> {
         }
     }
 
-    pub(super) fn answer_order(&mut self, whole: bool) {
+    pub(super) fn answer_order(&mut self) {
         if let Some(Request::Halt(asker) | Request::Continue(asker)) = self.asked.pop_front() {
-            let _ = asker.send(whole);
+            let _ = asker.send(());
         }
     }
 }

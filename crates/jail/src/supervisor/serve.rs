@@ -191,7 +191,7 @@ impl Supervisor<'_> {
             }
             Event::Stopped => self.suspend(),
             Event::Sockets => self.answer_sockets(fds.collect()),
-            Event::Obeyed(whole) => self.answer_order(whole),
+            Event::Obeyed => self.answer_order(),
             Event::Segments(bytes) => self.watch.see_segments(bytes),
             Event::Failed(failure) => return Some(End::Failed(failure)),
             Event::Exited(exit) => return Some(End::Exited(exit)),

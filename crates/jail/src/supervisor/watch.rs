@@ -392,6 +392,11 @@ impl Watch {
         states
     }
 
+    /// The sandbox's /proc, once it is there.
+    pub(super) fn proc(&self) -> Option<OwnedFd> {
+        self.proc.as_ref()?.try_clone().ok()
+    }
+
     /// What the sandbox uses now.
     pub(super) fn usage(&self) -> Usage {
         let (Some(proc), Some(disk)) = (&self.proc, &self.disk) else {
