@@ -80,7 +80,7 @@ mod tests {
         timers.set(&b, Some(at(5)));
         timers.set(&a, Some(at(3)));
         assert_eq!(timers.next(), Some(at(3)));
-        assert_eq!(timers.due(at(4)), [a.clone()]);
+        assert_eq!(timers.due(at(4)), [a]);
         timers.set(&b, None);
         assert_eq!((timers.next(), timers.due(at(99))), (None, vec![]));
     }

@@ -3,8 +3,9 @@
 
 use super::App;
 use super::auth::{May, READ, RUN};
+use super::params::At;
 use crate::problem::Problem;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -23,16 +24,12 @@ pub(super) fn routes() -> Router<App> {
         )
 }
 
-async fn fork(State(app): State<App>, _: May<RUN>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn fork(State(app): State<App>, _: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
     app.find(&id)?;
     Err(Problem::unsupported("forking a sandbox"))
 }
 
-async fn snapshot(
-    State(app): State<App>,
-    _: May<RUN>,
-    Path(id): Path<String>,
-) -> Result<(), Problem> {
+async fn snapshot(State(app): State<App>, _: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
     app.find(&id)?;
     Err(Problem::unsupported("snapshots"))
 }
@@ -45,7 +42,7 @@ async fn volume(_: May<RUN>) -> Problem {
     Problem::unsupported("volumes")
 }
 
-async fn no_volume(_: May<READ>, Path(id): Path<String>) -> Problem {
+async fn no_volume(_: May<READ>, At(id): At<String>) -> Problem {
     Problem::missing(format!("volume '{}' not found", id.escape_debug()))
 }
 
@@ -53,6 +50,6 @@ async fn keep_secret(_: May<RUN>) -> Problem {
     Problem::unsupported("secrets")
 }
 
-async fn no_secret(_: May<READ>, Path(id): Path<String>) -> Problem {
+async fn no_secret(_: May<READ>, At(id): At<String>) -> Problem {
     Problem::missing(format!("secret '{}' not found", id.escape_debug()))
 }

@@ -2,12 +2,12 @@
 
 use super::App;
 use super::auth::{ADMIN, May, READ};
-use super::params::Params;
+use super::params::{At, Params};
 use super::shapes::Inspected;
 use crate::audit::Entry;
 use crate::problem::Problem;
 use crate::store::Page;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 
@@ -52,7 +52,7 @@ pub(super) async fn audit(
 pub(super) async fn inspect(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
 ) -> Result<Json<Inspected>, Problem> {
     let missing = || Problem::no_sandbox(id.escape_debug());
     if let Ok(sandbox) = app.recall(&id) {

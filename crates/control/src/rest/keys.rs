@@ -3,10 +3,11 @@
 use super::App;
 use super::auth::{ADMIN, May};
 use super::body::Json as Body;
+use super::params::At;
 use crate::keys::{Key, LENGTH, PREFIX, Scope};
 use crate::problem::Problem;
 use crate::quota::Quotas;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, patch};
 use axum::{Json, Router};
@@ -70,7 +71,7 @@ async fn make(
 async fn change(
     State(app): State<App>,
     may: May<ADMIN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Body(wanted): Body<ChangedKey>,
 ) -> Result<Json<Value>, Problem> {
     let demand = wanted.casemate.unwrap_or_default();
@@ -89,7 +90,7 @@ async fn change(
 async fn revoke(
     State(app): State<App>,
     may: May<ADMIN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
 ) -> Result<StatusCode, Problem> {
     let control = app.clone();
     app.carry_out(async move { control.revoke_key(&may.by(), &id).await })

@@ -3,12 +3,13 @@
 use super::App;
 use super::auth::{May, RUN};
 use super::body::Json;
+use super::params::At;
 use super::shapes::{Connect, Pause, Refresh, Resume, Sandbox, SetTimeout};
 use crate::control::By;
 use crate::lifecycle::End;
 use crate::problem::Problem;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::StatusCode;
@@ -32,7 +33,7 @@ pub(super) fn routes() -> Router<App> {
 async fn set_timeout(
     State(app): State<App>,
     may: May<RUN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Json(wanted): Json<SetTimeout>,
 ) -> Result<StatusCode, Problem> {
     let never = wanted
@@ -55,7 +56,7 @@ async fn set_timeout(
 async fn refresh(
     State(app): State<App>,
     may: May<RUN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Json(wanted): Json<Refresh>,
 ) -> Result<StatusCode, Problem> {
     let duration = wanted.duration()?.unwrap_or(RESUMED);
@@ -78,7 +79,7 @@ async fn move_end(
 async fn connect(
     State(app): State<App>,
     may: May<RUN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Json(wanted): Json<Connect>,
 ) -> Result<Response, Problem> {
     let timeout = wanted.timeout()?.unwrap_or(CONNECTED);
@@ -96,7 +97,7 @@ async fn connect(
 async fn pause(
     State(app): State<App>,
     may: May<RUN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Json(wanted): Json<Pause>,
 ) -> Result<StatusCode, Problem> {
     app.find(&id)?;
@@ -110,7 +111,7 @@ async fn pause(
 async fn resume(
     State(app): State<App>,
     may: May<RUN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Json(wanted): Json<Resume>,
 ) -> Result<Response, Problem> {
     let timeout = wanted.timeout()?.unwrap_or(RESUMED);

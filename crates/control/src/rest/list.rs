@@ -115,12 +115,20 @@ fn shown(record: &Record) -> Shown {
     }
 }
 
-/// `metadata` is a query within the query: `k=v&l=w`, encoded once more.
+/// `metadata` is a query within the query. E2B's clients encode each name and value, then the pairs,
+/// then the whole; so it is decoded once more than it looks.
 fn labels(params: &Params) -> Result<Vec<(String, String)>, Problem> {
     match params.one("metadata") {
         None => Ok(Vec::new()),
-        Some(text) => Ok(Params::parse(text)?.into_pairs().collect()),
+        Some(text) => Ok(Params::parse(&decoded(text))?.into_pairs().collect()),
     }
+}
+
+/// The text, with its percent signs and pluses decoded once.
+fn decoded(text: &str) -> String {
+    let one = text.replace('&', "%26").replace('=', "%3D");
+    let name = form_urlencoded::parse(one.as_bytes()).next();
+    name.map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
 fn has(record: &Record, labels: &[(String, String)]) -> bool {

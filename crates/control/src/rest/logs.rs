@@ -2,11 +2,11 @@
 
 use super::App;
 use super::auth::{May, READ};
-use super::params::Params;
+use super::params::{At, Params};
 use crate::census::lock;
 use crate::meters::{Level, Line, Wanted};
 use crate::problem::Problem;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
@@ -64,7 +64,7 @@ impl Written {
 async fn v1(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     params: Params,
 ) -> Result<Json<Both>, Problem> {
     let wanted = Wanted {
@@ -89,7 +89,7 @@ struct Logs {
 async fn v2(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     params: Params,
 ) -> Result<Json<Logs>, Problem> {
     let directions = [("forward", false), ("backward", true)];

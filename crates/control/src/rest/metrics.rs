@@ -2,11 +2,11 @@
 
 use super::App;
 use super::auth::{May, READ};
-use super::params::Params;
+use super::params::{At, Params};
 use super::shapes::Metric;
 use crate::census::lock;
 use crate::problem::Problem;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use casemate_core::sandbox::lifecycle;
@@ -26,7 +26,7 @@ pub(super) fn routes() -> Router<App> {
 async fn of_one(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     params: Params,
 ) -> Result<Json<Vec<Metric>>, Problem> {
     let (from, to) = time(&params)?;

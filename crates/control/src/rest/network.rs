@@ -3,10 +3,11 @@
 use super::App;
 use super::auth::{May, RUN};
 use super::body::Json;
+use super::params::At;
 use crate::network::Network;
 use crate::problem::Problem;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::put;
 use http::StatusCode;
 
@@ -18,7 +19,7 @@ pub(super) fn routes() -> Router<App> {
 async fn replace(
     State(app): State<App>,
     may: May<RUN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Json(network): Json<Network>,
 ) -> Result<StatusCode, Problem> {
     let control = app.clone();

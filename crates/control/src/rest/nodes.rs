@@ -3,9 +3,10 @@
 use super::App;
 use super::auth::{ADMIN, May};
 use super::host;
+use super::params::At;
 use crate::census::lock;
 use crate::problem::Problem;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use casemate_core::sandbox::lifecycle;
@@ -28,7 +29,7 @@ async fn list(State(app): State<App>, _: May<ADMIN>) -> Json<Value> {
 async fn one(
     State(app): State<App>,
     _: May<ADMIN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
 ) -> Result<Json<Value>, Problem> {
     known(&app, &id)?;
     Ok(Json(node(&app)))
@@ -37,7 +38,7 @@ async fn one(
 async fn set_status(
     State(app): State<App>,
     _: May<ADMIN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
 ) -> Result<(), Problem> {
     known(&app, &id)?;
     Err(Problem::unsupported("changing the status of the only node"))

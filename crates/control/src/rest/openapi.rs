@@ -38,14 +38,17 @@ pub(super) fn routes() -> Router<App> {
         .route("/docs", get(page))
 }
 
-/// Casemate's extensions of the E2B API. The field `casemate` of `POST /sandboxes` and
-/// `POST /v2/sandboxes` is a `Demand`; that of `POST /sandboxes/{id}/timeout` is a `LifetimeDemand`;
-/// that of `POST /api-keys` and `PATCH /api-keys/{id}` is a `KeyDemand`. `POST /sandboxes` and
-/// `POST /v2/sandboxes` take the header `Idempotency-Key`: the same request with the same key is done
-/// once in 24 hours, and its answer is marked `idempotency-replayed: true`; another request with the
-/// same key is 422.
 #[derive(OpenApi)]
 #[openapi(
+    info(
+        title = "Casemate",
+        description = "What Casemate adds to the E2B API. The field `casemate` of `POST /sandboxes` and \
+            `POST /v2/sandboxes` is a `Demand`; that of `POST /sandboxes/{id}/timeout` is a \
+            `LifetimeDemand`; that of `POST /api-keys` and `PATCH /api-keys/{id}` is a `KeyDemand`. \
+            Both routes that make a sandbox take the header `Idempotency-Key`: the same request with \
+            the same key is done once in 24 hours, and its answer is then marked \
+            `idempotency-replayed: true`; another request with the same key is refused (422).",
+    ),
     paths(journal::audit, journal::inspect),
     components(schemas(Demand, ResourceDemand, LifetimeDemand, KeyDemand, Scope, Quotas)),
     modifiers(&WithKey),

@@ -1,11 +1,26 @@
-//! Queries.
+//! Paths and queries.
 
 use crate::problem::Problem;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+
+/// What stands in the path.
+pub(super) struct At<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(found) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::bad(rejection.body_text()))?;
+        Ok(Self(found))
+    }
+}
 
 /// Pairs of one query.
 const MOST: usize = 256;

@@ -4,12 +4,13 @@ use super::App;
 use super::auth::{May, READ, RUN};
 use super::body::{Raw, parse};
 use super::list;
+use super::params::At;
 use super::shapes::{Detail, NewSandbox, Sandbox, Version};
 use crate::idempotency::Named;
 use crate::problem::Problem;
 use axum::Json;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
@@ -92,7 +93,7 @@ async fn create(
 async fn detail(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
 ) -> Result<Json<Detail>, Problem> {
     let record = app.find(&id)?.record();
     Ok(Json(Detail::of(&record, &app.settings)))
@@ -101,7 +102,7 @@ async fn detail(
 async fn kill(
     State(app): State<App>,
     may: May<RUN>,
-    Path(id): Path<String>,
+    At(id): At<String>,
 ) -> Result<StatusCode, Problem> {
     let control = app.clone();
     app.carry_out(async move { control.kill(&may.by(), &id).await })

@@ -3,11 +3,11 @@
 use super::App;
 use super::auth::{May, READ, secret};
 use super::metrics::time;
-use super::params::Params;
+use super::params::{At, Params};
 use crate::census::lock;
 use crate::meters::TeamSample;
 use crate::problem::Problem;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::HeaderMap;
@@ -42,7 +42,7 @@ async fn list(State(app): State<App>, _: May<READ>, headers: HeaderMap) -> Json<
 async fn metrics(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
     let told = samples(&app, &id, &params)?.into_iter().map(|sample| {
@@ -59,7 +59,7 @@ async fn metrics(
 async fn highest(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     params: Params,
 ) -> Result<Json<Value>, Problem> {
     let words = [

@@ -2,10 +2,11 @@
 
 use super::App;
 use super::auth::{May, READ, RUN};
+use super::params::At;
 use crate::lifecycle::BASE;
 use crate::problem::Problem;
 use crate::settings::ENVD_VERSION;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ async fn list(State(app): State<App>, _: May<READ>) -> Json<Value> {
 async fn one(
     State(app): State<App>,
     _: May<READ>,
-    Path(id): Path<String>,
+    At(id): At<String>,
 ) -> Result<Json<Value>, Problem> {
     known(&id)?;
     let mut base = base(&app);
@@ -50,18 +51,18 @@ async fn one(
     Ok(Json(base))
 }
 
-async fn alias(_: May<READ>, Path(alias): Path<String>) -> Result<Json<Value>, Problem> {
+async fn alias(_: May<READ>, At(alias): At<String>) -> Result<Json<Value>, Problem> {
     known(&alias)?;
     Ok(Json(json!({ "templateID": BASE, "public": true })))
 }
 
-async fn tags(_: May<READ>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+async fn tags(_: May<READ>, At(id): At<String>) -> Result<Json<Value>, Problem> {
     known(&id)?;
     Ok(Json(json!([])))
 }
 
 /// Builds, and what was uploaded for them: there are none.
-async fn no_part(_: May<READ>, Path((id, part)): Path<(String, String)>) -> Result<(), Problem> {
+async fn no_part(_: May<READ>, At((id, part)): At<(String, String)>) -> Result<(), Problem> {
     known(&id)?;
     Err(Problem::missing(format!(
         "template '{id}' has no '{}'",
@@ -73,22 +74,22 @@ async fn build(_: May<RUN>) -> Problem {
     Problem::unsupported("building templates")
 }
 
-async fn build_again(_: May<RUN>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn build_again(_: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
     known(&id)?;
     Err(Problem::unsupported("building templates"))
 }
 
-async fn build_again_of(_: May<RUN>, Path((id, _)): Path<(String, String)>) -> Result<(), Problem> {
+async fn build_again_of(_: May<RUN>, At((id, _)): At<(String, String)>) -> Result<(), Problem> {
     known(&id)?;
     Err(Problem::unsupported("building templates"))
 }
 
-async fn change(_: May<RUN>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn change(_: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
     known(&id)?;
     Err(Problem::unsupported("changing the template 'base'"))
 }
 
-async fn remove(_: May<RUN>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn remove(_: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
     known(&id)?;
     Err(Problem::unsupported("deleting the template 'base'"))
 }
