@@ -103,7 +103,7 @@ impl Control {
 
     fn key(&self, id: &str) -> Result<Arc<Key>, Problem> {
         let key = self.keys.with_id(id);
-        key.ok_or_else(|| Problem::missing(format!("API key '{id}' not found")))
+        key.ok_or_else(|| Problem::not_found("API key", id))
     }
 
     fn keep_an_administrator(&self, key: &Key) -> Result<(), Problem> {

@@ -4,7 +4,7 @@
 //! all else is denied, so the one without the other is refused. What we can't enforce is refused
 //! too, never left out.
 
-use crate::problem::Problem;
+use crate::problem::{Problem, shown};
 use casemate_core::sandbox::Outward;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -85,7 +85,8 @@ impl Network {
         for (index, entry) in deny.iter().enumerate() {
             if block(entry).is_none() {
                 return Err(Problem::bad(format!(
-                    "network.denyOut[{index}]: '{entry}' is neither an address nor a CIDR block"
+                    "network.denyOut[{index}]: '{}' is neither an address nor a CIDR block",
+                    shown(entry)
                 )));
             }
         }
@@ -96,7 +97,8 @@ impl Network {
             }
             if !is_pattern(entry) {
                 return Err(Problem::bad(format!(
-                    "network.allowOut[{index}]: '{entry}' is no address, CIDR block or domain"
+                    "network.allowOut[{index}]: '{}' is no address, CIDR block or domain",
+                    shown(entry)
                 )));
             }
             if internet {
@@ -136,7 +138,10 @@ impl Network {
         let mut hosts = BTreeMap::new();
         for (host, rules) in rules {
             if !is_pattern(host) && host.parse::<IpAddr>().is_err() {
-                return Err(Problem::bad(format!("network.rules: '{host}' is no host")));
+                return Err(Problem::bad(format!(
+                    "network.rules: '{}' is no host",
+                    shown(host)
+                )));
             }
             let transforms = rules.iter().filter_map(|rule| rule.transform.as_ref());
             let headers = transforms.flat_map(|transform| transform.headers.iter().flatten());
@@ -147,7 +152,7 @@ impl Network {
                 if !sound {
                     return Err(Problem::bad(format!(
                         "network.rules.{host}: the header '{}' can't be sent",
-                        name.escape_debug()
+                        shown(name)
                     )));
                 }
                 set.insert(name.clone(), value.clone());
@@ -162,7 +167,8 @@ impl Network {
         let parsed = servers.iter().enumerate().map(|(index, server)| {
             server.parse().map_err(|_| {
                 Problem::bad(format!(
-                    "network.dnsServers[{index}]: '{server}' is no address"
+                    "network.dnsServers[{index}]: '{}' is no address",
+                    shown(server)
                 ))
             })
         });

@@ -46,9 +46,14 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// There is none of this name (any more).
+    pub(crate) fn not_found(kind: &str, name: &str) -> Self {
+        Self::missing(format!("{kind} '{}' not found", shown(name)))
+    }
+
     /// There is no such sandbox (any more).
-    pub(crate) fn no_sandbox(id: impl fmt::Display) -> Self {
-        Self::missing(format!("sandbox '{id}' not found"))
+    pub(crate) fn no_sandbox(id: &str) -> Self {
+        Self::not_found("sandbox", id)
     }
 
     /// The state of what the request names doesn't have this.
@@ -93,7 +98,7 @@ impl Problem {
     pub(crate) fn node(step: &str, refusal: Refusal) -> Self {
         match refusal {
             Refusal::Unknown => Self::missing("the node keeps no such sandbox"),
-            Refusal::NoTemplate(name) => Self::missing(format!("template '{name}' not found")),
+            Refusal::NoTemplate(name) => Self::not_found("template", &name),
             Refusal::Invalid(why) => Self::bad(why),
             Refusal::State(denied) => denied.into(),
             Refusal::Closed(_) => Self::new(StatusCode::BAD_GATEWAY, refusal.to_string()),
@@ -149,6 +154,15 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// A name of a client's, as it is repeated to it: not longer than names are, and printable.
+pub(crate) fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(64).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    shown.escape_debug().to_string()
+}
 
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {

@@ -70,7 +70,7 @@ impl Control {
     /// It isn't there, doesn't wake by requests, or couldn't be resumed.
     pub async fn wake(self: &Arc<Self>, id: &SandboxId) -> Result<WayIn, Problem> {
         let sandbox = self.census.living(id);
-        let sandbox = sandbox.ok_or_else(|| Problem::no_sandbox(id))?;
+        let sandbox = sandbox.ok_or_else(|| Problem::no_sandbox(id.as_str()))?;
         let control = Arc::clone(self);
         let roused = Arc::clone(&sandbox);
         self.carry_out(async move { control.rouse(&roused).await })

@@ -49,10 +49,7 @@ impl Control {
     ) -> Result<Arc<Record>, Problem> {
         self.short_enough(order.timeout)?;
         if template(&order.template)? != BASE {
-            return Err(Problem::missing(format!(
-                "template '{}' not found",
-                order.template.escape_debug()
-            )));
+            return Err(Problem::not_found("template", &order.template));
         }
         let record = self.record(key, order)?;
         let quotas = key.quotas.or(self.settings.quotas);

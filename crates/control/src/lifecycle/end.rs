@@ -34,7 +34,7 @@ impl Control {
     ) -> Result<(), Problem> {
         let before = sandbox.record();
         if before.state.is_over() {
-            return Err(Problem::no_sandbox(&sandbox.id));
+            return Err(Problem::no_sandbox(sandbox.id.as_str()));
         }
         let stopping = before.state.stop().unwrap_or(State::Stopping);
         sandbox.set(Record {

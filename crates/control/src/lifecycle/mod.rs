@@ -44,13 +44,13 @@ impl Control {
         let sandbox = parsed(id).and_then(|id| self.census.living(&id));
         sandbox
             .filter(|sandbox| sandbox.record().is_there())
-            .ok_or_else(|| Problem::no_sandbox(id.escape_debug()))
+            .ok_or_else(|| Problem::no_sandbox(id))
     }
 
     /// A sandbox that is there, or was until lately.
     pub(crate) fn recall(&self, id: &str) -> Result<Arc<Sandbox>, Problem> {
         let sandbox = parsed(id).and_then(|id| self.census.known(&id));
-        sandbox.ok_or_else(|| Problem::no_sandbox(id.escape_debug()))
+        sandbox.ok_or_else(|| Problem::no_sandbox(id))
     }
 
     /// Refuses a timeout that is longer than what this server gives.

@@ -28,7 +28,7 @@ impl Control {
     ) -> Result<(), Problem> {
         let before = sandbox.record();
         if !before.is_there() {
-            return Err(Problem::no_sandbox(&sandbox.id));
+            return Err(Problem::no_sandbox(sandbox.id.as_str()));
         }
         let pausing = Record {
             state: before.state.pause()?,

@@ -81,7 +81,7 @@ impl Control {
         match record.state {
             State::Running => return Ok(()),
             State::Paused if record.lifetime.auto_resume => {}
-            _ => return Err(Problem::no_sandbox(&sandbox.id)),
+            _ => return Err(Problem::no_sandbox(sandbox.id.as_str())),
         }
         {
             let wakes = lock(&sandbox.wakes);

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// Sandboxes that are asked at the same time.
 const AT_ONCE: usize = 16;
+/// How long one sandbox may take to say it: it must not keep the others from it.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// When a node that couldn't say what ended is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -81,7 +83,8 @@ impl Control {
     /// Asks the node what one sandbox uses. One that doesn't answer has no sample: it may just be
     /// ending.
     pub(crate) async fn sample(&self, sandbox: &Sandbox) {
-        if let Ok(usage) = self.node.usage(&sandbox.id).await {
+        let usage = tokio::time::timeout(PATIENCE, self.node.usage(&sandbox.id));
+        if let Ok(Ok(usage)) = usage.await {
             let cpus = sandbox.record().wish.resources.cpus;
             lock(&sandbox.samples).add(self.clock.now(), usage, cpus);
         }

@@ -6,10 +6,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Lines of one sandbox.
 const MOST: usize = 1000;
+/// Bytes of all its lines: what runs inside may write as much as it likes.
+const MOST_BYTES: usize = 128 * 1024;
 /// Bytes of one message, and of one field.
 const LONGEST: usize = 4096;
 /// Fields of one line.
 const MOST_FIELDS: usize = 16;
+/// Bytes of a field's name; longer ones are left out.
+const LONGEST_NAME: usize = 64;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,7 +44,10 @@ pub struct Line {
 
 /// The last ones.
 #[derive(Default)]
-pub(crate) struct Lines(VecDeque<Line>);
+pub(crate) struct Lines {
+    ring: VecDeque<Line>,
+    bytes: usize,
+}
 
 /// Which lines are asked for.
 pub(crate) struct Wanted<'a> {
@@ -60,14 +67,19 @@ impl Lines {
     /// Adds a line, shortened to what is kept.
     pub(crate) fn add(&mut self, mut line: Line) {
         shorten(&mut line.message);
+        line.fields.retain(|name, _| name.len() <= LONGEST_NAME);
         while line.fields.len() > MOST_FIELDS {
             line.fields.pop_last();
         }
         line.fields.values_mut().for_each(shorten);
-        if self.0.len() == MOST {
-            self.0.pop_front();
+        self.bytes += bytes(&line);
+        self.ring.push_back(line);
+        while self.ring.len() > MOST || self.bytes > MOST_BYTES {
+            let Some(oldest) = self.ring.pop_front() else {
+                break;
+            };
+            self.bytes -= bytes(&oldest);
         }
-        self.0.push_back(line);
     }
 
     pub(crate) fn some(&self, wanted: &Wanted<'_>) -> Vec<Line> {
@@ -81,16 +93,22 @@ impl Lines {
         let limit = wanted.limit;
         match wanted.backward {
             true => self
-                .0
+                .ring
                 .iter()
                 .rev()
                 .filter(fits)
                 .take(limit)
                 .cloned()
                 .collect(),
-            false => self.0.iter().filter(fits).take(limit).cloned().collect(),
+            false => self.ring.iter().filter(fits).take(limit).cloned().collect(),
         }
     }
+}
+
+fn bytes(line: &Line) -> usize {
+    let fields = line.fields.iter();
+    let fields: usize = fields.map(|(name, value)| name.len() + value.len()).sum();
+    line.message.len() + fields
 }
 
 fn shorten(text: &mut String) {
@@ -104,31 +122,43 @@ fn shorten(text: &mut String) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn lines_are_bounded_in_every_direction() {
-        let mut lines = Lines::default();
-        for second in 0..2000 {
-            lines.add(Line {
-                timestamp: Timestamp::from_second(second).unwrap(),
-                message: "é".repeat(5000),
-                level: Level::Info,
-                fields: (0..100)
-                    .map(|n| (n.to_string(), "x".repeat(9000)))
-                    .collect(),
-            });
+    fn line(second: i64, message: String, fields: usize) -> Line {
+        Line {
+            timestamp: Timestamp::from_second(second).unwrap(),
+            message,
+            level: Level::Info,
+            fields: (0..fields)
+                .map(|n| (n.to_string(), "x".repeat(9000)))
+                .chain([("n".repeat(65), String::new())])
+                .collect(),
         }
-        let all = lines.some(&Wanted {
+    }
+
+    fn all(lines: &Lines) -> Vec<Line> {
+        lines.some(&Wanted {
             from: None,
             backward: true,
             level: Level::Debug,
             search: "",
             limit: usize::MAX,
-        });
-        assert_eq!((all.len(), all[0].timestamp.as_second()), (MOST, 1999));
-        assert!(
-            all.iter()
-                .all(|line| line.message.len() <= LONGEST && line.fields.len() == MOST_FIELDS)
-        );
-        assert!(all[0].fields.values().all(|value| value.len() <= LONGEST));
+        })
+    }
+
+    #[test]
+    fn lines_are_bounded_in_every_direction() {
+        let mut lines = Lines::default();
+        for second in 0..2000 {
+            lines.add(line(second, "short".into(), 0));
+        }
+        let kept = all(&lines);
+        assert_eq!((kept.len(), kept[0].timestamp.as_second()), (MOST, 1999));
+        for second in 2000..2100 {
+            lines.add(line(second, "é".repeat(5000), 100));
+        }
+        let kept = all(&lines);
+        assert_eq!(kept[0].timestamp.as_second(), 2099);
+        assert!(kept.iter().map(bytes).sum::<usize>() <= MOST_BYTES);
+        assert!(kept.iter().all(|line| line.message.len() <= LONGEST));
+        assert!(kept.iter().all(|line| line.fields.len() == MOST_FIELDS));
     }
 }

@@ -6,7 +6,7 @@ use super::auth::{May, READ, RUN};
 use super::params::At;
 use crate::problem::Problem;
 use axum::extract::State;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -15,6 +15,8 @@ pub(super) fn routes() -> Router<App> {
         .route("/sandboxes/{id}/fork", post(fork))
         .route("/sandboxes/{id}/snapshots", post(snapshot))
         .route("/snapshots", get(none))
+        .route("/access-tokens", post(access_token))
+        .route("/access-tokens/{id}", delete(no_access_token))
         .route("/volumes", get(none).post(volume))
         .route("/volumes/{id}", get(no_volume).delete(no_volume))
         .route("/secrets", get(none).post(keep_secret))
@@ -43,7 +45,16 @@ async fn volume(_: May<RUN>) -> Problem {
 }
 
 async fn no_volume(_: May<READ>, At(id): At<String>) -> Problem {
-    Problem::missing(format!("volume '{}' not found", id.escape_debug()))
+    Problem::not_found("volume", &id)
+}
+
+/// Keys are all that there is to come in with.
+async fn access_token(_: May<RUN>) -> Problem {
+    Problem::unsupported("access tokens (API keys take their place)")
+}
+
+async fn no_access_token(_: May<RUN>, At(id): At<String>) -> Problem {
+    Problem::not_found("access token", &id)
 }
 
 async fn keep_secret(_: May<RUN>) -> Problem {
@@ -51,5 +62,5 @@ async fn keep_secret(_: May<RUN>) -> Problem {
 }
 
 async fn no_secret(_: May<READ>, At(id): At<String>) -> Problem {
-    Problem::missing(format!("secret '{}' not found", id.escape_debug()))
+    Problem::not_found("secret", &id)
 }

@@ -54,7 +54,7 @@ pub(super) async fn inspect(
     _: May<READ>,
     At(id): At<String>,
 ) -> Result<Json<Inspected>, Problem> {
-    let missing = || Problem::no_sandbox(id.escape_debug());
+    let missing = || Problem::no_sandbox(&id);
     if let Ok(sandbox) = app.recall(&id) {
         return Ok(Json(Inspected::of(&sandbox.record(), &app.settings)));
     }

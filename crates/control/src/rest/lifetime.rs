@@ -82,6 +82,8 @@ async fn connect(
     At(id): At<String>,
     Json(wanted): Json<Connect>,
 ) -> Result<Response, Problem> {
+    app.find(&id)?;
+    wanted.check()?;
     let timeout = wanted.timeout()?.unwrap_or(CONNECTED);
     let control = app.clone();
     let (record, resumed) = app
@@ -114,6 +116,8 @@ async fn resume(
     At(id): At<String>,
     Json(wanted): Json<Resume>,
 ) -> Result<Response, Problem> {
+    app.find(&id)?;
+    wanted.check()?;
     let timeout = wanted.timeout()?.unwrap_or(RESUMED);
     let control = app.clone();
     let record = app

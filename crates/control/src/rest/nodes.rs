@@ -47,10 +47,7 @@ async fn set_status(
 fn known(app: &App, id: &str) -> Result<(), Problem> {
     match id == app.settings.node {
         true => Ok(()),
-        false => Err(Problem::missing(format!(
-            "node '{}' not found",
-            id.escape_debug()
-        ))),
+        false => Err(Problem::not_found("node", id)),
     }
 }
 

@@ -7,6 +7,7 @@ use super::list;
 use super::params::At;
 use super::shapes::{Detail, NewSandbox, Sandbox, Version};
 use crate::idempotency::Named;
+use crate::keys::Scope;
 use crate::problem::Problem;
 use axum::Json;
 use axum::Router;
@@ -92,11 +93,16 @@ async fn create(
 
 async fn detail(
     State(app): State<App>,
-    _: May<READ>,
+    May(key): May<READ>,
     At(id): At<String>,
 ) -> Result<Json<Detail>, Problem> {
     let record = app.find(&id)?.record();
-    Ok(Json(Detail::of(&record, &app.settings)))
+    let detail = Detail::of(&record, &app.settings);
+    // Who has the token can do everything in the sandbox.
+    Ok(Json(match key.scope {
+        Scope::Read => detail.without_token(),
+        Scope::Run | Scope::Admin => detail,
+    }))
 }
 
 async fn kill(

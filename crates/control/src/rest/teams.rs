@@ -84,10 +84,7 @@ async fn highest(
 
 fn samples(app: &App, id: &str, params: &Params) -> Result<Vec<TeamSample>, Problem> {
     if id != app.team_id {
-        return Err(Problem::missing(format!(
-            "team '{}' not found",
-            id.escape_debug()
-        )));
+        return Err(Problem::not_found("team", id));
     }
     let (from, to) = time(params)?;
     Ok(lock(&app.team).between(from, to, MOST))

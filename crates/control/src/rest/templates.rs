@@ -4,7 +4,7 @@ use super::App;
 use super::auth::{May, READ, RUN};
 use super::params::At;
 use crate::lifecycle::BASE;
-use crate::problem::Problem;
+use crate::problem::{Problem, shown};
 use crate::settings::ENVD_VERSION;
 use axum::extract::State;
 use axum::routing::{get, patch, post};
@@ -66,7 +66,7 @@ async fn no_part(_: May<READ>, At((id, part)): At<(String, String)>) -> Result<(
     known(&id)?;
     Err(Problem::missing(format!(
         "template '{id}' has no '{}'",
-        part.escape_debug()
+        shown(&part)
     )))
 }
 
@@ -105,10 +105,7 @@ async fn untag(_: May<RUN>) -> Problem {
 fn known(id: &str) -> Result<(), Problem> {
     match id == BASE {
         true => Ok(()),
-        false => Err(Problem::missing(format!(
-            "template '{}' not found",
-            id.escape_debug()
-        ))),
+        false => Err(Problem::not_found("template", id)),
     }
 }
 

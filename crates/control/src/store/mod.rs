@@ -6,6 +6,8 @@
 mod rows;
 mod schema;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use sqlite::Sqlite;
 

@@ -14,7 +14,7 @@ use casemate_core::sandbox::SandboxId;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +30,8 @@ const MOST_ENTRIES: i64 = 100_000;
 /// The store, open.
 pub struct Sqlite {
     path: PathBuf,
+    /// One daemon at a time: two would each take the other's sandboxes for their own.
+    _turn: File,
     connection: Mutex<SqliteConnection>,
 }
 
@@ -37,9 +39,10 @@ impl Sqlite {
     /// Opens the file, and makes it (for its owner alone) if it isn't there.
     ///
     /// # Errors
-    /// It can't be made or read, or a newer program made it.
+    /// It can't be made or read, another daemon has it, or a newer program made it.
     pub async fn open(path: &Path) -> Result<Self> {
         make(path)?;
+        let turn = take_turn(path)?;
         let options = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(PATIENCE)
@@ -65,13 +68,14 @@ impl Sqlite {
         }
         Ok(Self {
             path: path.to_owned(),
+            _turn: turn,
             connection: Mutex::new(connection),
         })
     }
 
     /// The connection. Who waits behind one that waits for another program gives up as well: a
     /// queue of requests must not be as long as all their patience together.
-    async fn connection(&self) -> sqlx::Result<MutexGuard<'_, SqliteConnection>> {
+    pub(super) async fn connection(&self) -> sqlx::Result<MutexGuard<'_, SqliteConnection>> {
         let locked = tokio::time::timeout(PATIENCE, self.connection.lock());
         locked.await.map_err(|_| sqlx::Error::PoolTimedOut)
     }
@@ -328,6 +332,27 @@ fn make(path: &Path) -> Result<()> {
         made => made
             .map(drop)
             .map_err(|error| failed("make the store", error)),
+    }
+}
+
+/// Takes the lock beside the file; the kernel lets go of it when the daemon ends.
+fn take_turn(path: &Path) -> Result<File> {
+    let lock = path.with_extension("lock");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    let file = options
+        .open(&lock)
+        .map_err(|error| Error::io("open the lock of the store", &error).on(lock.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::rule("open the store", "another daemon uses it")
+                .on(path.display())
+                .hint("stop that daemon, or give this one a store of its own"))
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(Error::io("lock the store", &error).on(lock.display()))
+        }
     }
 }
 

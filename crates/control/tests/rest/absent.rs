@@ -40,6 +40,7 @@ async fn there_is_one_template() {
         ("DELETE", "/volumes/x"),
         ("GET", "/secrets/x"),
         ("GET", "/nodes/x"),
+        ("DELETE", "/access-tokens/x"),
     ] {
         rig.send(method, path, json!({})).await.problem(404);
     }

@@ -76,7 +76,7 @@ async fn ports_can_be_private_and_hosts_masked() {
         .ok(201);
     assert_eq!(made["domain"], "sbx.example");
     let name = made["sandboxID"].as_str().unwrap();
-    let way = rig.control.look_up(&id(name)).await.unwrap();
+    let way = rig.control().look_up(&id(name)).await.unwrap();
     assert_eq!(
         way.traffic_token.as_deref(),
         made["trafficAccessToken"].as_str()

@@ -1,6 +1,7 @@
 //! A store that is locked, damaged, or newer; routes and methods that aren't there.
 
 use crate::sim::{Hands, Rig, Sim};
+use casemate_control::store::Sqlite;
 use casemate_control::{Control, Settings};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnection;
@@ -68,7 +69,7 @@ async fn a_locked_store_stops_what_must_be_written_first() {
 async fn a_sandbox_that_cannot_be_recorded_is_taken_down() {
     let rig = Rig::new().await;
     let door = rig.sim.hold("create").await;
-    let control = Arc::clone(&rig.control);
+    let control = Arc::clone(rig.control());
     let request = rig.prepare("POST", "/v2/sandboxes", json!({"templateID": "base"}));
     let making = tokio::spawn(async move { crate::sim::ask(&control, request).await });
     rig.sim.reached("create", 1).await;
@@ -110,6 +111,10 @@ async fn a_store_that_is_no_store_is_refused() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
+    let first = Sqlite::open(&settings.store).await.unwrap();
+    let error = open().await.unwrap_err();
+    assert!(error.contains("another daemon uses it"), "{error}");
+    drop(first);
     other(&settings)
         .await
         .execute("PRAGMA user_version = 99")

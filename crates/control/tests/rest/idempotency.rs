@@ -73,7 +73,7 @@ async fn two_at_once_are_one() {
     let both: Vec<_> = (0..2)
         .map(|_| {
             let request = named(&rig, "a", "/v2/sandboxes", json!({"templateID": "base"}));
-            let control = Arc::clone(&rig.control);
+            let control = Arc::clone(rig.control());
             tokio::spawn(async move { ask(&control, request).await.ok(201) })
         })
         .collect();

@@ -199,3 +199,18 @@ async fn wrong_keys_are_refused_by_field() {
         .await
         .problem(404);
 }
+
+#[tokio::test]
+async fn who_may_only_look_gets_no_token() {
+    let rig = Rig::new().await;
+    let name = rig.sandbox(json!({})).await;
+    let path = format!("/sandboxes/{name}");
+    for (scope, has_token) in [("read", false), ("run", true), ("admin", true)] {
+        let (_, secret) = key(&rig, scope, scope).await;
+        let told = rig
+            .request(prepare(&secret, "GET", &path, Value::Null))
+            .await
+            .ok(200);
+        assert_eq!(told.get("envdAccessToken").is_some(), has_token, "{scope}");
+    }
+}

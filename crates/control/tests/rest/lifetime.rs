@@ -111,7 +111,7 @@ async fn an_idle_sandbox_ends_and_a_used_one_does_not() {
     let name = rig.sandbox(fields).await;
     for _ in 0..5 {
         rig.pass(50).await;
-        rig.control.touch(&id(&name)).await;
+        rig.control().touch(&id(&name)).await;
         assert_eq!(rig.state(&name).await, "running");
     }
     rig.pass(60).await;
@@ -146,6 +146,12 @@ async fn a_pause_keeps_everything() {
     let path = format!("/sandboxes/{name}/pause");
     let text = rig.post(&path, json!({"memory": false})).await.problem(400);
     assert!(text.contains("comes with templates"), "{text}");
+    for action in ["connect", "resume"] {
+        let path = format!("/sandboxes/{name}/{action}");
+        rig.post(&path, json!({"timeout": 5, "memory": false}))
+            .await
+            .problem(400);
+    }
     rig.post(&path, json!({})).await.ok(204);
     assert!(rig.sim.inside(&id(&name)).unwrap().paused);
     rig.post(&path, json!({"memory": true})).await.problem(409);
@@ -196,8 +202,8 @@ async fn a_request_wakes_what_was_made_to_be_woken() {
     rig.post(&format!("/sandboxes/{name}/pause"), json!({}))
         .await
         .ok(204);
-    assert!(rig.control.look_up(&id(&name)).await.unwrap().wakes);
-    rig.control.wake(&id(&name)).await.unwrap();
+    assert!(rig.control().look_up(&id(&name)).await.unwrap().wakes);
+    rig.control().wake(&id(&name)).await.unwrap();
     // As long as it was made for, and five minutes at least; what it was set to later doesn't count.
     assert_eq!(rig.end(&name).await, "2026-01-01T00:05:00Z");
     rig.pass(300).await;
@@ -209,9 +215,9 @@ async fn a_request_wakes_what_was_made_to_be_woken() {
     rig.post(&format!("/sandboxes/{asleep}/pause"), json!({}))
         .await
         .ok(204);
-    assert!(!rig.control.look_up(&id(&asleep)).await.unwrap().wakes);
+    assert!(!rig.control().look_up(&id(&asleep)).await.unwrap().wakes);
     assert_eq!(
-        rig.control.wake(&id(&asleep)).await.unwrap_err().status,
+        rig.control().wake(&id(&asleep)).await.unwrap_err().status,
         404
     );
 }
@@ -228,7 +234,7 @@ async fn what_fails_at_the_end_is_tried_again() {
     rig.sim.reached("pause", 1).await;
     rig.until(&killed, "stopping").await;
     // It can't be reached while it is being taken down.
-    assert_eq!(rig.control.look_up(&id(&killed)).await, None);
+    assert_eq!(rig.control().look_up(&id(&killed)).await, None);
     rig.until(&paused, "running").await;
     while rig.state(&paused).await != "paused" || rig.state(&killed).await != "stopped" {
         rig.pass(1).await;

@@ -19,9 +19,9 @@ async fn both_forms_tell_the_same_lines() {
             ("pid".to_owned(), "7".to_owned()),
             ("level".to_owned(), "fake".to_owned()),
         ]);
-        rig.control.log(&id(&name), level, text, fields);
+        rig.control().log(&id(&name), level, text, fields);
     }
-    rig.control.log(
+    rig.control().log(
         &id("i00000000000000000000"),
         Level::Info,
         "nobody's",

@@ -115,7 +115,7 @@ async fn the_team_has_its_numbers() {
 async fn prometheus_reads_how_long_steps_took() {
     let rig = Rig::new().await;
     let mut registry = Registry::default();
-    rig.control.register(&mut registry);
+    rig.control().register(&mut registry);
     let name = rig.sandbox(json!({})).await;
     rig.post(&format!("/sandboxes/{name}/pause"), json!({}))
         .await

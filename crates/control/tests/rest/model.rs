@@ -129,7 +129,7 @@ async fn check(first: u64, pauses: bool, wakes: bool, steps: Vec<Step>) {
             Step::Timeout(seconds) => post("timeout", json!({"timeout": seconds})).await,
             Step::Refresh(seconds) => post("refreshes", json!({"duration": seconds})).await,
             Step::Wake => Some(
-                rig.control
+                rig.control()
                     .wake(&id(&name))
                     .await
                     .map_or_else(|problem| problem.status.as_u16(), |_| 200),

@@ -106,7 +106,7 @@ async fn many_wake_ups_are_one() {
         let door = rig.sim.hold("resume").await;
         let mut waking = JoinSet::new();
         for _ in 0..50 {
-            let (control, id) = (Arc::clone(&rig.control), id(&name));
+            let (control, id) = (Arc::clone(rig.control()), id(&name));
             waking.spawn(async move { control.wake(&id).await });
         }
         rig.sim.reached("resume", resumes).await;
@@ -147,7 +147,7 @@ async fn a_crowd_never_overlaps() {
                 _ if round == 39 => rig.prepare("DELETE", &path, Value::Null),
                 _ => rig.prepare("POST", &format!("{path}/resume"), json!({"timeout": 80})),
             };
-            let control = Arc::clone(&rig.control);
+            let control = Arc::clone(rig.control());
             crowd.spawn(async move { ask(&control, request).await });
         }
         rig.pass(1).await;
@@ -166,6 +166,6 @@ async fn a_crowd_never_overlaps() {
 /// A request on its own task; its status.
 fn spawn(rig: &Rig, method: &str, path: &str, body: Value) -> tokio::task::JoinHandle<u16> {
     let request = rig.prepare(method, path, body);
-    let control = Arc::clone(&rig.control);
+    let control = Arc::clone(rig.control());
     tokio::spawn(async move { ask(&control, request).await.status.as_u16() })
 }

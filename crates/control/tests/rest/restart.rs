@@ -24,7 +24,7 @@ async fn what_the_node_keeps_goes_on() {
         rig.get(&first).await.ok(200),
         rig.get(&second).await.ok(200),
     ];
-    let way = rig.control.look_up(&id(&running)).await;
+    let way = rig.control().look_up(&id(&running)).await;
     rig.restart().await;
     assert_eq!(
         [
@@ -33,8 +33,11 @@ async fn what_the_node_keeps_goes_on() {
         ],
         before
     );
-    assert_eq!(rig.control.look_up(&id(&running)).await, way);
-    assert!(rig.control.first_key().is_none(), "there is a key already");
+    assert_eq!(rig.control().look_up(&id(&running)).await, way);
+    assert!(
+        rig.control().first_key().is_none(),
+        "there is a key already"
+    );
     // Its alarm is set again.
     rig.pass(600).await;
     rig.until(&running, "stopped").await;

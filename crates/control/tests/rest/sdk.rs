@@ -16,7 +16,7 @@ async fn the_published_sdk_finds_nothing_unusual() {
         let rig = Rig::new().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = rig.control.router();
+        let router = rig.control().router();
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let mut command = Command::new(&python);
         command

@@ -20,7 +20,7 @@ async fn a_signature_leads_to_its_sandbox() {
         names.push(rig.sandbox(json!({})).await);
     }
     let name = &names[13];
-    let way = rig.control.look_up(&id(name)).await.unwrap();
+    let way = rig.control().look_up(&id(name)).await.unwrap();
     assert_eq!(
         (way.state, way.traffic_token, way.mask_host),
         (State::Running, None, None)
@@ -35,7 +35,7 @@ async fn a_signature_leads_to_its_sandbox() {
             user,
             expiration,
         };
-        rig.control
+        rig.control()
             .find_by_signature(signed)
             .await
             .map(|id| id.to_string())
@@ -60,12 +60,12 @@ async fn a_signature_leads_to_its_sandbox() {
             user: "",
             expiration: None,
         };
-        assert_eq!(rig.control.find_by_signature(signed).await, None);
+        assert_eq!(rig.control().find_by_signature(signed).await, None);
     }
     rig.delete(&format!("/sandboxes/{name}")).await.ok(204);
     assert_eq!(find(format!("/a:b é:read::{token}"), "", None).await, None);
-    assert_eq!(rig.control.look_up(&id(name)).await, None);
-    assert_eq!(rig.control.wake(&id(name)).await.unwrap_err().status, 404);
+    assert_eq!(rig.control().look_up(&id(name)).await, None);
+    assert_eq!(rig.control().wake(&id(name)).await.unwrap_err().status, 404);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn an_open_sandbox_has_no_signature() {
         .await
         .ok(201);
     let way = rig
-        .control
+        .control()
         .look_up(&id(made["sandboxID"].as_str().unwrap()))
         .await
         .unwrap();
@@ -89,5 +89,5 @@ async fn an_open_sandbox_has_no_signature() {
         user: "",
         expiration: None,
     };
-    assert_eq!(rig.control.find_by_signature(signed).await, None);
+    assert_eq!(rig.control().find_by_signature(signed).await, None);
 }

@@ -3,7 +3,7 @@
 use super::extension::{Demand, LifetimeDemand};
 use crate::lifecycle::Order;
 use crate::network::Network;
-use crate::problem::Problem;
+use crate::problem::{Problem, shown};
 use crate::record::AtEnd;
 use casemate_core::sandbox::Resources;
 use serde::Deserialize;
@@ -78,7 +78,7 @@ impl NewSandbox {
         if let Some(mount) = self.volume_mounts.iter().flatten().next() {
             return Err(Problem::unsupported(&format!(
                 "volumeMounts ('{}')",
-                mount.name.escape_debug()
+                shown(&mount.name)
             )));
         }
         let demand = self.casemate.unwrap_or_default();
@@ -142,12 +142,19 @@ fn no_filesystem_only(field: &str) -> Problem {
     ))
 }
 
+fn with_memory(memory: Option<bool>) -> Result<(), Problem> {
+    match memory {
+        Some(false) => Err(no_filesystem_only("memory")),
+        _ => Ok(()),
+    }
+}
+
 fn check_environment(variables: &BTreeMap<String, String>) -> Result<(), Problem> {
     for (name, value) in variables {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(Problem::bad(format!(
                 "envVars.{}: a name has no '=', and neither has a NUL",
-                name.escape_debug()
+                shown(name)
             )));
         }
     }
@@ -194,9 +201,14 @@ impl Refresh {
 #[derive(Deserialize)]
 pub(in crate::rest) struct Connect {
     timeout: Option<i32>,
+    memory: Option<bool>,
 }
 
 impl Connect {
+    pub(in crate::rest) fn check(&self) -> Result<(), Problem> {
+        with_memory(self.memory)
+    }
+
     pub(in crate::rest) fn timeout(&self) -> Result<Option<Duration>, Problem> {
         seconds("timeout", self.timeout)
     }
@@ -208,9 +220,14 @@ impl Connect {
 pub(in crate::rest) struct Resume {
     timeout: Option<i32>,
     auto_pause: Option<bool>,
+    memory: Option<bool>,
 }
 
 impl Resume {
+    pub(in crate::rest) fn check(&self) -> Result<(), Problem> {
+        with_memory(self.memory)
+    }
+
     pub(in crate::rest) fn timeout(&self) -> Result<Option<Duration>, Problem> {
         seconds("timeout", self.timeout)
     }
@@ -231,9 +248,6 @@ pub(in crate::rest) struct Pause {
 
 impl Pause {
     pub(in crate::rest) fn check(&self) -> Result<(), Problem> {
-        match self.memory {
-            Some(false) => Err(no_filesystem_only("memory")),
-            _ => Ok(()),
-        }
+        with_memory(self.memory)
     }
 }

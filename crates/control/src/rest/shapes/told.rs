@@ -132,7 +132,7 @@ impl Detail {
     }
 
     /// For who is only to look.
-    pub(super) fn without_token(mut self) -> Self {
+    pub(in crate::rest) fn without_token(mut self) -> Self {
         self.envd_access_token = None;
         self
     }

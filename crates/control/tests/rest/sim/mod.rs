@@ -53,7 +53,8 @@ impl Answer {
 
 /// All of it.
 pub(crate) struct Rig {
-    pub(crate) control: Arc<Control>,
+    /// Nothing while the daemon is down.
+    control: Option<Arc<Control>>,
     pub(crate) sim: Arc<Sim>,
     pub(crate) clock: Arc<Hands>,
     pub(crate) key: String,
@@ -78,7 +79,7 @@ impl Rig {
         let key = control.first_key().expect("the first start makes a key");
         let (shutdown, running) = run(&control);
         Self {
-            control,
+            control: Some(control),
             sim,
             clock,
             key,
@@ -92,10 +93,12 @@ impl Rig {
     /// Ends the daemon and begins it anew; the node goes on meanwhile.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
+        self.control = None;
         let control =
             Control::open(self.settings.clone(), self.sim.clone(), self.clock.clone()).await;
-        self.control = control.unwrap();
-        (self.shutdown, self.running) = run(&self.control);
+        let control = control.unwrap();
+        (self.shutdown, self.running) = run(&control);
+        self.control = Some(control);
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -105,8 +108,12 @@ impl Rig {
         }
     }
 
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        self.control.as_ref().unwrap()
+    }
+
     pub(crate) async fn request(&self, request: Request<Body>) -> Answer {
-        ask(&self.control, request).await
+        ask(self.control(), request).await
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> Answer {
