@@ -11,12 +11,17 @@ use crate::record::Record;
 use casemate_core::sandbox::SandboxId;
 use jiff::Timestamp;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Mutex as Gate, watch};
 
 /// Ended sandboxes whose lines and samples are kept.
 const REMEMBERED: usize = 256;
+/// When an end that failed is tried again, the first time.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How often that is doubled.
+const MOST_DOUBLED: u32 = 6;
 
 /// One sandbox.
 pub(crate) struct Sandbox {
@@ -26,6 +31,8 @@ pub(crate) struct Sandbox {
     record: watch::Sender<Arc<Record>>,
     /// Microseconds since 1970 of the last request.
     active: AtomicI64,
+    /// How often in a row its end failed.
+    failures: AtomicU32,
     pub(crate) wakes: Mutex<Wakes>,
     pub(crate) samples: Mutex<Samples>,
     pub(crate) lines: Mutex<Lines>,
@@ -44,6 +51,7 @@ impl Sandbox {
             id: record.id.clone(),
             gate: Arc::default(),
             active: AtomicI64::new(record.created.as_microsecond()),
+            failures: AtomicU32::new(0),
             wakes: Mutex::default(),
             samples: Mutex::default(),
             lines: Mutex::default(),
@@ -74,6 +82,17 @@ impl Sandbox {
     pub(crate) fn touch(&self, now: Timestamp) {
         self.active
             .fetch_max(now.as_microsecond(), Ordering::Relaxed);
+    }
+
+    /// Its end failed once more; how long to wait before it is tried again.
+    pub(crate) fn failed(&self) -> Duration {
+        let before = self.failures.fetch_add(1, Ordering::Relaxed);
+        AGAIN * (1 << before.min(MOST_DOUBLED))
+    }
+
+    /// What is tried next is tried for the first time.
+    pub(crate) fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
     }
 
     /// When it is to end, as things stand.

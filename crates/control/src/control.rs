@@ -21,6 +21,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use tokio::sync::Mutex as Gate;
 use tokio_util::task::TaskTracker;
 
 /// The control plane.
@@ -31,6 +32,8 @@ pub struct Control {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ledger: Ledger,
     pub(crate) keys: Keyring,
+    /// Held by who changes keys.
+    pub(crate) desk: Gate<()>,
     pub(crate) census: Census,
     pub(crate) rates: Rates,
     pub(crate) repeats: Repeats,
@@ -100,6 +103,7 @@ impl Control {
             store,
             ledger: Ledger::default(),
             keys: Keyring::default(),
+            desk: Gate::default(),
             census: Census::default(),
             rates: Rates::default(),
             repeats: Repeats::default(),

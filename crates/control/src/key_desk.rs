@@ -1,4 +1,7 @@
 //! Making, changing and revoking keys.
+//!
+//! Changes are made one after the other: two that arrive together must not bring back a key that is
+//! revoked, nor take away the last administrator.
 
 use crate::control::{By, Control};
 use crate::keys::{Key, Scope};
@@ -47,6 +50,7 @@ impl Control {
         scope: Option<Scope>,
         quotas: Option<Quotas>,
     ) -> Result<Key, Problem> {
+        let _turn = self.desk.lock().await;
         let key = self.key(id)?;
         if let Some(name) = &name {
             named(name)?;
@@ -71,6 +75,7 @@ impl Control {
 
     /// Revokes a key. Sandboxes that it made go on.
     pub(crate) async fn revoke_key(&self, by: &By, id: &str) -> Result<(), Problem> {
+        let _turn = self.desk.lock().await;
         let key = self.key(id)?;
         self.keep_an_administrator(&key)?;
         let entry = self.entry(by, "key.revoke", id, None, Value::Null);
@@ -88,11 +93,7 @@ impl Control {
         let is_news = key
             .used
             .is_none_or(|used| crate::clock::later(used, USE) <= now);
-        if is_news {
-            self.keys.put(Key {
-                used: Some(now),
-                ..Key::clone(&key)
-            });
+        if is_news && self.keys.used(&key, now) {
             let control = Arc::clone(self);
             let id = key.id.clone();
             self.tasks

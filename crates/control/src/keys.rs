@@ -121,6 +121,21 @@ impl Keyring {
         shelf.push(Arc::new(key));
     }
 
+    /// Records that a key was used, if it still is one.
+    pub(crate) fn used(&self, key: &Key, now: Timestamp) -> bool {
+        let mut keys = lock(&self.0);
+        let known = keys.get_mut(&shelf(&key.hash)).into_iter().flatten();
+        let known = known.into_iter().find(|known| known.id == key.id);
+        if let Some(known) = known {
+            *known = Arc::new(Key {
+                used: Some(now),
+                ..Key::clone(known)
+            });
+            return true;
+        }
+        false
+    }
+
     /// Takes a key away.
     pub(crate) fn remove(&self, id: &str) {
         let mut keys = lock(&self.0);

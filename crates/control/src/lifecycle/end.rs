@@ -12,35 +12,35 @@ use casemate_core::sandbox::SandboxId;
 use casemate_core::sandbox::lifecycle::State;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-/// When what failed at a sandbox's end is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
+use std::time::Instant;
 
 impl Control {
     /// Takes a sandbox down. One that couldn't be taken down is tried again until nothing is left.
     pub(crate) async fn kill(&self, by: &By, id: &str) -> Result<(), Problem> {
         let sandbox = self.recall(id)?;
         let _gate = sandbox.gate.lock().await;
-        self.kill_held(by, &sandbox, "asked").await
+        self.kill_held(by, &sandbox, None).await
     }
 
-    /// Takes down a sandbox whose gate the caller holds.
+    /// Takes down a sandbox whose gate the caller holds. `why` says it where no client asked.
     pub(super) async fn kill_held(
         &self,
         by: &By,
         sandbox: &Sandbox,
-        why: &str,
+        why: Option<&str>,
     ) -> Result<(), Problem> {
         let before = sandbox.record();
         if before.state.is_over() {
             return Err(Problem::no_sandbox(sandbox.id.as_str()));
         }
-        let stopping = before.state.stop().unwrap_or(State::Stopping);
-        sandbox.set(Record {
-            state: stopping,
-            ..Record::clone(&before)
-        });
+        // What is tried again keeps its first reason.
+        if before.state != State::Stopping {
+            sandbox.set(Record {
+                state: before.state.stop()?,
+                reason: why.map(str::to_owned),
+                ..Record::clone(&before)
+            });
+        }
         self.timers.set(&sandbox.id, None);
         let begun = Instant::now();
         let killed = match self.node.kill(&sandbox.id).await {
@@ -59,7 +59,7 @@ impl Control {
         );
         match killed {
             Ok(()) => {
-                let reason = (why != "asked").then(|| why.to_owned());
+                let reason = sandbox.record().reason.clone();
                 self.close(sandbox, State::Stopped, reason, entry).await;
                 Ok(())
             }
@@ -70,8 +70,7 @@ impl Control {
                     "could not be taken down",
                     BTreeMap::new(),
                 );
-                self.timers
-                    .set(&sandbox.id, Some(later(self.clock.now(), AGAIN)));
+                self.try_again(sandbox);
                 self.write(vec![entry]).await;
                 Err(problem)
             }
@@ -111,31 +110,45 @@ impl Control {
             return;
         };
         let _gate = sandbox.gate.lock().await;
-        let record = sandbox.record();
-        let now = self.clock.now();
-        let is_due = sandbox.deadline().is_some_and(|at| at <= now);
-        let is_end = record.lifetime.end.is_some_and(|end| end <= now);
-        let why = if is_end {
-            "its time was over"
-        } else {
-            "it was idle"
-        };
-        let done = match record.state {
-            State::Stopping => self.kill_held(&By::Itself, &sandbox, "tried again").await,
-            State::Running if !is_due => {
-                self.arm(&sandbox);
-                Ok(())
+        let done = match sandbox.record().state {
+            State::Stopping => {
+                let why = Some("it is tried again");
+                self.kill_held(&By::Itself, &sandbox, why).await
             }
-            State::Running if record.lifetime.at_end == AtEnd::Pause => {
-                self.pause_held(&By::Itself, &sandbox, why).await
-            }
-            State::Running => self.kill_held(&By::Itself, &sandbox, why).await,
+            State::Running => self.run_out(&sandbox).await,
             _ => Ok(()),
         };
         if let Err(problem) = done {
             tracing::error!(%id, %problem, "the end of a sandbox failed; it is tried again");
-            self.timers.set(id, Some(later(now, AGAIN)));
+            // A kill that failed has set its alarm by itself.
+            if sandbox.record().state == State::Running {
+                self.try_again(&sandbox);
+            }
         }
+    }
+
+    /// Ends a sandbox that runs, if it is time.
+    async fn run_out(&self, sandbox: &Sandbox) -> Result<(), Problem> {
+        let now = self.clock.now();
+        if sandbox.deadline().is_none_or(|at| at > now) {
+            self.arm(sandbox);
+            return Ok(());
+        }
+        let lifetime = sandbox.record().lifetime;
+        let why = match lifetime.end.is_some_and(|end| end <= now) {
+            true => "its time was over",
+            false => "it was idle",
+        };
+        match lifetime.at_end {
+            AtEnd::Pause => self.pause_held(&By::Itself, sandbox, why).await,
+            AtEnd::Kill => self.kill_held(&By::Itself, sandbox, Some(why)).await,
+        }
+    }
+
+    /// Sets the alarm for an end that failed.
+    fn try_again(&self, sandbox: &Sandbox) {
+        let at = later(self.clock.now(), sandbox.failed());
+        self.timers.set(&sandbox.id, Some(at));
     }
 
     /// A sandbox ended without being told to.

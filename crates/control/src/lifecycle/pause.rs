@@ -69,6 +69,7 @@ impl Control {
             json!({ "why": why }),
         );
         sandbox.set(record.clone());
+        sandbox.succeeded();
         self.arm(sandbox);
         lock(&sandbox.samples).interrupt();
         self.note(

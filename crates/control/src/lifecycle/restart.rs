@@ -63,7 +63,7 @@ impl Control {
         };
         // To kill what isn't kept is to write down that it is gone.
         let _gate = sandbox.gate.lock().await;
-        if let Err(problem) = self.kill_held(&By::Itself, &sandbox, why).await {
+        if let Err(problem) = self.kill_held(&By::Itself, &sandbox, Some(why)).await {
             tracing::error!(id = %sandbox.id, %problem, "what a restart left couldn't be taken down; it is tried again");
         }
     }

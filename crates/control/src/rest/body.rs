@@ -10,6 +10,10 @@ use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A body of this shape. An empty one is `{}`: some clients send none where every field is optional.
 pub(super) struct Json<T>(pub(super) T);
@@ -30,7 +34,14 @@ impl FromRequest<App> for Raw {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let read = Bytes::from_request(request, app).await;
+        let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, app)).await;
+        let read = read.map_err(|_| {
+            let seconds = PATIENCE.as_secs();
+            Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not arrive within {seconds} seconds"),
+            )
+        })?;
         read.map(Self).map_err(|rejection| match rejection {
             BytesRejection::FailedToBufferBody(failed)
                 if failed.status() == StatusCode::PAYLOAD_TOO_LARGE =>

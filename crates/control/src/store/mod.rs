@@ -3,11 +3,13 @@
 //! The control plane keeps the sandboxes in memory and writes them here; it reads them once, when it
 //! starts. A [`Change`] is written whole or not at all.
 
+mod file;
 mod rows;
 mod schema;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use sqlite::Sqlite;
 

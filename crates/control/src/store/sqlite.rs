@@ -4,8 +4,9 @@
 //! not flushed at each commit: after a loss of power the last moments may be missing, never a half;
 //! the node's list of sandboxes tells what is true anyway.
 
-use super::rows::{Stored as Row, to_json, to_word};
-use super::{Answer, Change, Page, Store, Stored, schema};
+use super::rows::Stored as Row;
+use super::write::write;
+use super::{Answer, Change, Page, Store, Stored, file, schema};
 use crate::audit::Entry;
 use crate::keys::Key;
 use crate::record::Record;
@@ -14,18 +15,13 @@ use casemate_core::sandbox::SandboxId;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How long another program may hold the file before a request is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Sandboxes that are over and still have a row.
-const MOST_OVER: i64 = 1000;
-/// Lines of the audit journal.
-const MOST_ENTRIES: i64 = 100_000;
 
 /// The store, open.
 pub struct Sqlite {
@@ -41,8 +37,8 @@ impl Sqlite {
     /// # Errors
     /// It can't be made or read, another daemon has it, or a newer program made it.
     pub async fn open(path: &Path) -> Result<Self> {
-        make(path)?;
-        let turn = take_turn(path)?;
+        file::make(path)?;
+        let turn = file::take_turn(path)?;
         let options = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(PATIENCE)
@@ -185,174 +181,6 @@ impl Store for Sqlite {
                 .await?;
             Ok(id)
         })
-    }
-}
-
-async fn write(connection: &mut SqliteConnection, change: &Change) -> sqlx::Result<()> {
-    match change {
-        Change::Sandbox(record) => write_sandbox(connection, record).await,
-        Change::Audit(entry) => write_entry(connection, entry).await,
-        Change::Answer(answer) => write_answer(connection, answer).await,
-        Change::Key(key) => write_key(connection, key).await,
-        Change::Used(id, at) => {
-            sqlx::query("UPDATE keys SET used = ? WHERE id = ?")
-                .bind(at.as_microsecond())
-                .bind(id)
-                .execute(connection)
-                .await?;
-            Ok(())
-        }
-        Change::Revoked(id) => {
-            sqlx::query("DELETE FROM keys WHERE id = ?")
-                .bind(id)
-                .execute(&mut *connection)
-                .await?;
-            sqlx::query("DELETE FROM answers WHERE key = ?")
-                .bind(id)
-                .execute(connection)
-                .await?;
-            Ok(())
-        }
-    }
-}
-
-async fn write_sandbox(connection: &mut SqliteConnection, record: &Record) -> sqlx::Result<()> {
-    let lifetime = &record.lifetime;
-    let whole = |duration: Option<Duration>| {
-        duration.map(|duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
-    };
-    sqlx::query("INSERT OR REPLACE INTO sandboxes VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
-        .bind(record.id.as_str())
-        .bind(&record.key)
-        .bind(&record.node)
-        .bind(to_word(&record.state)?)
-        .bind(&record.reason)
-        .bind(to_json(&record.wish)?)
-        .bind(to_json(&record.network)?)
-        .bind(&record.traffic_token)
-        .bind(to_json(&record.metadata)?)
-        .bind(record.created.as_microsecond())
-        .bind(record.paused.map(Timestamp::as_microsecond))
-        .bind(record.ended.map(Timestamp::as_microsecond))
-        .bind(whole(lifetime.first))
-        .bind(lifetime.end.map(Timestamp::as_microsecond))
-        .bind(whole(lifetime.idle))
-        .bind(to_word(&lifetime.at_end)?)
-        .bind(lifetime.auto_resume)
-        .execute(&mut *connection)
-        .await?;
-    if record.ended.is_some() {
-        sqlx::query(
-            "DELETE FROM sandboxes WHERE ended < (SELECT ended FROM sandboxes WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT 1 OFFSET ?)",
-        )
-        .bind(MOST_OVER - 1)
-        .execute(connection)
-        .await?;
-    }
-    Ok(())
-}
-
-async fn write_entry(connection: &mut SqliteConnection, entry: &Entry) -> sqlx::Result<()> {
-    let done = sqlx::query(
-        "INSERT INTO audit (at, actor, action, target, outcome, detail) VALUES (?,?,?,?,?,?)",
-    )
-    .bind(entry.at.as_microsecond())
-    .bind(&entry.actor)
-    .bind(&entry.action)
-    .bind(&entry.target)
-    .bind(&entry.outcome)
-    .bind(to_json(&entry.detail)?)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("DELETE FROM audit WHERE id <= ?")
-        .bind(done.last_insert_rowid() - MOST_ENTRIES)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn write_answer(connection: &mut SqliteConnection, answer: &Answer) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM answers WHERE expires <= ?")
-        .bind(answer.expires.as_microsecond() - crate::idempotency::KEPT.as_micros() as i64)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("INSERT OR REPLACE INTO answers VALUES (?,?,?,?,?,?)")
-        .bind(&answer.key)
-        .bind(&answer.request)
-        .bind(&answer.asked)
-        .bind(answer.status)
-        .bind(&answer.body)
-        .bind(answer.expires.as_microsecond())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn write_key(connection: &mut SqliteConnection, key: &Key) -> sqlx::Result<()> {
-    sqlx::query("INSERT OR REPLACE INTO keys VALUES (?,?,?,?,?,?,?,?,?)")
-        .bind(&key.id)
-        .bind(&key.name)
-        .bind(key.hash.as_slice())
-        .bind(&key.first)
-        .bind(&key.last)
-        .bind(to_word(&key.scope)?)
-        .bind(to_json(&key.quotas)?)
-        .bind(key.created.as_microsecond())
-        .bind(key.used.map(Timestamp::as_microsecond))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Makes folder and file for the owner alone: tokens of sandboxes are in it.
-fn make(path: &Path) -> Result<()> {
-    let failed = |step: &str, error: std::io::Error| {
-        Error::io(step, &error)
-            .on(path.display())
-            .hint("the folder of the store has to be yours and writable")
-    };
-    let folder = path.parent().unwrap_or(path);
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder
-        .create(folder)
-        .map_err(|error| failed("make the folder of the store", error))?;
-    // The file is only ever made here, never opened once SQLite has it: closing any descriptor of
-    // a file takes away the locks that SQLite, in this process, holds on it (fcntl(2)).
-    let new = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match new {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::set_permissions(path, Permissions::from_mode(0o600))
-                .map_err(|error| failed("close the store to others", error))
-        }
-        made => made
-            .map(drop)
-            .map_err(|error| failed("make the store", error)),
-    }
-}
-
-/// Takes the lock beside the file; the kernel lets go of it when the daemon ends.
-fn take_turn(path: &Path) -> Result<File> {
-    let lock = path.with_extension("lock");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    let file = options
-        .open(&lock)
-        .map_err(|error| Error::io("open the lock of the store", &error).on(lock.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::rule("open the store", "another daemon uses it")
-                .on(path.display())
-                .hint("stop that daemon, or give this one a store of its own"))
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(Error::io("lock the store", &error).on(lock.display()))
-        }
     }
 }
 

@@ -214,3 +214,40 @@ async fn who_may_only_look_gets_no_token() {
         assert_eq!(told.get("envdAccessToken").is_some(), has_token, "{scope}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_key_stays_revoked() {
+    let rig = Rig::new().await;
+    for round in 0..20 {
+        let (id, secret) = key(&rig, "k", "run").await;
+        let path = format!("/api-keys/{id}");
+        // It is used, changed and revoked at the same time; each use is news, as a minute passed.
+        rig.pass(60).await;
+        let all = [
+            prepare(&secret, "GET", "/v2/sandboxes", Value::Null),
+            rig.prepare("PATCH", &path, json!({"name": format!("n{round}")})),
+            rig.prepare("DELETE", &path, Value::Null),
+            prepare(&secret, "GET", "/v2/sandboxes", Value::Null),
+        ];
+        let all = all.map(|request| {
+            let control = std::sync::Arc::clone(rig.control());
+            tokio::spawn(async move { crate::sim::ask(&control, request).await.status.as_u16() })
+        });
+        for (task, expected) in
+            all.into_iter()
+                .zip([[200, 401], [200, 404], [204, 204], [200, 401]])
+        {
+            let status = task.await.unwrap();
+            assert!(expected.contains(&status), "{status}");
+        }
+        rig.request(prepare(&secret, "GET", "/v2/sandboxes", Value::Null))
+            .await
+            .problem(401);
+    }
+    let mut rig = rig;
+    rig.restart().await;
+    assert_eq!(
+        rig.get("/api-keys").await.ok(200).as_array().unwrap().len(),
+        1
+    );
+}

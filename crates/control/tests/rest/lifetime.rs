@@ -250,6 +250,11 @@ async fn what_fails_at_the_end_is_tried_again() {
         &["sandbox.create", "sandbox.kill!", "sandbox.kill"],
     )
     .await;
+    let told = rig
+        .get(&format!("/casemate/sandboxes/{killed}"))
+        .await
+        .ok(200);
+    assert_eq!(told["reason"], "its time was over");
 }
 
 #[tokio::test]
