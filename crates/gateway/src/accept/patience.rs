@@ -10,9 +10,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -26,6 +26,8 @@ struct Requests {
     begun: AtomicUsize,
     /// One of them came by HTTP/2, where bytes between requests aren't a head.
     h2: AtomicBool,
+    /// Who read in vain while it was busy, and now has to look at the time.
+    reader: Mutex<Option<Waker>>,
 }
 
 /// The beginning of requests.
@@ -52,7 +54,17 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Release);
+        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(reader) = self.0.reader().take()
+        {
+            reader.wake();
+        }
+    }
+}
+
+impl Requests {
+    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,7 +132,11 @@ impl<S> Patient<S> {
     /// Nothing came; ready if it has been waited for long enough.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_busy() {
-            return Poll::Pending;
+            *self.requests.reader() = Some(cx.waker().clone());
+            // It may have been the last until just now.
+            if self.is_busy() {
+                return Poll::Pending;
+            }
         }
         self.look();
         let until = match self.waiting {
