@@ -1,0 +1,9 @@
+//! The agent from outside: the real program, over its socket.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod commands;
+mod door;
+mod output;
+mod support;
+mod terminals;
+mod wire;
