@@ -18,6 +18,7 @@
 //! - [`memory`]: what a process keeps and gives back; [`secret`]: what nobody else may find
 //! - [`dnotify`]: a signal when a name appears in a folder
 //! - [`lease`], [`verity`]: whether a file can still change
+//! - [`ownership`]: files that are made for another user
 //! - [`probe`]: what this machine can enforce, by trying it
 //!
 //! The unsafe code of the process wall lives here and nowhere else.
@@ -37,6 +38,7 @@ pub mod mount;
 pub mod net;
 mod netlink;
 pub mod owners;
+pub mod ownership;
 pub mod privilege;
 pub mod probe;
 pub mod process;
