@@ -1,7 +1,7 @@
 //! The way to what an agent does: routes, and who may take them.
 
 use crate::error::Refusal;
-use crate::{Agent, init, metrics, process};
+use crate::{Agent, files, filesystem, init, metrics, process};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -27,6 +27,7 @@ pub(crate) fn router(agent: &Arc<Agent>) -> Router {
         .route("/init", post(init::init).layer(DefaultBodyLimit::max(INIT)))
         .route("/envs", get(envs))
         .route("/metrics", get(metrics::metrics))
+        .merge(files::router())
         .with_state(Arc::clone(agent))
         .fallback_service(services(agent))
         .layer(from_fn_with_state(Arc::clone(agent), admit))
@@ -38,7 +39,9 @@ fn services(agent: &Arc<Agent>) -> ConnectRpcService {
     let limits = Limits::default()
         .with_max_request_body_size(MESSAGE)
         .with_max_message_size(MESSAGE);
-    let router = connectrpc::Router::new().add_service(Arc::new(process::Service::new(agent)));
+    let router = connectrpc::Router::new()
+        .add_service(Arc::new(process::Service::new(agent)))
+        .add_service(Arc::new(filesystem::service::Service::new(agent)));
     ConnectRpcService::new(router)
         .with_limits(limits)
         .with_compression_policy(CompressionPolicy::disabled())
@@ -62,7 +65,7 @@ async fn admit(State(agent): State<Arc<Agent>>, mut request: Request, next: Next
 fn is_exempt(method: &Method, path: &str) -> bool {
     matches!(
         (method.as_str(), path),
-        ("GET", "/health") | ("POST", "/init") | ("GET" | "POST", "/files")
+        ("GET", "/health") | ("POST", "/init") | ("GET" | "HEAD" | "POST", "/files")
     )
 }
 
@@ -91,6 +94,7 @@ mod tests {
             (Method::POST, "/init"),
             (Method::GET, "/files"),
             (Method::POST, "/files"),
+            (Method::HEAD, "/files"),
         ] {
             assert!(is_exempt(&method, path), "{method} {path}");
         }

@@ -46,7 +46,6 @@ impl Given {
     }
 
     /// The token, once there is one.
-    #[expect(dead_code, reason = "signed addresses of files are made with it")]
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }

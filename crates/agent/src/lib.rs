@@ -12,14 +12,20 @@
 //! own memory and descriptors to itself. It is no wall: the sandbox around it is. What it
 //! guards is the sandbox's owner against mix-ups, and its token against other users inside.
 
+mod blocking;
 mod connection;
 mod error;
+mod fault;
+mod files;
+mod filesystem;
 mod http;
 mod init;
 mod metrics;
 mod paths;
 mod process;
+mod signature;
 mod users;
+mod watch;
 
 pub use casemate_core::error::{Error, Result};
 pub use connection::Listener;

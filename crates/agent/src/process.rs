@@ -32,4 +32,6 @@ mod table;
 mod terminal;
 mod watched;
 
+pub(crate) use feed::pace;
 pub(crate) use service::Service;
+pub(crate) use watched::watched;

@@ -62,7 +62,6 @@ impl Identities {
         }
     }
 
-    #[allow(dead_code, reason = "for files")]
     /// The owner and group of a file that is made for this user.
     pub(crate) fn owner(self, user: &User) -> (u32, u32) {
         match self {

@@ -91,7 +91,7 @@ fn data(chunk: &Chunk) -> DataEvent {
 }
 
 /// `Keepalive-Ping-Interval`, in seconds; what isn't a positive number is passed over.
-fn pace(headers: &HeaderMap) -> Duration {
+pub(crate) fn pace(headers: &HeaderMap) -> Duration {
     headers
         .get("keepalive-ping-interval")
         .and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok())

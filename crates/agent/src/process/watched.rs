@@ -10,6 +10,6 @@ use tokio::io::unix::AsyncFd;
     deprecated,
     reason = "its successor is unsafe for the sake of kinds that do"
 )]
-pub(super) fn watched<T: AsFd + AsRawFd>(descriptor: T, interest: Interest) -> Result<AsyncFd<T>> {
+pub(crate) fn watched<T: AsFd + AsRawFd>(descriptor: T, interest: Interest) -> Result<AsyncFd<T>> {
     AsyncFd::with_interest(descriptor, interest)
 }

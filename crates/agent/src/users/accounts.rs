@@ -3,6 +3,7 @@
 
 use super::User;
 use rustix::fs::{FileType, Mode, OFlags};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -38,20 +39,24 @@ impl Accounts {
         Some(user)
     }
 
-    #[allow(dead_code, reason = "for files")]
-    /// The name of a user.
-    pub(crate) fn user_name(&self, uid: u32) -> Option<&str> {
-        let known = |line: &&str| account(line).is_some_and(|user| user.uid == uid);
-        self.passwd.lines().find(known)?.split(':').next()
+    /// The names of all users; the first of a number counts.
+    pub(crate) fn user_names(&self) -> HashMap<u32, String> {
+        let mut names = HashMap::new();
+        for user in self.passwd.lines().filter_map(account) {
+            names.entry(user.uid).or_insert(user.name);
+        }
+        names
     }
 
-    #[allow(dead_code, reason = "for files")]
-    /// The name of a group.
-    pub(crate) fn group_name(&self, gid: u32) -> Option<&str> {
-        let mut groups = self.group.lines().filter_map(group);
-        groups
-            .find(|group| group.gid == gid)
-            .map(|group| group.name)
+    /// The names of all groups; the first of a number counts.
+    pub(crate) fn group_names(&self) -> HashMap<u32, String> {
+        let mut names = HashMap::new();
+        for group in self.group.lines().filter_map(group) {
+            names
+                .entry(group.gid)
+                .or_insert_with(|| group.name.to_owned());
+        }
+        names
     }
 
     fn groups_of(&self, user: &User) -> Vec<u32> {
@@ -97,7 +102,6 @@ fn account(line: &str) -> Option<User> {
 }
 
 struct Group<'a> {
-    #[allow(dead_code, reason = "for files")]
     name: &'a str,
     gid: u32,
     members: &'a str,
@@ -150,10 +154,11 @@ mod tests {
     #[test]
     fn numbers_have_names() {
         let accounts = accounts();
-        assert_eq!(accounts.user_name(1000), Some("user"));
-        assert_eq!(accounts.user_name(3), None);
-        assert_eq!(accounts.group_name(27), Some("sudo"));
-        assert_eq!(accounts.group_name(3), None);
+        let (users, groups) = (accounts.user_names(), accounts.group_names());
+        assert_eq!(users.get(&1000).map(String::as_str), Some("user"));
+        assert_eq!(users.get(&3), None);
+        assert_eq!(groups.get(&27).map(String::as_str), Some("sudo"));
+        assert_eq!(groups.get(&3), None);
     }
 
     #[test]

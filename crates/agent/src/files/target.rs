@@ -1,0 +1,348 @@
+//! A file that is being written.
+//!
+//! It is written in place, under its own name: that is what watchers of the folder expect, and
+//! what keeps a file's links, mode and readers. What comes in may end early, though. A file that
+//! was made for it then disappears again. One that existed is only touched once all has come, or
+//! more than is held in memory; so the usual overwritten file, a script or a configuration, is
+//! either the old one or the new one. A larger one that breaks off is left as far as it came.
+
+use crate::fault::{Fault, Result};
+use crate::filesystem::folder::ensure_parent;
+use crate::filesystem::metadata::{self, Metadata};
+use crate::filesystem::owner::Owner;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchown, fstat, fstatvfs,
+    ftruncate, openat, openat2, statat, unlinkat,
+};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Bytes for a file that exists that are held before it is touched.
+const HELD: usize = 1024 * 1024;
+
+/// How a file is opened for writing; nothing in its place is waited for.
+const WRITE: OFlags = OFlags::WRONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// A file between its first byte and its last.
+pub(crate) struct Target {
+    path: PathBuf,
+    file: File,
+    state: State,
+    metadata: Metadata,
+    owner: Owner,
+}
+
+enum State {
+    /// It was made for this, in that folder and under that name.
+    Made(OwnedFd, OsString),
+    /// It existed and is untouched; what it is to hold so far. Whether its owner may change.
+    Held(Vec<u8>, bool),
+    /// What is there stays there.
+    Kept,
+}
+
+impl Target {
+    /// Opens the file at `path`, making it and the folders on the way if need be. `expected`
+    /// bytes at least are about to come, if that is known: what can't have place isn't begun.
+    pub(crate) fn open(
+        path: &Path,
+        owner: Owner,
+        metadata: Metadata,
+        expected: Option<u64>,
+    ) -> Result<Self> {
+        metadata::check(&metadata)?;
+        let (folder, name) = ensure_parent(path, owner)?;
+        let fault = |errno| match errno {
+            // A pipe that nobody reads, or a socket.
+            Errno::NXIO => irregular(path),
+            errno => Fault::errno("write", path, errno),
+        };
+        let (file, state) = open(folder, name, path, owner).map_err(fault)?;
+        let found = fstat(&file).map_err(fault)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(irregular(path));
+        }
+        let target = Self {
+            path: path.to_owned(),
+            file: file.into(),
+            state,
+            metadata,
+            owner,
+        };
+        target.room(&found, expected)?;
+        if matches!(target.state, State::Made(..)) {
+            target.describe()?;
+        }
+        Ok(target)
+    }
+
+    /// Refuses what the file system certainly has no place for.
+    fn room(&self, found: &Stat, expected: Option<u64>) -> Result<()> {
+        let system = fstatvfs(&self.file).map_err(|e| Fault::errno("write", &self.path, e))?;
+        // Some file systems don't count.
+        if system.f_blocks == 0 {
+            return Ok(());
+        }
+        let own = u64::try_from(found.st_blocks)
+            .unwrap_or(0)
+            .saturating_mul(512);
+        let free = system.f_bfree.saturating_mul(system.f_frsize);
+        match expected.is_some_and(|expected| expected > free.saturating_add(own)) {
+            true => Err(Fault::errno("write", &self.path, Errno::NOSPC)),
+            false => Ok(()),
+        }
+    }
+
+    fn describe(&self) -> Result<()> {
+        metadata::replace(self.file.as_fd(), &self.path, &self.metadata)
+    }
+
+    /// Adds bytes at the end.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let State::Held(held, _) = &mut self.state {
+            if held.len() + bytes.len() <= HELD {
+                held.extend_from_slice(bytes);
+                return Ok(());
+            }
+            self.begin()?;
+        }
+        self.put(bytes)
+    }
+
+    /// All has come.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.begin()?;
+        self.state = State::Kept;
+        Ok(())
+    }
+
+    /// Replaces what was in a file that existed by what was held.
+    fn begin(&mut self) -> Result<()> {
+        let fault = |errno| Fault::errno("write", &self.path, errno);
+        if let State::Held(_, own) = &self.state {
+            if *own {
+                adopt(self.file.as_fd(), self.owner).map_err(fault)?;
+            }
+            ftruncate(&self.file, 0).map_err(fault)?;
+            self.describe()?;
+        }
+        match std::mem::replace(&mut self.state, State::Kept) {
+            State::Held(held, _) => self.put(&held),
+            state => {
+                self.state = state;
+                Ok(())
+            }
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| Fault::io("write", &self.path, &error))
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let State::Made(folder, name) = &self.state {
+            let same = |there: Stat, made: Stat| {
+                (there.st_dev, there.st_ino) == (made.st_dev, made.st_ino)
+            };
+            let there = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+            // Under the name there may be another file by now.
+            if let (Ok(there), Ok(made)) = (there, fstat(&self.file))
+                && same(there, made)
+            {
+                unlinkat(folder, name, AtFlags::empty()).ok();
+            }
+        }
+    }
+}
+
+/// Opens what is there, or makes what isn't.
+fn open(
+    folder: OwnedFd,
+    name: &OsStr,
+    path: &Path,
+    owner: Owner,
+) -> std::result::Result<(OwnedFd, State), Errno> {
+    // Opening first: where a sticky folder is protected (fs.protected_regular in proc(5)), even
+    // root may not "create" another user's file that exists.
+    match openat2(CWD, path, WRITE, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Ok(file) => {
+            // A second name may have been given to somebody else's file by anyone.
+            let single = fstat(&file)?.st_nlink == 1;
+            return Ok((file, State::Held(Vec::new(), single)));
+        }
+        // ENOSYS and EPERM are a filter's answers to a call that is newer than it.
+        Err(Errno::NOENT | Errno::LOOP | Errno::NOSYS | Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    match openat(&folder, name, WRITE, Mode::empty()) {
+        // Whoever planted a link chose the file at its end, so that keeps its owner.
+        Ok(file) => return Ok((file, State::Held(Vec::new(), false))),
+        Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    let mode = Mode::from_raw_mode(0o644);
+    let exclusive = WRITE | OFlags::CREATE | OFlags::EXCL;
+    match owner.makes(|| openat(&folder, name, exclusive, mode)) {
+        Ok(file) => Ok((file, State::Made(folder, name.to_owned()))),
+        // A link to nothing: what is made at its end can't be found again by this name.
+        Err(Errno::EXIST) => owner
+            .makes(|| openat(&folder, name, WRITE | OFlags::CREATE, mode))
+            .map(|file| (file, State::Kept)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Makes a file the user's; where there is one user, it is already.
+fn adopt(file: BorrowedFd<'_>, owner: Owner) -> std::result::Result<(), Errno> {
+    let found = fstat(file)?;
+    if (found.st_uid, found.st_gid) == (owner.uid, owner.gid) {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    match fchown(file, Some(uid), Some(gid)) {
+        Ok(()) | Err(Errno::PERM | Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn irregular(path: &Path) -> Fault {
+    Fault::invalid(format!("path '{}' is not a regular file", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HELD, Target};
+    use crate::fault::Cause;
+    use crate::filesystem::metadata::Metadata;
+    use crate::filesystem::owner::Owner;
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::path::Path;
+
+    const OTHER: Owner = Owner {
+        uid: 1234,
+        gid: 4321,
+    };
+
+    fn open(path: &Path) -> Target {
+        Target::open(path, OTHER, Metadata::new(), None).unwrap()
+    }
+
+    fn write(path: &Path, bytes: &[u8]) {
+        let mut target = open(path);
+        target.write(bytes).unwrap();
+        target.finish().unwrap();
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_and_is_gone_if_it_breaks_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        write(&path, b"whole");
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        let made = std::fs::metadata(&path).unwrap();
+        assert_eq!(made.mode() & 0o777, 0o644);
+        if rustix::process::geteuid().is_root() {
+            assert_eq!((made.uid(), made.gid()), (1234, 4321));
+        }
+        let other = folder.path().join("c");
+        open(&other).write(b"half").unwrap();
+        assert!(!other.exists());
+    }
+
+    #[test]
+    fn an_old_file_is_whole_until_more_comes_than_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "old").unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        open(&path).write(&vec![b'x'; HELD]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        write(&path, b"n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"n");
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+        let long = vec![b'y'; HELD + 1];
+        write(&path, &long);
+        assert_eq!(std::fs::read(&path).unwrap(), long);
+    }
+
+    #[test]
+    fn another_file_under_the_name_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let target = open(&path);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "another").unwrap();
+        drop(target);
+        assert_eq!(std::fs::read(&path).unwrap(), b"another");
+    }
+
+    #[test]
+    fn a_planted_name_gives_nothing_away() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root could give files away");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["linked", "second", "own"] {
+            std::fs::write(path(name), "old").unwrap();
+        }
+        symlink("linked", path("link")).unwrap();
+        std::fs::hard_link(path("second"), path("hard")).unwrap();
+        for (written, file, uid) in [
+            ("link", "linked", 0),
+            ("hard", "second", 0),
+            ("own", "own", 1234),
+        ] {
+            write(&path(written), b"new");
+            assert_eq!(std::fs::read(path(file)).unwrap(), b"new");
+            assert_eq!(
+                std::fs::metadata(path(file)).unwrap().uid(),
+                uid,
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), "").unwrap();
+        symlink("loop", path("loop")).unwrap();
+        mkfifoat(CWD, path("pipe"), Mode::RWXU).unwrap();
+        for (name, cause) in [
+            ("", Cause::Invalid),
+            ("pipe", Cause::Invalid),
+            ("file/below", Cause::Invalid),
+            ("loop", Cause::State),
+        ] {
+            let fault = Target::open(&path(name), OTHER, Metadata::new(), None)
+                .err()
+                .unwrap();
+            assert_eq!(fault.cause, cause, "{name}: {fault:?}");
+        }
+        let fault = Target::open(&path("huge"), OTHER, Metadata::new(), Some(u64::MAX)).err();
+        if let Some(fault) = fault {
+            assert_eq!(fault.cause, Cause::Full);
+            assert!(!path("huge").exists());
+        } else {
+            eprintln!("skipped: this file system doesn't count its space");
+        }
+        symlink("made", path("link")).unwrap();
+        write(&path("link"), b"x");
+        assert_eq!(std::fs::read(path("made")).unwrap(), b"x");
+    }
+}
