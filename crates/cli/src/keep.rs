@@ -8,7 +8,7 @@ use casemate_core::report::Connection;
 use casemate_core::sandbox::Outward;
 use casemate_core::spec::SandboxSpec;
 use casemate_egress::proxy::{Policy, Reloading};
-use casemate_jail::gate::{Attempt, Doors, Gate};
+use casemate_jail::gate::{Attempt, Doors, Gate, Rare};
 use casemate_node::keeper::{self, Launch, Outgoing};
 use casemate_policy::Document;
 use clap::Args;
@@ -50,6 +50,10 @@ impl Gate for Way {
 
     fn attempt(&mut self, attempt: Attempt) {
         self.outlet.attempt(attempt);
+    }
+
+    fn note(&mut self, rare: Rare) {
+        self.outlet.note(rare);
     }
 
     fn close(&mut self) -> Vec<Connection> {
