@@ -32,6 +32,9 @@ pub(crate) struct ServeArgs {
     /// The root file system of the template `base` [default: a view of this machine's]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Keep up to so many sandboxes ready, as they are used
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    warm: usize,
     /// Listen elsewhere than on loopback without TLS
     #[arg(long)]
     insecure: bool,
@@ -68,8 +71,10 @@ async fn serve(args: ServeArgs) -> Result<()> {
         folder: data.join("sandboxes"),
         program,
         root: args.root,
+        warm: args.warm,
     })
     .await?;
+    let local = Arc::clone(&node);
     let node: Arc<dyn Node> = Arc::new(Handle(node));
     let mut settings = casemate_control::Settings::new(data.join("platform.sqlite"));
     settings.domain.clone_from(&args.domain);
@@ -92,6 +97,7 @@ async fn serve(args: ServeArgs) -> Result<()> {
     gateway.serve(listener, None, until_told()).await;
     stop.cancel();
     let _ = timers.await;
+    local.close().await;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `launch.json` | what the keeper was started with |
 //! | `keeper.json` | which process it is, once it answers |
+//! | `owned.json` | its id, once it is somebody's |
 //! | `control.sock` | where it answers |
 //! | `agent.sock` | where the agent does |
 //! | `log` | what either of them had to say |
@@ -26,6 +27,8 @@ pub const CONTROL: &str = "control.sock";
 pub const AGENT: &str = "agent.sock";
 pub(crate) const LAUNCH: &str = "launch.json";
 pub(crate) const KEEPER: &str = "keeper.json";
+/// Whose it is: without it, a sandbox is one that nobody was given.
+pub(crate) const OWNED: &str = "owned.json";
 pub(crate) const LOG: &str = "log";
 
 /// The folder of all sandboxes of a node.
@@ -97,6 +100,12 @@ impl Folder {
         rustix::fs::open(&self.0, flags, Mode::empty()).map_err(|errno| {
             Error::errno("open a sandbox's folder", errno.raw_os_error()).on(self.0.display())
         })
+    }
+
+    /// Gives it another name.
+    pub(crate) fn rename(&self, to: &Self) -> Result<()> {
+        std::fs::rename(&self.0, &to.0)
+            .map_err(|error| Error::io("name a sandbox's folder", &error).on(to.0.display()))
     }
 
     /// Removes it with all that is in it.

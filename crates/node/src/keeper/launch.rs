@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 /// The user that programs are unless another one is named.
 pub(crate) const USER: &str = "user";
+/// The host name inside.
+const HOSTNAME: &str = "sandbox";
 /// That user's id inside.
 pub(crate) const UID: u32 = 1000;
 
@@ -55,7 +57,8 @@ impl Launch {
             network: Network::Policy,
             tcp_bind: None,
             tcp_connect: None,
-            hostname: self.id.to_string(),
+            // The same for all: it was given before anybody knew whose the sandbox would be.
+            hostname: HOSTNAME.into(),
             name: Some(self.id.to_string()),
             terminal: Terminal::Never,
             report: false,

@@ -3,7 +3,7 @@
 
 use super::Local;
 use super::kept::Kept;
-use crate::folder::{KEEPER, LAUNCH};
+use crate::folder::{KEEPER, LAUNCH, OWNED};
 use crate::keeper::Launch;
 use crate::keeper::same::Process;
 use casemate_core::sandbox::SandboxId;
@@ -38,13 +38,16 @@ impl Local {
             .ok()
             .and_then(|launch| launch.outside);
         let own = process.try_clone().ok();
+        let owned = folder
+            .read::<SandboxId>(OWNED)
+            .is_ok_and(|owner| owner == *id);
         match Kept::hold(id.clone(), folder.clone(), process, outside) {
-            Ok(kept) => {
+            Ok(kept) if owned => {
                 self.ids.note(outside);
                 Some(Arc::new(kept))
             }
-            // One that doesn't answer is no use to anybody.
-            Err(_) => {
+            // One that is nobody's, or doesn't answer, is no use to anybody.
+            _ => {
                 own.map(|process| pidfd_send_signal(&process, Signal::KILL));
                 folder.remove();
                 None

@@ -161,15 +161,6 @@ impl Kept {
         UnixStream::from_std(stream).ok()
     }
 
-    /// Waits for the end of the process, and reaps it if it is a child of this daemon and not of an
-    /// earlier one.
-    fn reap(&self) {
-        // A pidfd is readable when the process has ended (pidfd_open(2)).
-        let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
-        while rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_err() {}
-        let _ = waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED);
-    }
-
     /// Waits for the end of the keeper, and cleans up after it.
     pub(super) async fn watch(self: Arc<Self>, local: Arc<Local>) {
         if let Some(mut line) = self.line() {
@@ -177,7 +168,7 @@ impl Kept {
             let _ = line.read(&mut [0]).await;
         }
         let own = Arc::clone(&self);
-        let _ = tokio::task::spawn_blocking(move || own.reap()).await;
+        let _ = tokio::task::spawn_blocking(move || reap(&own.process)).await;
         let told = matches!(*self.state(), State::Stopping);
         let why = self.folder.last_words();
         self.folder.remove();
@@ -197,4 +188,13 @@ impl Kept {
         }
         self.gone.send_replace(true);
     }
+}
+
+/// Waits for the end of a keeper, and reaps it if it is a child of this daemon and not of an earlier
+/// one.
+pub(super) fn reap(process: &OwnedFd) {
+    // A pidfd is readable when the process has ended (pidfd_open(2)).
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    while rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_err() {}
+    let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
 }

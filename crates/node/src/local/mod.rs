@@ -2,6 +2,7 @@
 //!
 //! - [`kept`]: one sandbox: its keeper, and what is asked of it
 //! - [`start`]: how a keeper is started, in steps that are undone if a later one fails
+//! - [`pool`]: sandboxes that are up before anybody wants them
 //! - [`dial`]: connections into a sandbox
 //! - [`attach`]: sandboxes that an earlier daemon left
 //! - [`ids`]: users that sandboxes are outside, for root
@@ -10,6 +11,7 @@ mod attach;
 mod dial;
 mod ids;
 mod kept;
+mod pool;
 mod start;
 
 use crate::folder::Folders;
@@ -18,6 +20,7 @@ use casemate_core::node::{Door, Ended, Kept as Standing, Node, Refusal, Reply};
 use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
 use ids::Ids;
 use kept::Kept;
+use pool::Pool;
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -36,6 +39,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// The root file system of the template `base`; `None` is a view of the host's.
     pub root: Option<PathBuf>,
+    /// The most sandboxes that are kept ready.
+    pub warm: usize,
 }
 
 /// This machine.
@@ -44,6 +49,7 @@ pub struct Local {
     folders: Folders,
     kept: Mutex<HashMap<SandboxId, Arc<Kept>>>,
     ids: Ids,
+    pool: Pool,
     ends: mpsc::Sender<Ended>,
     ended: tokio::sync::Mutex<mpsc::Receiver<Ended>>,
 }
@@ -57,15 +63,23 @@ impl Local {
         let folders = Folders::open(&settings.folder)?;
         let (ends, ended) = mpsc::channel(UNTAKEN);
         let local = Arc::new(Self {
-            settings,
             folders,
             kept: Mutex::default(),
             ids: Ids::default(),
+            pool: Pool::new(settings.warm),
             ends,
             ended: tokio::sync::Mutex::new(ended),
+            settings,
         });
         local.attach().await;
         Ok(local)
+    }
+
+    /// Ends the sandboxes that nobody was given. The others go on, until another daemon finds them.
+    pub async fn close(&self) {
+        for draft in self.pool.close() {
+            draft.end().await;
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<SandboxId, Arc<Kept>>> {

@@ -1,0 +1,119 @@
+//! Sandboxes that are up before anybody wants them.
+//!
+//! How many depends on use: as many as were wanted in the last while, up to a limit, so that a node
+//! at rest keeps none. They are like the last one that was wanted; who wants another kind waits for
+//! its own.
+
+use super::Local;
+use super::start::Draft;
+use casemate_core::sandbox::{SandboxId, Wish};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Uses that count.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub(super) struct Pool {
+    most: usize,
+    ready: Mutex<Ready>,
+}
+
+#[derive(Default)]
+struct Ready {
+    drafts: VecDeque<Draft>,
+    /// When sandboxes were wanted.
+    uses: VecDeque<Instant>,
+    /// Somebody fills it already.
+    filling: bool,
+}
+
+impl Pool {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            ready: Mutex::default(),
+        }
+    }
+
+    /// One for this wish, if there is one.
+    pub(super) fn take(&self, wish: &Wish) -> Option<Draft> {
+        let mut ready = self.ready();
+        let at = ready
+            .drafts
+            .iter()
+            .position(|draft| draft.suits(wish) && draft.lives())?;
+        ready.drafts.remove(at)
+    }
+
+    /// Notes that one was wanted, and sees to it that the next ones are there.
+    pub(super) fn used(&self, local: &Arc<Local>, wish: &Wish) {
+        let mut ready = self.ready();
+        ready.uses.push_back(Instant::now());
+        while ready.uses.len() > self.most {
+            ready.uses.pop_front();
+        }
+        if self.most > 0 && !ready.filling {
+            ready.filling = true;
+            let wish = Wish {
+                environment: Default::default(),
+                access_token: None,
+                ..wish.clone()
+            };
+            tokio::spawn(fill(Arc::clone(local), wish));
+        }
+    }
+
+    /// How many are missing; those that are too many, of another kind or dead are let go. Without
+    /// any, the filling is over.
+    fn missing(&self, wish: &Wish) -> usize {
+        let mut ready = self.ready();
+        while ready.uses.front().is_some_and(|at| at.elapsed() > LATELY) {
+            ready.uses.pop_front();
+        }
+        let wanted = ready.uses.len();
+        ready
+            .drafts
+            .retain(|draft| draft.suits(wish) && draft.lives());
+        ready.drafts.truncate(wanted);
+        let missing = wanted - ready.drafts.len();
+        ready.filling = wanted > 0;
+        missing
+    }
+
+    /// Lets go of all, and makes no more.
+    pub(super) fn close(&self) -> Vec<Draft> {
+        let mut ready = self.ready();
+        ready.filling = true;
+        ready.uses.clear();
+        ready.drafts.drain(..).collect()
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes what is missing, one after the other, and looks again when uses have grown old.
+async fn fill(local: Arc<Local>, wish: Wish) {
+    loop {
+        if local.pool.missing(&wish) == 0 {
+            if !local.pool.ready().filling {
+                return;
+            }
+            tokio::time::sleep(LATELY / 60).await;
+            continue;
+        }
+        let mut random = [0; 20];
+        let id = match getrandom::fill(&mut random) {
+            Ok(()) => SandboxId::of(random),
+            Err(_) => return local.pool.ready().filling = false,
+        };
+        match local.prepare(&id, &wish).await {
+            Ok(draft) => local.pool.ready().drafts.push_back(draft),
+            // Who wants one will hear why.
+            Err(_) => tokio::time::sleep(LATELY / 6).await,
+        }
+    }
+}
