@@ -19,7 +19,7 @@ pub struct WayIn {
     pub id: SandboxId,
     /// Where in its life it is. Only a running one is reached.
     pub state: State,
-    /// It is paused or about to be, and a request wakes it.
+    /// It doesn't run now, but [`Control::wake`] makes it run, or waits until it does.
     pub wakes: bool,
     /// What the agent asks for; `None` lets everybody.
     pub access_token: Option<String>,
@@ -34,7 +34,10 @@ impl WayIn {
         Self {
             id: record.id.clone(),
             state: record.state,
-            wakes: record.state != State::Running && record.lifetime.auto_resume,
+            wakes: match record.state {
+                State::Pausing | State::Paused => record.lifetime.auto_resume,
+                state => state == State::Resuming,
+            },
             access_token: record.wish.access_token.clone(),
             traffic_token: record.traffic_token.clone(),
             mask_host: record.network.mask_request_host.clone(),

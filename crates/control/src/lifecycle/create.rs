@@ -60,13 +60,9 @@ impl Control {
         let rate = self
             .rates
             .admit(&key.id, quotas.creates_per_minute, self.clock.now());
+        let planned = Change::Sandbox(Box::new(Record::clone(&sandbox.record())));
         let planned = match rate {
-            Ok(()) => {
-                self.save(vec![Change::Sandbox(Box::new(Record::clone(
-                    &sandbox.record(),
-                )))])
-                .await
-            }
+            Ok(()) => self.save(vec![planned]).await,
             refused => refused,
         };
         if let Err(problem) = planned {
@@ -89,23 +85,41 @@ impl Control {
         self.numbers
             .took(Step::create, begun.elapsed(), made.is_ok());
         let made = match made {
-            Err(refusal) => Err(Problem::node("create the sandbox", refusal)),
             Ok(()) => self.running(&by, sandbox, also).await,
+            Err(refusal) => Err(self.not_made(&by, sandbox, refusal).await),
         };
         match &made {
             Ok(_) => {
                 self.started.fetch_add(1, Ordering::Relaxed);
                 self.note(sandbox, Level::Info, "created", BTreeMap::new());
             }
-            Err(problem) => {
+            Err(_) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                let entry =
-                    self.entry(&by, "sandbox.create", &sandbox.id, Some(problem), json!({}));
-                self.close(sandbox, State::Failed, Some(problem.message.clone()), entry)
-                    .await;
             }
         }
         made
+    }
+
+    /// The node didn't make it.
+    async fn not_made(&self, by: &By, sandbox: &Sandbox, refusal: Refusal) -> Problem {
+        let may_be_there = matches!(refusal, Refusal::Slow(_));
+        let problem = Problem::node("create the sandbox", refusal);
+        let entry = self.entry(by, "sandbox.create", &sandbox.id, Some(&problem), json!({}));
+        if may_be_there {
+            self.write(vec![entry]).await;
+            self.undo(sandbox, &problem.message).await;
+        } else {
+            let reason = Some(problem.message.clone());
+            self.close(sandbox, State::Failed, reason, entry).await;
+        }
+        problem
+    }
+
+    /// Takes down what nobody was told of; if that fails, it is tried again.
+    async fn undo(&self, sandbox: &Sandbox, why: &str) {
+        if let Err(problem) = self.kill_held(&By::Itself, sandbox, Some(why)).await {
+            tracing::error!(id = %sandbox.id, %problem, "a sandbox without an owner is taken down later");
+        }
     }
 
     /// It runs: writes that down, or takes it down again.
@@ -131,12 +145,7 @@ impl Control {
             .await;
         if let Err(problem) = saved {
             // Without a row that says so it would be taken for a half-made one after a restart.
-            let undone = self.node.kill(&sandbox.id).await;
-            if let Err(refusal) = undone
-                && refusal != Refusal::Unknown
-            {
-                tracing::error!(id = %sandbox.id, %refusal, "a sandbox that couldn't be recorded wasn't taken down either");
-            }
+            self.undo(sandbox, "it could not be recorded").await;
             return Err(problem);
         }
         let record = sandbox.set(record);

@@ -25,7 +25,7 @@ mod teams;
 mod templates;
 
 use crate::control::Control;
-use crate::problem::Problem;
+use crate::problem::{Problem, shown};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
@@ -63,12 +63,12 @@ impl Control {
 }
 
 async fn no_route(method: Method, uri: Uri) -> Problem {
-    Problem::missing(format!("no such route: {method} {}", uri.path()))
+    Problem::missing(format!("no such route: {method} {}", shown(uri.path())))
 }
 
 async fn no_method(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        format!("{} has no method {method}", uri.path()),
+        format!("{} has no method {method}", shown(uri.path())),
     )
 }

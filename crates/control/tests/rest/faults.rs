@@ -75,10 +75,18 @@ async fn a_sandbox_that_cannot_be_recorded_is_taken_down() {
     rig.sim.reached("create", 1).await;
     let mut thief = other(&rig.settings).await;
     thief.execute("BEGIN EXCLUSIVE").await.unwrap();
+    rig.sim
+        .refuse("kill", casemate_core::error::Error::errno("kill", 5).into());
     drop(door);
     making.await.unwrap().problem(503);
-    assert!(rig.sim.ids().is_empty());
+    // Nobody knows of it, and it is tried again until it is gone.
     assert_eq!(rig.get("/v2/sandboxes").await.ok(200), json!([]));
+    assert_eq!(rig.sim.ids().len(), 1);
+    thief.execute("ROLLBACK").await.unwrap();
+    rig.pass(10).await;
+    while !rig.sim.ids().is_empty() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
