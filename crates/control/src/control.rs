@@ -17,7 +17,7 @@ use casemate_core::node::Node;
 use casemate_core::sandbox::SandboxId;
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -50,6 +50,9 @@ pub struct Control {
     pub(crate) tasks: TaskTracker,
     first_key: Mutex<Option<String>>,
 }
+
+/// Bytes of what one line of the audit journal says.
+const LONGEST: usize = 4096;
 
 /// Who changes something.
 #[derive(Clone)]
@@ -189,8 +192,11 @@ impl Control {
             actor: by.name().to_owned(),
             action: action.to_owned(),
             target: target.to_string(),
-            outcome: outcome.map(ToString::to_string),
-            detail,
+            outcome: outcome.map(|problem| bounded(problem.to_string())),
+            detail: match detail.to_string().len() {
+                0..=LONGEST => detail,
+                bytes => json!({ "omitted": format!("{bytes} bytes") }),
+            },
         })
     }
 
@@ -202,4 +208,9 @@ impl Control {
         let done = self.tasks.spawn(work).await;
         done.unwrap_or_else(|error| Err(Problem::broken("the request failed", error.to_string())))
     }
+}
+
+fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text
 }

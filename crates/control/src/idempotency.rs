@@ -79,6 +79,17 @@ impl Named {
             .chain_update(what)
             .chain_update(b"\n")
             .chain_update(body);
+        // What our own headers ask for is asked for, too.
+        let ours = headers
+            .iter()
+            .filter(|(name, _)| name.as_str().starts_with("casemate-"));
+        let asked = ours.fold(asked, |asked, (name, value)| {
+            asked
+                .chain_update(b"\n")
+                .chain_update(name.as_str())
+                .chain_update(b"\n")
+                .chain_update(value.as_bytes())
+        });
         Ok(Some(Self {
             key: key.to_owned(),
             request: name.to_owned(),

@@ -137,6 +137,7 @@ impl Control {
             "template": record.wish.template,
             "timeout": record.lifetime.first.map(|first| first.as_secs()),
             "metadata": record.metadata,
+            "idle": record.lifetime.idle.map(|idle| idle.as_secs()),
         });
         let entry = self.entry(by, "sandbox.create", &sandbox.id, None, detail);
         let changes = [Change::Sandbox(Box::new(record.clone())), entry];

@@ -4,12 +4,13 @@ use crate::census::Sandbox;
 use crate::clock::later;
 use crate::control::{By, Control};
 use crate::meters::{Level, Step};
+use crate::network::Network;
 use crate::problem::Problem;
 use crate::record::{AtEnd, Record};
 use crate::store::Change;
 use casemate_core::node::{Ended, Refusal};
-use casemate_core::sandbox::SandboxId;
 use casemate_core::sandbox::lifecycle::State;
+use casemate_core::sandbox::{Outward, SandboxId};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -86,12 +87,18 @@ impl Control {
         entry: Change,
     ) {
         self.timers.set(&sandbox.id, None);
-        let record = Record {
+        let mut record = Record {
             state,
             ended: Some(self.clock.now()),
             reason: reason.clone(),
+            traffic_token: None,
             ..Record::clone(&sandbox.record())
         };
+        // Secrets end with what they were for.
+        record.wish.access_token = None;
+        record.wish.environment.clear();
+        record.wish.network = Outward::default();
+        record.network = Network::default();
         sandbox.set(record.clone());
         let why = reason.map_or(String::new(), |reason| format!(": {reason}"));
         let level = match state {

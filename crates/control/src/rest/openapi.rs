@@ -45,6 +45,7 @@ pub(super) fn routes() -> Router<App> {
         description = "What Casemate adds to the E2B API. The field `casemate` of `POST /sandboxes` and \
             `POST /v2/sandboxes` is a `Demand`; that of `POST /sandboxes/{id}/timeout` is a \
             `LifetimeDemand`; that of `POST /api-keys` and `PATCH /api-keys/{id}` is a `KeyDemand`. \
+            Of the first, `Casemate-Never: true` and `Casemate-Idle-Timeout: 600` are the same as headers. \
             Both routes that make a sandbox take the header `Idempotency-Key`: the same request with \
             the same key is done once in 24 hours, and its answer is then marked \
             `idempotency-replayed: true`; another request with the same key is refused (422).",

@@ -62,7 +62,7 @@ async fn create(
 ) -> Result<Response, Problem> {
     let named = Named::read(&key.id, &headers, what, &body)?;
     let wanted: NewSandbox = parse(&body)?;
-    let order = wanted.order(version, app.settings.resources)?;
+    let order = wanted.order(&headers, version, app.settings.resources)?;
     let control = app.clone();
     let done = app
         .carry_out(async move {

@@ -45,6 +45,8 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .pragma("trusted_schema", "off")
+            // Tokens that are no more are wiped, not just forgotten.
+            .pragma("secure_delete", "on")
             .disable_statement_logging()
             .thread_name(|_| "control-store".to_owned());
         let opened = async {

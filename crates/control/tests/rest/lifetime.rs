@@ -303,3 +303,43 @@ async fn one_that_ends_by_itself_says_why() {
     rig.journal(&name, &["sandbox.create", "sandbox.ended"])
         .await;
 }
+
+#[tokio::test]
+async fn headers_ask_for_what_fields_do() {
+    let rig = Rig::new().await;
+    let make = async |headers: &[(&'static str, &str)]| {
+        let body = json!({"templateID": "base", "timeout": 300});
+        let mut request = rig.prepare("POST", "/v2/sandboxes", body);
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        rig.request(request).await
+    };
+    let made = make(&[("casemate-never", "true"), ("casemate-idle-timeout", "60")])
+        .await
+        .ok(201);
+    let name = made["sandboxID"].as_str().unwrap();
+    let told = rig
+        .get(&format!("/casemate/sandboxes/{name}"))
+        .await
+        .ok(200);
+    assert_eq!(
+        (&told["endAt"], &told["idleTimeout"]),
+        (&json!(null), &json!(60))
+    );
+    for wrong in [
+        ("casemate-never", "1"),
+        ("casemate-idle-timeout", "0"),
+        ("casemate-idle-timeout", "-1"),
+        ("casemate-idle-timeout", "soon"),
+    ] {
+        make(&[wrong]).await.problem(400);
+    }
+    let named = ("idempotency-key", "n");
+    make(&[named]).await.ok(201);
+    make(&[named, ("casemate-never", "true")])
+        .await
+        .problem(422);
+    rig.pass(60).await;
+    rig.until(name, "stopped").await;
+}

@@ -119,3 +119,53 @@ async fn our_routes_are_documented_and_readable_without_a_key() {
         "nothing from elsewhere"
     );
 }
+
+#[tokio::test]
+async fn the_journal_and_the_rows_of_the_dead_stay_small_and_hold_no_secrets() {
+    let rig = Rig::new().await;
+    let long: Vec<_> = (0..1000)
+        .map(|n| format!("10.{}.{}.0/24", n / 256, n % 256))
+        .collect();
+    let fields = json!({"network": {"denyOut": long, "allowPublicTraffic": false}, "envVars": {"PASSWORD": "hunter2"}});
+    let name = rig.sandbox(fields).await;
+    rig.send(
+        "PUT",
+        &format!("/sandboxes/{name}/network"),
+        json!({"denyOut": long}),
+    )
+    .await
+    .ok(204);
+    let audit = rig
+        .get(&format!("/casemate/audit?target={name}&limit=1"))
+        .await
+        .ok(200);
+    assert!(
+        audit[0]["detail"]["omitted"]
+            .as_str()
+            .unwrap()
+            .ends_with("bytes"),
+        "{audit}"
+    );
+    let too_many = json!({"templateID": "base", "metadata": {"a": "x".repeat(65 * 1024)}});
+    rig.post("/v2/sandboxes", too_many).await.problem(400);
+
+    let told = rig.get(&format!("/sandboxes/{name}")).await.ok(200);
+    let token = told["envdAccessToken"].as_str().unwrap().to_owned();
+    rig.delete(&format!("/sandboxes/{name}")).await.ok(204);
+    let id = crate::sim::id(&name);
+    rig.journal(
+        &name,
+        &["sandbox.create", "sandbox.network", "sandbox.kill"],
+    )
+    .await;
+    crate::restart::sql(&rig, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+    for entry in std::fs::read_dir(rig.folder.path().join("state")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in [token.as_bytes(), b"hunter2"] {
+            assert!(
+                !bytes.windows(secret.len()).any(|window| window == secret),
+                "{id}"
+            );
+        }
+    }
+}

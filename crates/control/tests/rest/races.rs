@@ -3,6 +3,7 @@
 use crate::sim::{Rig, ask, id};
 use casemate_core::error::Error;
 use casemate_core::node::Refusal;
+use casemate_core::sandbox::lifecycle::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -110,6 +111,8 @@ async fn many_wake_ups_are_one() {
             waking.spawn(async move { control.wake(&id).await });
         }
         rig.sim.reached("resume", resumes).await;
+        let way = rig.control().look_up(&id(&name)).await.unwrap();
+        assert_eq!((way.state, way.wakes), (State::Resuming, true));
         // All of them have come to the gate.
         for _ in 0..1000 {
             tokio::task::yield_now().await;

@@ -88,6 +88,10 @@ def sync():
     assert told.lifecycle["on_timeout"] == "pause" and told.lifecycle["auto_resume"], told
     assert never.kill()
 
+    forever = Sandbox.create(headers={"Casemate-Never": "true", "Casemate-Idle-Timeout": "600"})
+    assert forever.get_info().end_at.year == 9999
+    assert forever.kill()
+
     refused(SandboxException, lambda: Sandbox.create(template="nowhere"), "template 'nowhere' not found")
     refused(SandboxNotFoundException, lambda: Sandbox.connect("i00000000000000000000"), "")
     refused(SandboxNotFoundException, lambda: Sandbox.get_info("i00000000000000000000"), "")

@@ -6,12 +6,15 @@ use crate::network::Network;
 use crate::problem::{Problem, shown};
 use crate::record::AtEnd;
 use casemate_core::sandbox::Resources;
+use http::HeaderMap;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Labels of one sandbox.
 const MOST_LABELS: usize = 256;
+/// Bytes of all of them.
+const LONGEST_LABELS: usize = 64 * 1024;
 
 /// E2B's `NewSandbox`, both versions.
 #[derive(Deserialize)]
@@ -61,7 +64,8 @@ pub(in crate::rest) struct Version {
 impl NewSandbox {
     /// The order, checked for what can be seen without a node.
     pub(in crate::rest) fn order(
-        self,
+        mut self,
+        headers: &HeaderMap,
         version: Version,
         defaults: Resources,
     ) -> Result<Order, Problem> {
@@ -81,13 +85,19 @@ impl NewSandbox {
                 shown(&mount.name)
             )));
         }
-        let demand = self.casemate.unwrap_or_default();
+        let mut demand = self.casemate.take().unwrap_or_default();
+        if demand.read(headers)? {
+            self.timeout = None;
+        }
         let environment = self.env_vars.unwrap_or_default();
         check_environment(&environment)?;
         let metadata = self.metadata.unwrap_or_default();
-        if metadata.len() > MOST_LABELS {
+        let labels = metadata
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        if metadata.len() > MOST_LABELS || labels.sum::<usize>() > LONGEST_LABELS {
             return Err(Problem::bad(format!(
-                "metadata: more than {MOST_LABELS} entries"
+                "metadata: more than {MOST_LABELS} entries, or {LONGEST_LABELS} bytes"
             )));
         }
         let timeout = match demand.never.unwrap_or(false) {

@@ -6,8 +6,10 @@ use crate::record::Record;
 use crate::settings::Settings;
 use casemate_core::limits::ByteSize;
 use casemate_core::sandbox::Resources;
+use http::HeaderMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -40,7 +42,20 @@ pub(in crate::rest) struct ResourceDemand {
     pids: Option<u32>,
 }
 
+/// What asks the same as the fields, for clients that can add headers and no fields.
+const NEVER: &str = "casemate-never";
+const IDLE_TIMEOUT: &str = "casemate-idle-timeout";
+
 impl Demand {
+    /// Adds what the headers say. True if they say that there is no end: such clients always send a
+    /// timeout, which then means nothing.
+    pub(super) fn read(&mut self, headers: &HeaderMap) -> Result<bool, Problem> {
+        let never = header(headers, NEVER)?.unwrap_or(false);
+        self.never = self.never.or(never.then_some(true));
+        self.idle_timeout = header(headers, IDLE_TIMEOUT)?.or(self.idle_timeout);
+        Ok(never)
+    }
+
     pub(super) fn idle(&self) -> Result<Option<Duration>, Problem> {
         idle(self.idle_timeout)
     }
@@ -83,6 +98,15 @@ impl LifetimeDemand {
         let seconds = self.idle_timeout?;
         Some((seconds > 0).then(|| Duration::from_secs(seconds.into())))
     }
+}
+
+fn header<T: FromStr>(headers: &HeaderMap, name: &str) -> Result<Option<T>, Problem> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    let value = value.to_str().ok().and_then(|value| value.parse().ok());
+    let value = value.ok_or_else(|| Problem::bad(format!("{name}: not what this header says")))?;
+    Ok(Some(value))
 }
 
 fn idle(seconds: Option<u32>) -> Result<Option<Duration>, Problem> {
