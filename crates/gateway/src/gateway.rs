@@ -46,7 +46,7 @@ impl Gateway {
     /// A gateway to the sandboxes of this node. What is for none of them is for `api`, an
     /// `axum::Router` for instance, which finds a [`Client`] among the request's extensions.
     pub fn new<A, B>(
-        settings: Settings,
+        mut settings: Settings,
         node: Arc<dyn Node>,
         sandboxes: Arc<dyn Sandboxes>,
         api: A,
@@ -61,6 +61,9 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Broken>,
     {
+        // As the names of requests are.
+        let plain = |domain: String| domain.trim_end_matches('.').to_ascii_lowercase();
+        settings.domain = settings.domain.map(plain);
         let api = TowerToHyperService::new(api);
         let api = move |request| -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
             let answered = api.call(request);

@@ -36,8 +36,8 @@ pub(crate) struct Link {
     pub(crate) class: Class,
     sender: SendRequest<Body>,
     driver: AbortHandle,
-    /// Its place among those of its sandbox and class.
-    _place: OwnedSemaphorePermit,
+    /// Its place among those of its sandbox and class, unless it's parked.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
     /// When it was parked.
     pub(crate) since: Instant,
     /// It has carried a request before, so its server may just be closing it.
@@ -70,7 +70,7 @@ impl Link {
             class,
             sender,
             driver: driver.abort_handle(),
-            _place: place,
+            place: Some(place),
             since: Instant::now(),
             used: false,
             counted,

@@ -82,6 +82,7 @@ impl Pools {
         }
         link.since = Instant::now();
         link.used = true;
+        link.place = None;
         link.counted = self.metrics.idle(link.class);
         idle.count += 1;
         idle.by_way.entry(link.way.clone()).or_default().push(link);

@@ -18,11 +18,13 @@ pub trait Sandboxes: Send + Sync {
     fn find_by_signature<'a>(&'a self, signed: &'a Signed) -> Soon<'a, Option<SandboxId>>;
 
     /// Continues a sandbox that is paused or just being paused, or waits for one that is just being
-    /// continued; answers when it runs. The request is held meanwhile.
+    /// continued; answers when it runs. The request is held meanwhile; if its client goes, this is
+    /// no longer waited for, which must not leave the sandbox half awake.
     fn wake<'a>(&'a self, id: &'a SandboxId) -> Soon<'a, Result<(), Refusal>>;
 
     /// A sandbox is being used. Called when a request begins and ends, and now and then in between
-    /// while bytes move: about once a second at most. It must not block.
+    /// while bytes move: about once a second at most. It must not block. A sandbox that was paused
+    /// since it was found is wanted again with this.
     fn touch(&self, id: &SandboxId);
 
     /// Answers when what ran in a sandbox is gone: at once if it is, or there is no such sandbox. A

@@ -107,7 +107,9 @@ impl<'a> Exchange<'a> {
     /// server may close one at any moment, which only a repeatable request survives.
     fn spare(&self, outgoing: &Outgoing) -> Option<Link> {
         let may = self.way.door == Door::Agent || outgoing.repeatable;
-        let link = may.then(|| self.shared.pools.take(self.class, &self.way))??;
+        let place = self.inside.place(self.class).filter(|_| may)?;
+        let mut link = self.shared.pools.take(self.class, &self.way)?;
+        link.place = Some(place);
         self.shared.settings.metrics.reused(self.class);
         Some(link)
     }

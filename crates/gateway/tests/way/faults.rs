@@ -283,3 +283,37 @@ async fn one_sandbox_does_not_take_all_places() {
     }
     assert_eq!(world.get(3000, "/").await.status(), 503);
 }
+
+#[tokio::test]
+async fn connections_that_wait_are_few() {
+    const MANY: usize = 20;
+    const KEPT: usize = 16;
+    let world = World::new().await;
+    let all = Arc::new(tokio::sync::Barrier::new(MANY));
+    let (closed, mut closures) = tokio::sync::mpsc::channel(MANY);
+    let (address, _served) = server(move |mut wire| {
+        let (all, closed) = (Arc::clone(&all), closed.clone());
+        async move {
+            wire.head().await;
+            all.wait().await;
+            wire.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .await;
+            wire.ended().await;
+            let _ = closed.send(()).await;
+        }
+    })
+    .await;
+    world.port(3000, address);
+    let page = get(3000, "/");
+    let asked = (0..MANY).map(|_| world.ask(&page));
+    for heard in futures_util::future::join_all(asked).await {
+        assert_eq!(heard.status(), 200);
+    }
+    for _ in KEPT..MANY {
+        closures.recv().await.unwrap();
+    }
+    world.end();
+    for _ in 0..KEPT {
+        closures.recv().await.unwrap();
+    }
+}

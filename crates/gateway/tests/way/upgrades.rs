@@ -156,3 +156,25 @@ async fn nobody_gets_past_the_gateway_by_http2() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_api_may_change_the_protocol_too() {
+    let world = World::with(settings(casemate_gateway::Patience {
+        idle: std::time::Duration::from_millis(50),
+        ..patient()
+    }))
+    .await;
+    let mut wire = world.connect().await;
+    wire.say("GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\n")
+        .await;
+    assert!(wire.head().await.starts_with("HTTP/1.1 101"));
+    let mut quiet = world.connect().await;
+    quiet
+        .say("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    quiet.ended().await;
+    wire.say("echo").await;
+    let mut echoed = [0; 4];
+    wire.0.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"echo");
+}

@@ -225,15 +225,7 @@ impl World {
         tls: Option<Arc<rustls::ServerConfig>>,
     ) -> Self {
         let (node, table) = (Arc::new(Loopback::default()), Arc::new(Table::default()));
-        let api = axum::Router::new().fallback(|request: axum::extract::Request| async move {
-            let client = request.extensions().get::<casemate_gateway::Client>();
-            let loopback = client.is_some_and(|client| client.peer.ip().is_loopback());
-            format!(
-                "api {} {} {loopback}",
-                request.method(),
-                request.uri().path()
-            )
-        });
+        let api = axum::Router::new().fallback(api);
         let gateway = Gateway::new(settings.clone(), node.clone(), table.clone(), api);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -292,6 +284,27 @@ impl World {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// Says what it was asked and by whom, or says back what comes after an upgrade.
+async fn api(mut request: axum::extract::Request) -> axum::response::Response {
+    if request.headers().contains_key("upgrade") {
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let stream = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+            let (mut from, mut to) = tokio::io::split(stream);
+            tokio::io::copy(&mut from, &mut to).await.unwrap();
+        });
+        let switching = http::Response::builder().status(101);
+        let switching = switching
+            .header("connection", "upgrade")
+            .header("upgrade", "own");
+        return switching.body(axum::body::Body::empty()).unwrap();
+    }
+    let client = request.extensions().get::<casemate_gateway::Client>();
+    let loopback = client.is_some_and(|client| client.peer.ip().is_loopback());
+    let (method, path) = (request.method(), request.uri().path());
+    axum::response::Response::new(format!("api {method} {path} {loopback}").into())
 }
 
 pub(crate) fn host(port: u16) -> String {
