@@ -51,7 +51,8 @@ impl Answer {
     pub(crate) fn refused(id: &SandboxId, refusal: &Refusal) -> Self {
         let failed = |status, why: String| Self::Failed(id.clone(), status, why);
         match refusal {
-            Refusal::Unknown => Self::Gone(id.clone()),
+            // One that was paused meanwhile is to a client what one that is paused is.
+            Refusal::Unknown | Refusal::State(_) => Self::Gone(id.clone()),
             Refusal::Closed(port) => Self::Closed(id.clone(), *port),
             Refusal::Full(_) => failed(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -61,7 +62,6 @@ impl Answer {
                 StatusCode::GATEWAY_TIMEOUT,
                 format!("The sandbox gave no answer within {after:?}"),
             ),
-            Refusal::State(denied) => failed(StatusCode::CONFLICT, denied.to_string()),
             // What exactly broke is about the machine, and the node's log has it.
             Refusal::NoTemplate(_) | Refusal::Invalid(_) | Refusal::Failed(_) => failed(
                 StatusCode::BAD_GATEWAY,

@@ -23,8 +23,7 @@ pub trait Sandboxes: Send + Sync {
     fn wake<'a>(&'a self, id: &'a SandboxId) -> Soon<'a, Result<(), Refusal>>;
 
     /// A sandbox is being used. Called when a request begins and ends, and now and then in between
-    /// while bytes move: about once a second at most. It must not block. A sandbox that was paused
-    /// since it was found is wanted again with this.
+    /// while bytes move: about once a second at most. It must not block.
     fn touch(&self, id: &SandboxId);
 
     /// Answers when what ran in a sandbox is gone: at once if it is, or there is no such sandbox. A

@@ -8,7 +8,7 @@ use crate::dial::dial;
 use crate::gateway::Shared;
 use crate::inside::Inside;
 use crate::link::{Link, Way};
-use casemate_core::node::Door;
+use casemate_core::node::{Door, Refusal};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,15 +24,24 @@ pub(super) struct Exchange<'a> {
     inside: &'a Inside,
     class: Class,
     way: Way,
+    /// The sandbox may be woken if it was paused since it was found awake.
+    resumes: bool,
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn new(shared: &'a Shared, inside: &'a Inside, class: Class, way: Way) -> Self {
+    pub(super) fn new(
+        shared: &'a Shared,
+        inside: &'a Inside,
+        class: Class,
+        way: Way,
+        resumes: bool,
+    ) -> Self {
         Self {
             shared,
             inside,
             class,
             way,
+            resumes,
         }
     }
 
@@ -119,8 +128,16 @@ impl<'a> Exchange<'a> {
         let place = self.inside.place(self.class);
         let place = place.ok_or_else(|| Answer::busy(id))?;
         let began = Instant::now();
-        let socket = dial(&*self.shared.node, id, self.way.door, patience).await;
-        let socket = socket.map_err(|refusal| Answer::refused(id, &refusal))?;
+        let dialled = || dial(&*self.shared.node, id, self.way.door, patience);
+        let refused = |refusal| Answer::refused(id, &refusal);
+        let socket = match dialled().await {
+            Err(Refusal::State(_)) if self.resumes => {
+                self.shared.sandboxes.wake(id).await.map_err(refused)?;
+                dialled().await
+            }
+            socket => socket,
+        };
+        let socket = socket.map_err(refused)?;
         let metrics = &self.shared.settings.metrics;
         metrics.dialled(self.class, began.elapsed());
         let open = metrics.open(self.class);

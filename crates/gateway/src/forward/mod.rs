@@ -55,6 +55,7 @@ struct Forward<'a> {
     host: Authority,
     inside: Arc<Inside>,
     class: Class,
+    resumes: bool,
 }
 
 /// Does what the client asked of a sandbox.
@@ -106,6 +107,7 @@ pub(crate) async fn forward(
         host: asked.host,
         inside,
         class,
+        resumes: sandbox.resumes,
         target,
     };
     let answered = forward.answered(outgoing, upload, upgrade.map(|own| (own, asked.upgrade)));
@@ -131,7 +133,7 @@ impl Forward<'_> {
             host: Some(outgoing.host.clone()).filter(|_| self.target.door != Door::Agent),
         };
         let sent_host = outgoing.host.clone();
-        let exchange = Exchange::new(self.shared, &self.inside, self.class, way);
+        let exchange = Exchange::new(self.shared, &self.inside, self.class, way, self.resumes);
         let (mut response, link) = exchange.send(outgoing, upload).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let theirs = hyper::upgrade::on(&mut response);

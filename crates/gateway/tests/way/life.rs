@@ -80,6 +80,22 @@ async fn a_request_waits_for_its_sandbox_to_wake() {
 }
 
 #[tokio::test]
+async fn a_sandbox_that_fell_asleep_meanwhile_is_woken() {
+    let world = World::new().await;
+    let (address, _served) = mirror().await;
+    for (resumes, status) in [(true, 200), (false, 502)] {
+        world.put(Sandbox {
+            resumes,
+            ..public()
+        });
+        world.open(Door::Port(3000), Behind::Asleep(true, address));
+        world.table.may_wake.notify_one();
+        assert_eq!(world.get(3000, "/").await.status(), status);
+    }
+    assert_eq!(world.table.wakes.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_sandbox_that_cannot_wake_says_why() {
     let world = World::new().await;
     let sleeping = Sandbox {

@@ -23,6 +23,8 @@ pub(crate) enum Behind {
     Unix(PathBuf),
     /// It refuses so often, and then is a server.
     Later(usize, SocketAddr),
+    /// The sandbox is paused at the first dial, and then it's a server.
+    Asleep(bool, SocketAddr),
 }
 
 #[derive(Default)]
@@ -68,6 +70,12 @@ impl Node for Loopback {
                     None
                 }
                 Some(Behind::Later(_, address)) => Some(Behind::Tcp(*address)),
+                Some(Behind::Asleep(asleep @ true, address)) => {
+                    let behind = Behind::Asleep(true, *address);
+                    *asleep = false;
+                    Some(behind)
+                }
+                Some(Behind::Asleep(false, address)) => Some(Behind::Tcp(*address)),
                 other => other.cloned(),
             }
         };
@@ -85,6 +93,7 @@ impl Node for Loopback {
                     let stream = std::os::unix::net::UnixStream::connect(path);
                     Ok(stream.map_err(|_| closed)?.into())
                 }
+                Some(Behind::Asleep(..)) => Err(State::Paused.pause().unwrap_err().into()),
                 Some(Behind::Later(..)) | None => Err(closed),
             }
         })
