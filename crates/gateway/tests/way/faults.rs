@@ -317,3 +317,38 @@ async fn connections_that_wait_are_few() {
         closures.recv().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_gateway_that_stops_ends_what_was_begun() {
+    let mut world = World::new().await;
+    let go_on = Arc::new(Notify::new());
+    let (address, _served) = {
+        let go_on = Arc::clone(&go_on);
+        server(move |mut wire| {
+            let go_on = Arc::clone(&go_on);
+            async move {
+                wire.head().await;
+                wire.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+                    .await;
+                go_on.notified().await;
+                wire.say("cd").await;
+            }
+        })
+        .await
+    };
+    world.port(3000, address);
+    let mut busy = world.connect().await;
+    busy.say(get(3000, "/")).await;
+    let head = busy.head().await;
+    let mut quiet = world.connect().await;
+    quiet
+        .say("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    assert_eq!(quiet.hear().await.status(), 200);
+    world.stop.notify_one();
+    assert_eq!(quiet.ended().await, b"");
+    assert!(tokio::net::TcpStream::connect(world.address).await.is_err());
+    go_on.notify_one();
+    assert_eq!(busy.body_of(head).await.text(), "abcd");
+    world.served.over().await;
+}

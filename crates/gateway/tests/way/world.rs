@@ -170,11 +170,19 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) settings: Settings,
-    _served: Served,
+    pub(crate) stop: Arc<Notify>,
+    pub(crate) served: Served,
 }
 
 /// A server that ends with the test.
 pub(crate) struct Served(JoinHandle<()>);
+
+impl Served {
+    /// Waits until it has ended by itself.
+    pub(crate) async fn over(&mut self) {
+        (&mut self.0).await.unwrap();
+    }
+}
 
 impl Drop for Served {
     fn drop(&mut self) {
@@ -238,8 +246,10 @@ impl World {
         let gateway = Gateway::new(settings.clone(), node.clone(), table.clone(), api);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
         let served = tokio::spawn(async move {
-            gateway.serve(listener, tls, std::future::pending()).await;
+            gateway.serve(listener, tls, stopped.notified()).await;
         });
         let world = Self {
             node,
@@ -247,7 +257,8 @@ impl World {
             address,
             folder: tempfile::tempdir().unwrap(),
             settings,
-            _served: Served(served),
+            stop,
+            served: Served(served),
         };
         world.put(public());
         world
