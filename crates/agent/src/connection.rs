@@ -234,3 +234,60 @@ impl http_body::Body for Tracked {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Says something, and waits for up to an hour until the agent closes.
+    async fn closed(said: &[u8]) -> Option<Vec<u8>> {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let routes = Router::new()
+            .route("/now", get(|| async { "now" }))
+            .route("/never", get(std::future::pending::<()>));
+        let drive = drive(Either::Left(server), routes);
+        let mut read = Vec::new();
+        let hour = Duration::from_secs(3600);
+        let client = async {
+            client.write_all(said).await.unwrap();
+            let done = tokio::time::timeout(hour, client.read_to_end(&mut read)).await;
+            done.is_ok()
+        };
+        let (done, ()) = tokio::join!(client, async {
+            let _ = tokio::time::timeout(hour * 2, drive).await;
+        });
+        done.then_some(read)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_or_not_enough_is_left() {
+        for said in [
+            &b""[..],
+            b"GET",
+            b"PRI * HT",
+            b"GET /now HTTP/1.1\r\nhost: a\r\n",
+        ] {
+            assert_eq!(closed(said).await.as_deref(), Some(&b""[..]), "{said:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_kept_for_a_while_and_not_for_ever() {
+        let begun = tokio::time::Instant::now();
+        let read = closed(b"GET /now HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(read.starts_with(b"HTTP/1.1 200") && read.ends_with(b"now"));
+        assert!(begun.elapsed() >= QUIET);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_may_take_as_long_as_it_does() {
+        assert_eq!(
+            closed(b"GET /never HTTP/1.1\r\nhost: a\r\n\r\n").await,
+            None
+        );
+    }
+}

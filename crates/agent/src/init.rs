@@ -6,13 +6,13 @@
 
 use crate::Agent;
 use crate::error::Refusal;
-use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, Request, State};
 use axum::{Json, http::StatusCode};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 /// What is in force.
@@ -106,12 +106,19 @@ impl Order {
     }
 }
 
+/// How long its few bytes may take: nobody who calls it has shown a token yet.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// POST /init.
 pub(crate) async fn init(
     State(agent): State<Arc<Agent>>,
-    order: Result<Json<Order>, JsonRejection>,
+    request: Request,
 ) -> Result<StatusCode, Refusal> {
-    let Json(order) = order.map_err(|e| Refusal::invalid(e.body_text()))?;
+    let order = tokio::time::timeout(PATIENCE, Json::<Order>::from_request(request, &())).await;
+    let late = |_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long");
+    let Json(order) = order
+        .map_err(late)?
+        .map_err(|e| Refusal::invalid(e.body_text()))?;
     let mut given = agent.given();
     if !given.admits(order.access_token.as_ref().map(|t| t.as_bytes())) {
         return Err(Refusal::unauthenticated("access token does not match"));

@@ -104,6 +104,19 @@ impl Output {
         self.news.send_replace(());
     }
 
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.state().ring.bytes()
+    }
+
+    /// Lets go of what nobody is reading; the end stays.
+    pub(super) fn shed(&self) {
+        let mut state = self.state();
+        if state.positions.is_empty() {
+            state.ring.clear();
+        }
+    }
+
     /// A subscriber, unless there are too many.
     pub(super) fn subscribe(self: &Arc<Self>, from: From) -> Option<Subscriber> {
         let news = self.news.subscribe();

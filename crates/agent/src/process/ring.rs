@@ -39,6 +39,18 @@ impl Ring {
         self.first
     }
 
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Lets go of everything; numbers go on.
+    pub(super) fn clear(&mut self) {
+        self.first = self.next();
+        self.chunks = VecDeque::new();
+        self.bytes = 0;
+    }
+
     /// The number that the next chunk gets.
     pub(super) fn next(&self) -> u64 {
         self.first + self.chunks.len() as u64
@@ -108,6 +120,16 @@ mod tests {
         assert!(ring.get(0).is_none() && ring.get(257).is_none());
         assert_eq!(ring.get(256).unwrap().bytes.len(), 1);
         assert_eq!(ring.get(1).unwrap().bytes.len(), CHUNK);
+    }
+
+    #[test]
+    fn a_cleared_ring_counts_on() {
+        let mut ring = filled(7, 3);
+        assert_eq!(ring.bytes(), 21);
+        ring.clear();
+        assert_eq!((ring.first(), ring.next(), ring.bytes()), (3, 3, 0));
+        ring.push(chunk(1));
+        assert!(ring.get(3).is_some());
     }
 
     #[test]

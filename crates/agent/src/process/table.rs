@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 const RUNNING: usize = 1024;
 /// Ended ones that are kept for a late client; more, and the oldest goes early.
 const ENDED: usize = 128;
+/// Bytes of output that are kept of all that ended.
+const OUTPUT: usize = 8 << 20;
 
 /// A process, running or ended.
 pub(super) struct Process {
@@ -78,6 +80,13 @@ impl Table {
         }
         while state.ended.len() > ENDED {
             state.ended.pop_first();
+        }
+        let mut bytes = 0;
+        for process in state.ended.values().rev() {
+            bytes += process.output.bytes();
+            if bytes > OUTPUT {
+                process.output.shed();
+            }
         }
     }
 

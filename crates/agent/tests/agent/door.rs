@@ -94,8 +94,14 @@ async fn init_refuses_what_makes_no_sense() {
             "{body}"
         );
     }
-    let large = json!({"envVars": {"A": "x".repeat(2 << 20)}});
-    assert_eq!(agent.exchange(init(large)).await.status, 400);
+    let length = 2 << 20;
+    let mut large = format!(
+        "POST /init HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    )
+    .into_bytes();
+    large.resize(large.len() + length, b' ');
+    assert!(agent.raw(&large).await.starts_with("HTTP/1.1 400"));
     agent.is_well().await;
 }
 

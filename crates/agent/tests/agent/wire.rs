@@ -1,17 +1,19 @@
 //! Encodings, protocols, and clients that mean no good.
 
-use crate::support::{self, Agent, Answer, Events, call, envelope, of, streaming};
+use crate::support::{Agent, Answer, Events, call, envelope, of, streaming};
 use casemate_proto::buffa::Message;
-use casemate_proto::oneof::{Event, Output};
-use casemate_proto::process::{ListResponse, ProcessConfig, StartRequest, StartResponse};
+use casemate_proto::oneof::{Event, Output, Selector};
+use casemate_proto::process::{
+    ListResponse, ProcessConfig, ProcessSelector, SendSignalRequest, StartRequest, StartResponse,
+};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{Request, Version};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use std::io::Write;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 fn binary_start(script: &str) -> Vec<u8> {
     let process = ProcessConfig {
@@ -72,6 +74,42 @@ async fn binary_messages_say_the_same() {
             .processes
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn grpc_is_spoken_as_well() {
+    let agent = Agent::start();
+    let stream = TokioIo::new(agent.connect().await);
+    let executor = TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let call = |method: &str, message: &[u8]| {
+        Request::post(format!("http://agent/process.Process/{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Full::<hyper::body::Bytes>::from(envelope(0, message)))
+            .unwrap()
+    };
+    let start = call("Start", &binary_start("printf x"));
+    let answer = sender.send_request(start).await.unwrap().into_body();
+    let answer = answer.collect().await.unwrap();
+    assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+    assert!(answer.to_bytes().ends_with(b"exit status 0"));
+    let selector = ProcessSelector {
+        selector: Some(Selector::Pid(4_000_000)),
+        ..ProcessSelector::default()
+    };
+    let unknown = SendSignalRequest {
+        process: selector.into(),
+        ..SendSignalRequest::default()
+    };
+    let answer = sender.send_request(call("SendSignal", &unknown.encode_to_vec()));
+    let (head, body) = answer.await.unwrap().into_parts();
+    let trailers = body.collect().await.unwrap().trailers().cloned();
+    let status = trailers.unwrap_or(head.headers)["grpc-status"].clone();
+    assert_eq!(status, "5", "not found");
 }
 
 #[tokio::test]
@@ -157,6 +195,20 @@ async fn messages_that_make_no_sense_are_refused() {
         );
         assert!(answer.body.len() < 1000);
     }
+    // Groups in groups, lengths beyond the end, numbers without one.
+    let groups = vec![0x0b; 1_000_000];
+    for body in [
+        &groups[..],
+        b"\x0a\xff\xff\xff\xff\x0f",
+        b"\x0a",
+        &[0xff; 20],
+    ] {
+        let mut request = call("SendInput", json!({}));
+        *request.body_mut() = Full::from(body.to_vec());
+        let binary = "application/proto".parse().unwrap();
+        request.headers_mut().insert("content-type", binary);
+        assert_eq!(agent.exchange(request).await.code(), "invalid_argument");
+    }
     agent.is_well().await;
 }
 
@@ -220,7 +272,7 @@ async fn what_is_too_large_is_refused_before_it_is_unpacked() {
     )
     .into_bytes();
     plain.resize(plain.len() + length, b' ');
-    assert!(raw(&agent, &plain).await.contains("resource_exhausted"));
+    assert!(agent.raw(&plain).await.contains("resource_exhausted"));
     agent.is_well().await;
 }
 
@@ -258,19 +310,6 @@ async fn what_is_spoken_by_nobody_is_refused() {
     agent.is_well().await;
 }
 
-/// Sends bytes and reads until the agent closes.
-async fn raw(agent: &Agent, bytes: &[u8]) -> String {
-    let mut stream = agent.connect().await;
-    // The agent may have heard enough before the last byte.
-    let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
-    let mut answer = Vec::new();
-    let _ = tokio::time::timeout(support::PATIENCE, stream.read_to_end(&mut answer))
-        .await
-        .unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 #[tokio::test]
 async fn heads_are_bounded() {
     let agent = Agent::start();
@@ -279,11 +318,11 @@ async fn heads_are_bounded() {
         many.extend(format!("x-{number}: y\r\n").bytes());
     }
     many.extend(b"\r\n");
-    assert!(raw(&agent, &many).await.starts_with("HTTP/1.1 431"));
+    assert!(agent.raw(&many).await.starts_with("HTTP/1.1 431"));
     let mut long = b"GET /health HTTP/1.1\r\nhost: a\r\nx: ".to_vec();
     long.extend(vec![b'y'; 1 << 20]);
     long.extend(b"\r\n\r\n");
-    let answer = raw(&agent, &long).await;
+    let answer = agent.raw(&long).await;
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
         "{answer}"
@@ -294,7 +333,7 @@ async fn heads_are_bounded() {
         b"GET\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nXX",
     ] {
-        let answer = raw(&agent, noise).await;
+        let answer = agent.raw(noise).await;
         assert!(!answer.contains(" 200 "), "{answer}");
     }
     agent.is_well().await;

@@ -229,6 +229,7 @@ fn be_ordinary() {
     /// The kernel's `struct sigaction`: handler, flags, restorer, mask.
     const DEFAULT: [u64; 4] = [0; 4];
     let own = c"/proc/self/oom_score_adj";
+    // Of a process that hides its memory, and its copies, this file is root's.
     if let Ok(file) = rustix::fs::open(
         own,
         rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC,

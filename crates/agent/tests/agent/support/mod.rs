@@ -18,6 +18,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// How long a test waits for what must happen.
@@ -91,6 +92,17 @@ impl Agent {
     /// A request whose whole answer is waited for.
     pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
         Answer::read(self.send(request).await).await
+    }
+
+    /// Sends bytes and reads until the agent closes, which may be before the last byte.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        let _ = stream.write_all(bytes).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(PATIENCE, read).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// A unary call in JSON.
