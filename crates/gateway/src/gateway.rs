@@ -11,9 +11,10 @@ use crate::settings::Settings;
 use crate::tasks::Tasks;
 use bytes::Bytes;
 use casemate_core::node::Node;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -109,8 +110,18 @@ impl Gateway {
         request: Request<Incoming>,
         client: Client,
     ) -> Response<Body> {
+        // A body that nobody reads ends an HTTP/1 connection, and a client that isn't told would use
+        // it for its next request.
+        let unread = request.version() <= Version::HTTP_11 && !request.body().is_end_stream();
         let answered = self.answered(request, client).await;
-        answered.unwrap_or_else(|answer| answer.response())
+        answered.unwrap_or_else(|answer| {
+            let mut response = answer.response();
+            if unread {
+                let headers = response.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
     }
 
     async fn answered(
