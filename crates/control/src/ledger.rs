@@ -10,11 +10,8 @@ use crate::problem::Problem;
 use crate::store::{Change, Store};
 use casemate_core::error::{Error, Result};
 use std::sync::Mutex;
-use std::time::Duration;
 use tokio::sync::Mutex as Gate;
 
-/// How long a change waits for those before it.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Changes that wait for the store; beyond it the oldest are lost.
 const MOST_WAITING: usize = 10_000;
 
@@ -23,24 +20,41 @@ const MOST_WAITING: usize = 10_000;
 pub(crate) struct Ledger {
     waiting: Mutex<Vec<Change>>,
     turn: Gate<()>,
+    failures: Mutex<Failures>,
+}
+
+/// What failed so far: who waited meanwhile fails with it. Each would else try as patiently as the one
+/// before, and the last of a queue would wait for all of them.
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    last: Option<Error>,
 }
 
 impl Ledger {
     /// Writes what waits, and then these.
     async fn commit(&self, store: &dyn Store, changes: Vec<Change>) -> Result<()> {
-        let Ok(_turn) = tokio::time::timeout(PATIENCE, self.turn.lock()).await else {
-            return Err(Error::rule(
-                "write to the store",
-                "those who came before still wait for it",
-            ));
-        };
+        let seen = lock(&self.failures).count;
+        let _turn = self.turn.lock().await;
+        self.failed_since(seen)?;
         let waiting = std::mem::take(&mut *lock(&self.waiting));
         let all = waiting.iter().cloned().chain(changes).collect();
         let done = store.commit(all).await;
-        if done.is_err() {
+        if let Err(error) = &done {
             lock(&self.waiting).splice(0..0, waiting);
+            let mut failures = lock(&self.failures);
+            failures.count += 1;
+            failures.last = Some(error.clone());
         }
         done
+    }
+
+    fn failed_since(&self, seen: u64) -> Result<()> {
+        let failures = lock(&self.failures);
+        match &failures.last {
+            Some(error) if failures.count != seen => Err(error.clone()),
+            _ => Ok(()),
+        }
     }
 
     fn wait(&self, changes: Vec<Change>) {
@@ -81,5 +95,111 @@ impl Control {
         if !self.ledger.is_empty() {
             self.write(Vec::new()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ledger;
+    use crate::store::{Answer, Change, Page, Store, Stored};
+    use crate::{Entry, Key, Record};
+    use casemate_core::error::Error;
+    use casemate_core::sandbox::SandboxId;
+    use jiff::Timestamp;
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+    use tokio::sync::Mutex as Gate;
+
+    /// A store that fails as often as it is told, and knows what was written.
+    #[derive(Default)]
+    struct Paper {
+        door: Gate<()>,
+        tries: Mutex<Vec<Vec<String>>>,
+        failures: Mutex<VecDeque<bool>>,
+    }
+
+    impl Store for Paper {
+        fn commit(&self, changes: Vec<Change>) -> Stored<'_, ()> {
+            Box::pin(async move {
+                let names = changes.iter().map(|change| match change {
+                    Change::Revoked(name) => name.clone(),
+                    other => format!("{other:?}"),
+                });
+                self.tries.lock().unwrap().push(names.collect());
+                drop(self.door.lock().await);
+                match self.failures.lock().unwrap().pop_front() {
+                    Some(true) => Err(Error::rule("write to the store", "locked")),
+                    _ => Ok(()),
+                }
+            })
+        }
+
+        fn sandboxes(&self) -> Stored<'_, Vec<Record>> {
+            unreachable!()
+        }
+
+        fn sandbox<'a>(&'a self, _: &'a SandboxId) -> Stored<'a, Option<Record>> {
+            unreachable!()
+        }
+
+        fn keys(&self) -> Stored<'_, Vec<Key>> {
+            unreachable!()
+        }
+
+        fn answer<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: Timestamp,
+        ) -> Stored<'a, Option<Answer>> {
+            unreachable!()
+        }
+
+        fn audit<'a>(&'a self, _: &'a Page) -> Stored<'a, Vec<Entry>> {
+            unreachable!()
+        }
+
+        fn team(&self) -> Stored<'_, String> {
+            unreachable!()
+        }
+    }
+
+    fn change(name: &str) -> Vec<Change> {
+        vec![Change::Revoked(name.to_owned())]
+    }
+
+    #[tokio::test]
+    async fn who_waited_behind_a_failure_fails_with_it() {
+        let (ledger, paper) = (Arc::<Ledger>::default(), Arc::<Paper>::default());
+        paper.failures.lock().unwrap().push_back(true);
+        let door = paper.door.lock().await;
+        let crowd: Vec<_> = (0..40)
+            .map(|_| {
+                let (ledger, paper) = (Arc::clone(&ledger), Arc::clone(&paper));
+                tokio::spawn(async move { ledger.commit(&*paper, change("a")).await })
+            })
+            .collect();
+        // On this one thread, all of them come as far as they get.
+        tokio::task::yield_now().await;
+        drop(door);
+        for one in crowd {
+            assert!(one.await.unwrap().is_err());
+        }
+        assert_eq!(paper.tries.lock().unwrap().len(), 1);
+        assert!(ledger.commit(&*paper, change("b")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_before_what_comes_later() {
+        let (ledger, paper) = (Ledger::default(), Paper::default());
+        *paper.failures.lock().unwrap() = [true, true, false].into();
+        assert!(ledger.commit(&paper, change("a")).await.is_err());
+        ledger.wait(change("a"));
+        assert!(ledger.commit(&paper, change("b")).await.is_err());
+        ledger.wait(change("c"));
+        assert!(ledger.commit(&paper, change("d")).await.is_ok());
+        let tries = paper.tries.lock().unwrap();
+        assert_eq!(*tries, [vec!["a"], vec!["a", "b"], vec!["a", "c", "d"]]);
+        assert!(ledger.is_empty());
     }
 }

@@ -71,11 +71,8 @@ impl Sqlite {
         })
     }
 
-    /// The connection. Who waits behind one that waits for another program gives up as well: a
-    /// queue of requests must not be as long as all their patience together.
-    pub(super) async fn connection(&self) -> sqlx::Result<MutexGuard<'_, SqliteConnection>> {
-        let locked = tokio::time::timeout(PATIENCE, self.connection.lock());
-        locked.await.map_err(|_| sqlx::Error::PoolTimedOut)
+    pub(super) async fn connection(&self) -> MutexGuard<'_, SqliteConnection> {
+        self.connection.lock().await
     }
 
     fn read<'a, T: Send + 'a>(
@@ -94,7 +91,7 @@ impl Store for Sqlite {
     fn commit(&self, changes: Vec<Change>) -> Stored<'_, ()> {
         Box::pin(async move {
             let written = async {
-                let mut connection = self.connection().await?;
+                let mut connection = self.connection().await;
                 let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
                 for change in &changes {
                     write(&mut transaction, change).await?;
@@ -111,7 +108,7 @@ impl Store for Sqlite {
         self.read(async {
             let rows: Vec<Row<Record>> =
                 sqlx::query_as("SELECT * FROM sandboxes WHERE ended IS NULL")
-                    .fetch_all(&mut *self.connection().await?)
+                    .fetch_all(&mut *self.connection().await)
                     .await?;
             Ok(rows.into_iter().map(|row| row.0).collect())
         })
@@ -121,7 +118,7 @@ impl Store for Sqlite {
         self.read(async {
             let row: Option<Row<Record>> = sqlx::query_as("SELECT * FROM sandboxes WHERE id = ?")
                 .bind(id.as_str())
-                .fetch_optional(&mut *self.connection().await?)
+                .fetch_optional(&mut *self.connection().await)
                 .await?;
             Ok(row.map(|row| row.0))
         })
@@ -130,7 +127,7 @@ impl Store for Sqlite {
     fn keys(&self) -> Stored<'_, Vec<Key>> {
         self.read(async {
             let rows: Vec<Row<Key>> = sqlx::query_as("SELECT * FROM keys")
-                .fetch_all(&mut *self.connection().await?)
+                .fetch_all(&mut *self.connection().await)
                 .await?;
             Ok(rows.into_iter().map(|row| row.0).collect())
         })
@@ -149,7 +146,7 @@ impl Store for Sqlite {
             .bind(key)
             .bind(request)
             .bind(now.as_microsecond())
-            .fetch_optional(&mut *self.connection().await?)
+            .fetch_optional(&mut *self.connection().await)
             .await?;
             Ok(row.map(|row| row.0))
         })
@@ -163,7 +160,7 @@ impl Store for Sqlite {
             .bind(page.before.unwrap_or(i64::MAX))
             .bind(&page.target)
             .bind(page.limit)
-            .fetch_all(&mut *self.connection().await?)
+            .fetch_all(&mut *self.connection().await)
             .await?;
             Ok(rows.into_iter().map(|row| row.0).collect())
         })
@@ -171,7 +168,7 @@ impl Store for Sqlite {
 
     fn team(&self) -> Stored<'_, String> {
         self.read(async {
-            let mut connection = self.connection().await?;
+            let mut connection = self.connection().await;
             let id =
                 crate::random::uuid().map_err(|problem| sqlx::Error::Encode(problem.into()))?;
             sqlx::query("INSERT INTO team SELECT ? WHERE NOT EXISTS (SELECT 1 FROM team)")

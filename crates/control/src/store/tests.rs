@@ -113,7 +113,7 @@ async fn a_record_is_read_as_it_was_written() {
 #[tokio::test]
 async fn all_of_a_change_is_written_or_nothing() {
     let (_folder, store) = store().await;
-    let mut connection = store.connection().await.unwrap();
+    let mut connection = store.connection().await;
     sqlx::raw_sql(
         "CREATE TRIGGER refuse BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'not today'); END",
     )
