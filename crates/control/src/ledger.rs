@@ -3,58 +3,64 @@
 //! Some changes must be written before they are made ([`Control::save`]): if that fails, nothing was
 //! changed, and the caller is told. Others describe what a node did already ([`Control::write`]):
 //! those are kept until they can be written, and go ahead of everything later.
+//!
+//! What comes while something is being written is written together after it: a crowd takes few
+//! transactions, and waits twice for a store that is locked, not once for each of it.
 
 use crate::census::lock;
 use crate::control::Control;
 use crate::problem::Problem;
 use crate::store::{Change, Store};
 use casemate_core::error::{Error, Result};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::Mutex as Gate;
 
 /// Changes that wait for the store; beyond it the oldest are lost.
 const MOST_WAITING: usize = 10_000;
 
-/// Changes that couldn't be written yet.
+/// Changes on their way to the store.
 #[derive(Default)]
 pub(crate) struct Ledger {
+    /// Those that couldn't be written yet.
     waiting: Mutex<Vec<Change>>,
+    next: Mutex<Batch>,
     turn: Gate<()>,
-    failures: Mutex<Failures>,
 }
 
-/// What failed so far: who waited meanwhile fails with it. Each would else try as patiently as the one
-/// before, and the last of a queue would wait for all of them.
+/// Changes that are written together: all that came while those before were being written.
 #[derive(Default)]
-struct Failures {
-    count: u64,
-    last: Option<Error>,
+struct Batch {
+    changes: Vec<Change>,
+    outcome: Arc<OnceLock<Result<()>>>,
 }
 
 impl Ledger {
-    /// Writes what waits, and then these.
+    /// Writes what waits, and then these, with what others bring meanwhile.
     async fn commit(&self, store: &dyn Store, changes: Vec<Change>) -> Result<()> {
-        let seen = lock(&self.failures).count;
+        let outcome = {
+            let mut next = lock(&self.next);
+            next.changes.extend(changes);
+            Arc::clone(&next.outcome)
+        };
         let _turn = self.turn.lock().await;
-        self.failed_since(seen)?;
+        if let Some(done) = outcome.get() {
+            return done.clone();
+        }
+        let batch = {
+            let mut next = lock(&self.next);
+            if !Arc::ptr_eq(&next.outcome, &outcome) {
+                // Who had taken these panicked.
+                return Err(Error::rule("write to the store", "it was interrupted"));
+            }
+            std::mem::take(&mut *next)
+        };
         let waiting = std::mem::take(&mut *lock(&self.waiting));
-        let all = waiting.iter().cloned().chain(changes).collect();
+        let all = waiting.iter().cloned().chain(batch.changes).collect();
         let done = store.commit(all).await;
-        if let Err(error) = &done {
+        if done.is_err() {
             lock(&self.waiting).splice(0..0, waiting);
-            let mut failures = lock(&self.failures);
-            failures.count += 1;
-            failures.last = Some(error.clone());
         }
-        done
-    }
-
-    fn failed_since(&self, seen: u64) -> Result<()> {
-        let failures = lock(&self.failures);
-        match &failures.last {
-            Some(error) if failures.count != seen => Err(error.clone()),
-            _ => Ok(()),
-        }
+        outcome.get_or_init(|| done).clone()
     }
 
     fn wait(&self, changes: Vec<Change>) {
@@ -168,25 +174,44 @@ mod tests {
         vec![Change::Revoked(name.to_owned())]
     }
 
-    #[tokio::test]
-    async fn who_waited_behind_a_failure_fails_with_it() {
-        let (ledger, paper) = (Arc::<Ledger>::default(), Arc::<Paper>::default());
-        paper.failures.lock().unwrap().push_back(true);
+    /// Forty changes, the first of which waits in the store for the others; how many were written.
+    async fn crowd(ledger: &Arc<Ledger>, paper: &Arc<Paper>) -> usize {
         let door = paper.door.lock().await;
         let crowd: Vec<_> = (0..40)
             .map(|_| {
-                let (ledger, paper) = (Arc::clone(&ledger), Arc::clone(&paper));
+                let (ledger, paper) = (Arc::clone(ledger), Arc::clone(paper));
                 tokio::spawn(async move { ledger.commit(&*paper, change("a")).await })
             })
             .collect();
         // On this one thread, all of them come as far as they get.
         tokio::task::yield_now().await;
         drop(door);
+        let mut written = 0;
         for one in crowd {
-            assert!(one.await.unwrap().is_err());
+            written += usize::from(one.await.unwrap().is_ok());
         }
-        assert_eq!(paper.tries.lock().unwrap().len(), 1);
-        assert!(ledger.commit(&*paper, change("b")).await.is_ok());
+        written
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_written_together() {
+        let (ledger, paper) = (Arc::<Ledger>::default(), Arc::<Paper>::default());
+        assert_eq!(crowd(&ledger, &paper).await, 40);
+        let sizes = || {
+            let tries = paper.tries.lock().unwrap();
+            tries.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(), [1, 39]);
+        // The first one's failure is its own; the others share theirs.
+        paper.failures.lock().unwrap().push_back(true);
+        assert_eq!(crowd(&ledger, &paper).await, 39);
+        *paper.failures.lock().unwrap() = [false, true].into();
+        assert_eq!(crowd(&ledger, &paper).await, 1);
+        assert_eq!(sizes(), [1, 39, 1, 39, 1, 39]);
+        assert!(
+            ledger.is_empty(),
+            "who was told of a failure tries again by itself"
+        );
     }
 
     #[tokio::test]
