@@ -4,7 +4,7 @@ use crate::world::*;
 use casemate_core::node::{Door, Refusal};
 use casemate_core::sandbox::lifecycle::State;
 use casemate_gateway::Sandbox;
-use casemate_gateway::sandboxes::Traffic;
+use casemate_gateway::Traffic;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Notify;

@@ -16,6 +16,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
@@ -125,6 +126,13 @@ async fn an_http2_stream_breaks_off_with_an_error() {
     assert_eq!(response.status(), 200);
 }
 
+fn post<B>(port: u16, body: B) -> Request<B> {
+    let mut request = Request::new(body);
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = format!("http://{}/", host(port)).parse().unwrap();
+    request
+}
+
 #[tokio::test]
 async fn uploads_that_nobody_reads_leave_room_for_others() {
     let world = World::new().await;
@@ -139,25 +147,29 @@ async fn uploads_that_nobody_reads_leave_room_for_others() {
     world.port(3001, mirror);
     type Piece = Result<http_body::Frame<Bytes>, std::convert::Infallible>;
     let mut sender = h2(TcpStream::connect(world.address).await.unwrap()).await;
+    let said = Arc::new(AtomicUsize::new(0));
     let mut stuck = Vec::new();
-    for _ in 0..20 {
-        let pieces = futures_util::stream::repeat_with(|| -> Piece {
+    for _ in 0..8 {
+        let said = Arc::clone(&said);
+        let pieces = futures_util::stream::repeat_with(move || -> Piece {
+            said.fetch_add(1, Ordering::Relaxed);
             Ok(http_body::Frame::data(Bytes::from_static(&[0; 16 << 10])))
         });
-        let mut request = Request::new(StreamBody::new(pieces.take(4096).boxed()));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = format!("http://{}/", host(3000)).parse().unwrap();
+        let request = post(3000, StreamBody::new(pieces.boxed()));
         stuck.push(tokio::spawn(sender.send_request(request)));
     }
-    for size in [1, 60_000] {
-        let piece: Piece = Ok(http_body::Frame::data(vec![b'k'; size].into()));
+    // Until none of them gets on, and then some more.
+    let (mut before, mut still) = (0, 0);
+    while still < 50 {
+        let piece: Piece = Ok(http_body::Frame::data(vec![b'k'; 60_000].into()));
         let once = futures_util::stream::iter([piece]);
-        let mut request = Request::new(StreamBody::new(once.boxed()));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = format!("http://{}/", host(3001)).parse().unwrap();
+        let request = post(3001, StreamBody::new(once.boxed()));
         let response = sender.send_request(request).await.unwrap();
         let echoed = response.into_body().collect().await.unwrap().to_bytes();
-        assert!(echoed.ends_with(&vec![b'k'; size]));
+        assert!(echoed.ends_with(&[b'k'; 60_000]));
+        let now = said.load(Ordering::Relaxed);
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
     }
     stuck.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -3,7 +3,7 @@
 use casemate_core::node::{Door, Ended, Kept, Node, Refusal, Reply};
 use casemate_core::sandbox::lifecycle::State;
 use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
-use casemate_gateway::sandboxes::Traffic;
+use casemate_gateway::Traffic;
 use casemate_gateway::{Gateway, Patience, Sandbox, Sandboxes, Settings, Signed, Soon};
 use std::collections::HashMap;
 use std::net::SocketAddr;
