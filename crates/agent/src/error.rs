@@ -31,6 +31,7 @@ impl Refusal {
         match self.status {
             StatusCode::UNAUTHORIZED => ErrorCode::Unauthenticated,
             StatusCode::NOT_FOUND => ErrorCode::NotFound,
+            StatusCode::REQUEST_TIMEOUT => ErrorCode::DeadlineExceeded,
             StatusCode::INTERNAL_SERVER_ERROR => ErrorCode::Internal,
             StatusCode::INSUFFICIENT_STORAGE => ErrorCode::ResourceExhausted,
             _ => ErrorCode::InvalidArgument,

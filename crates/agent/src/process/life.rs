@@ -12,7 +12,11 @@ use casemate_proto::connectrpc::ConnectError;
 use casemate_proto::process::{PTY, ProcessConfig};
 use casemate_sys::process::command::{News, Started};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_send_signal, waitid,
+    waitpid,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -80,8 +84,11 @@ async fn begin(
         None => order.plan.with_pipes(order.stdin)?,
     };
     let Started { pid, pidfd, news } = started;
-    let pidfd = watched(pidfd, Interest::READABLE).map_err(unwatched)?;
-    let (ends, input, writer) = match begun(&order.plan, news, streams).await {
+    let pidfd = watched(pidfd, Interest::READABLE).map_err(|error| {
+        abandon(pid);
+        unwatched(error)
+    })?;
+    let (ends, input, writer) = match running(&order.plan, news, streams).await {
         Ok(begun) => begun,
         Err(error) => {
             // Ended already, if it told why.
@@ -107,7 +114,7 @@ async fn begin(
 }
 
 /// Waits until the program runs.
-async fn begun(
+async fn running(
     plan: &Plan,
     news: News,
     streams: Streams,
@@ -189,11 +196,27 @@ async fn exited(pidfd: &AsyncFd<OwnedFd>) {
     let _ = pidfd.readable().await;
 }
 
+/// Takes note of the end; doesn't trust readiness enough to block on it.
 async fn reap(pidfd: &AsyncFd<OwnedFd>) -> End {
-    exited(pidfd).await;
-    match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
-        Ok(Some(status)) => End::new(&status),
-        Ok(None) => End::failed("unknown status"),
-        Err(errno) => End::failed(&format!("wait for it: {}", std::io::Error::from(errno))),
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    loop {
+        let Ok(mut ready) = pidfd.readable().await else {
+            return End::failed("the agent is going down");
+        };
+        match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
+            Ok(Some(status)) => return End::new(&status),
+            Ok(None) | Err(Errno::INTR) => ready.clear_ready(),
+            Err(errno) => {
+                return End::failed(&format!("wait for it: {}", std::io::Error::from(errno)));
+            }
+        }
+    }
+}
+
+/// Ends a child that can't be watched. Killed, it doesn't make us wait.
+fn abandon(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = waitpid(Some(pid), WaitOptions::empty());
     }
 }
