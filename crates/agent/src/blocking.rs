@@ -10,6 +10,12 @@ use std::ops::{Deref, DerefMut};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+/// Makes the first thread, while there certainly may be one: the runtime gives up when it has
+/// none and the kernel refuses another.
+pub(crate) async fn begin() {
+    spawn_blocking(|| ()).await.ok();
+}
+
 /// Runs `work` on a thread for waiting.
 pub(crate) async fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,

@@ -82,6 +82,7 @@ pub fn withdraw() -> Result<()> {
 
 /// Serves until the listener fails. Belongs in a runtime of one thread, with I/O and time.
 pub async fn serve(settings: Settings) -> Result<()> {
+    blocking::begin().await;
     let agent = Arc::new(Agent::new(&settings));
     let router = http::router(&agent);
     connection::serve(settings.listener, router).await
