@@ -1,19 +1,81 @@
 //! POST /files/compose: files put together into one, as large uploads come in parts.
 
+use super::intake::Written;
+use super::{Answer, user};
+use crate::error::Refusal;
 use crate::fault::{Cause, Fault, Result};
 use crate::filesystem::folder::ensure_parent;
+use crate::filesystem::metadata::Metadata;
 use crate::filesystem::owner::Owner;
+use crate::{Agent, blocking, paths};
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, open, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use serde::Deserialize;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+/// Bytes of a request to compose.
+pub(super) const BODY: usize = 16 * 1024 * 1024;
 /// Parts of one file.
-pub(super) const MOST_SOURCES: usize = 10_000;
+const MOST_SOURCES: usize = 10_000;
+
+/// The body of a request to compose.
+#[derive(Deserialize)]
+pub(super) struct Composition {
+    source_paths: Vec<String>,
+    destination: String,
+    username: Option<String>,
+}
+
+pub(super) async fn answer(
+    State(agent): State<Arc<Agent>>,
+    composition: std::result::Result<Json<Composition>, JsonRejection>,
+) -> Answer<Json<Written>> {
+    let Json(wanted) = composition.map_err(|e| Refusal::invalid(e.body_text()))?;
+    if wanted.source_paths.is_empty() {
+        return Err(Refusal::invalid("source_paths must not be empty"));
+    }
+    if wanted.source_paths.len() > MOST_SOURCES {
+        let most = MOST_SOURCES;
+        return Err(Refusal::invalid(format!(
+            "source_paths has more than {most} paths"
+        )));
+    }
+    if wanted.destination.is_empty() {
+        return Err(Refusal::invalid("destination is required"));
+    }
+    let (default, workdir) = {
+        let given = agent.given();
+        (given.user.clone(), given.workdir.clone())
+    };
+    let named = wanted.username.filter(|name| !name.is_empty());
+    let user = user(&named.unwrap_or(default))?;
+    let resolve = |path: &String| {
+        paths::resolve(path, &user.home, workdir.as_deref())
+            .map_err(|refused| Refusal::invalid(refused.to_string()))
+    };
+    let sources = wanted
+        .source_paths
+        .iter()
+        .map(resolve)
+        .collect::<Answer<Vec<_>>>()?;
+    let destination = resolve(&wanted.destination)?;
+    let owner = Owner::of(&agent, &user);
+    blocking::run(move || {
+        compose(&sources, &destination, owner)?;
+        Ok(Json(Written::new(&destination, &Metadata::new())))
+    })
+    .await
+    .map_err(Refusal::from)
+}
 
 /// Puts `sources` together as `destination`, in one step, and removes them.
-pub(super) fn compose(sources: &[PathBuf], destination: &Path, owner: Owner) -> Result<()> {
+fn compose(sources: &[PathBuf], destination: &Path, owner: Owner) -> Result<()> {
     // Before anything is made.
     for source in sources {
         if source == destination {

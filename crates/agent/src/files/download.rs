@@ -4,9 +4,14 @@ use super::description::{disposition, media_type};
 use super::encoding::{Coding, accepted};
 use super::outflow::Outflow;
 use super::range::{Wanted, wanted};
+use super::{Address, Answer};
 use crate::error::Refusal;
-use crate::fault::{Fault, Result};
+use crate::fault::{Cause, Fault, Result};
+use crate::signature::Operation;
+use crate::{Agent, blocking, paths};
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use flate2::Compression;
 use flate2::read::GzEncoder;
 use http::header::{
@@ -23,12 +28,27 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// From this length on it is first tried whether packing is worth it.
 const WORTH_TRYING: u64 = 1024 * 1024;
 /// How much is packed to find out.
 const SAMPLE: usize = 64 * 1024;
+
+pub(super) async fn answer(
+    State(agent): State<Arc<Agent>>,
+    address: std::result::Result<Query<Address>, QueryRejection>,
+    headers: HeaderMap,
+) -> Answer<Response<Body>> {
+    let Query(address) = address.map_err(|e| Refusal::invalid(e.body_text()))?;
+    let user = address.admit(&agent, Operation::Read, &headers)?;
+    let workdir = agent.given().workdir.clone();
+    let path = address.path.unwrap_or_default();
+    let path = paths::resolve(&path, &user.home, workdir.as_deref())
+        .map_err(|refused| Refusal::invalid(refused.to_string()))?;
+    blocking::run(move || Ok(download(&path, &headers))).await?
+}
 
 /// A file that is about to be read.
 struct Source {
@@ -49,10 +69,7 @@ enum Sending {
 }
 
 /// Answers a request for the file at `path`. Waits for the disk.
-pub(super) fn download(
-    path: &Path,
-    headers: &HeaderMap,
-) -> std::result::Result<Response<Body>, Refusal> {
+fn download(path: &Path, headers: &HeaderMap) -> Answer<Response<Body>> {
     let source = Source::open(path)?;
     let coding = match text(headers, &ACCEPT_ENCODING) {
         Some(accept) => accepted(accept).ok_or_else(|| {
@@ -194,12 +211,9 @@ impl Source {
 }
 
 fn body(response: Builder, body: Body) -> Result<Response<Body>> {
-    response.body(body).map_err(|error| {
-        Fault::new(
-            crate::fault::Cause::Refused,
-            format!("cannot describe the file: {error}"),
-        )
-    })
+    response
+        .body(body)
+        .map_err(|error| Fault::new(Cause::Refused, format!("cannot describe the file: {error}")))
 }
 
 fn irregular(path: &Path) -> Fault {

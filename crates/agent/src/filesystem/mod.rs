@@ -16,6 +16,7 @@ mod copy;
 pub(crate) mod entry;
 pub(crate) mod folder;
 mod list;
+mod messages;
 pub(crate) mod metadata;
 mod mode;
 pub(crate) mod owner;

@@ -1,27 +1,24 @@
 //! `filesystem.Filesystem`.
 
-use super::entry::{Entry, Kind};
+use super::entry::Entry;
+use super::messages::{info, told};
 use super::owner::{Names, Owner};
 use super::{folder, list, remove, transfer};
-use crate::fault::{Cause, Fault};
 use crate::process::pace;
 use crate::users::User;
-use crate::watch::event::{self, Event};
+use crate::watch::event::Event;
 use crate::watch::watchers::Watchers;
 use crate::watch::{Wanted, Watch};
 use crate::{Agent, blocking, paths};
-use casemate_proto::buffa_types::google::protobuf::Timestamp;
 use casemate_proto::connectrpc::{
-    ConnectError, Encodable, ErrorCode, RequestContext, Response, ServiceRequest, ServiceResult,
-    ServiceStream,
+    ConnectError, Encodable, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream,
 };
 use casemate_proto::filesystem::watch_dir_response::{KeepAlive, StartEvent};
 use casemate_proto::filesystem::{
-    CreateWatcherRequest, CreateWatcherResponse, EntryInfo, EventType, FileType, Filesystem,
-    FilesystemEvent, GetWatcherEventsRequest, GetWatcherEventsResponse, ListDirRequest,
-    ListDirResponse, MakeDirRequest, MakeDirResponse, MoveRequest, MoveResponse, RemoveRequest,
-    RemoveResponse, RemoveWatcherRequest, RemoveWatcherResponse, StatRequest, StatResponse,
-    WatchDirRequest, WatchDirResponse,
+    CreateWatcherRequest, CreateWatcherResponse, Filesystem, GetWatcherEventsRequest,
+    GetWatcherEventsResponse, ListDirRequest, ListDirResponse, MakeDirRequest, MakeDirResponse,
+    MoveRequest, MoveResponse, RemoveRequest, RemoveResponse, RemoveWatcherRequest,
+    RemoveWatcherResponse, StatRequest, StatResponse, WatchDirRequest, WatchDirResponse,
 };
 use casemate_proto::oneof::WatchEvent;
 use std::collections::VecDeque;
@@ -234,65 +231,5 @@ impl Feed {
             event: Some(event),
             ..WatchDirResponse::default()
         }))
-    }
-}
-
-fn told(event: Event) -> FilesystemEvent {
-    FilesystemEvent {
-        name: event.name,
-        r#type: match event.kind {
-            event::Kind::Create => EventType::Create,
-            event::Kind::Write => EventType::Write,
-            event::Kind::Remove => EventType::Remove,
-            event::Kind::Rename => EventType::Rename,
-            event::Kind::Chmod => EventType::Chmod,
-        }
-        .into(),
-        entry: event.entry.map(info).into(),
-        ..FilesystemEvent::default()
-    }
-}
-
-fn info(entry: Entry) -> EntryInfo {
-    let (seconds, nanos) = entry.modified;
-    EntryInfo {
-        name: entry.name,
-        r#type: match entry.kind {
-            Kind::File => FileType::File,
-            Kind::Folder => FileType::Directory,
-            Kind::Other => FileType::Unspecified,
-        }
-        .into(),
-        path: entry.path,
-        size: entry.size,
-        mode: entry.mode,
-        permissions: entry.permissions,
-        owner: entry.owner,
-        group: entry.group,
-        modified_time: Timestamp {
-            seconds,
-            nanos,
-            ..Timestamp::default()
-        }
-        .into(),
-        is_symlink: entry.symlink_target.is_some(),
-        symlink_target: entry.symlink_target,
-        metadata: entry.metadata.into_iter().collect(),
-        ..EntryInfo::default()
-    }
-}
-
-impl From<Fault> for ConnectError {
-    fn from(fault: Fault) -> Self {
-        let code = match fault.cause {
-            Cause::Missing => ErrorCode::NotFound,
-            Cause::Exists => ErrorCode::AlreadyExists,
-            Cause::Invalid => ErrorCode::InvalidArgument,
-            Cause::State => ErrorCode::FailedPrecondition,
-            Cause::Full | Cause::Bound => ErrorCode::ResourceExhausted,
-            Cause::Lost => ErrorCode::DataLoss,
-            Cause::Refused => ErrorCode::Internal,
-        };
-        Self::new(code, fault.text)
     }
 }

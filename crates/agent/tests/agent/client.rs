@@ -1,62 +1,45 @@
-//! An agent in this process, and a client that speaks HTTP to it byte by byte.
+//! A client of an agent's files that speaks HTTP byte by byte.
 
-use casemate_agent::{Identities, Listener, Settings};
+use crate::support::{self, is_root};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// An agent with a folder to work in.
+/// An agent, and a folder of files that it works on.
 pub(crate) struct Agent {
+    program: support::Agent,
     pub(crate) folder: tempfile::TempDir,
-    socket: PathBuf,
-    _socket: tempfile::TempDir,
-}
-
-/// Who the tests are.
-pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// The name of the user that the tests run as.
-pub(crate) fn myself() -> String {
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
-    let mut lines = passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>());
-    lines.find(|fields| fields[2] == uid).unwrap()[0].to_owned()
 }
 
 impl Agent {
     pub(crate) fn start() -> Self {
-        Self::of(Identities::Real)
+        Self::with(&[])
     }
 
-    pub(crate) fn of(identities: Identities) -> Self {
+    pub(crate) fn with(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let place = tempfile::tempdir().unwrap();
-        let socket = place.path().join("agent.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let settings = Settings {
-            listener: Listener::Given(listener.into()),
-            identities,
-            user: myself(),
-            workdir: Some(folder.path().to_owned()),
-        };
-        std::thread::spawn(move || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap()
-                .block_on(casemate_agent::serve(settings))
-        });
+        let workdir = ["--workdir", folder.path().to_str().unwrap()];
         Self {
+            program: support::Agent::with(&[&workdir, more].concat()),
             folder,
-            socket,
-            _socket: place,
         }
+    }
+
+    /// The most memory that the agent ever had, in bytes.
+    pub(crate) fn peak(&self) -> usize {
+        let status = format!("/proc/{}/status", self.program.pid());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse::<usize>()
+            .unwrap()
+            * 1024
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -69,7 +52,7 @@ impl Agent {
     }
 
     pub(crate) fn connect(&self) -> UnixStream {
-        UnixStream::connect(&self.socket).unwrap()
+        UnixStream::connect(self.program.folder().join("agent.sock")).unwrap()
     }
 
     /// Sends a request with a body of known length and reads the head of the answer.

@@ -1,7 +1,7 @@
 //! The contents of files over HTTP.
 
-use crate::client::{Agent, is_root, with_small_disk};
-use casemate_agent::Identities;
+use crate::client::{Agent, with_small_disk};
+use crate::support::is_root;
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
 use serde_json::json;
@@ -73,7 +73,7 @@ fn files_belong_to_the_user_they_are_sent_for() {
         );
     }
     // Where everybody is one user, so is this one.
-    let alone = Agent::of(Identities::Alone);
+    let alone = Agent::with(&["--alone"]);
     alone.put(&format!("{}&username=nobody", alone.file("a")), &[], b"");
     assert_eq!(fs::metadata(alone.path("a")).unwrap().uid(), 0);
 }
@@ -421,6 +421,20 @@ fn files_are_put_together() {
     ] {
         assert!(matches!(compose(body.clone()).status, 400 | 422), "{body}");
     }
+}
+
+#[test]
+fn memory_does_not_follow_the_length_of_a_file() {
+    let agent = Agent::start();
+    let large = vec![7; 128 << 20];
+    assert_eq!(agent.put(&agent.file("a"), &[], &large).status, 200);
+    let packed = agent.get(&agent.file("a"), &[("Accept-Encoding", "gzip")]);
+    let packed = packed.bytes();
+    let reply = agent.put(&agent.file("b"), &[("Content-Encoding", "gzip")], &packed);
+    assert_eq!(reply.status, 200);
+    assert!(agent.get(&agent.file("b"), &[]).bytes() == large);
+    let peak = agent.peak();
+    assert!(peak < 64 << 20, "{peak} bytes");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `filesystem.Filesystem`, but for watching.
 
-use crate::client::{Agent, is_root};
+use crate::client::Agent;
+use crate::support::is_root;
 use casemate_proto::buffa::Message;
 use casemate_proto::filesystem::{FileType, StatRequest, StatResponse};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ fn an_entry_says_everything_about_a_file() {
     assert_eq!(entry["size"], "4");
     assert_eq!(entry["mode"], 0o644);
     assert_eq!(entry["permissions"], "-rw-r--r--");
-    assert_eq!(entry["owner"], crate::client::myself());
+    assert_eq!(entry["owner"], crate::support::user());
     assert!(entry["group"].is_string());
     assert!(entry["modifiedTime"].as_str().unwrap().ends_with('Z'));
     assert!(entry["symlinkTarget"].is_null());
