@@ -87,7 +87,8 @@ fn compose(sources: &[PathBuf], destination: &Path, owner: Owner) -> Result<()> 
         part(source)?;
     }
     let fault = |errno| Fault::errno("write", destination, errno);
-    let (folder, name) = ensure_parent(destination, owner)?;
+    let (way, name) = ensure_parent(destination, owner)?;
+    let folder = way.folder;
     if let Ok(found) = rustix::fs::statat(&folder, name, AtFlags::empty())
         && FileType::from_raw_mode(found.st_mode) == FileType::Directory
     {

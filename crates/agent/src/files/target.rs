@@ -7,13 +7,13 @@
 //! either the old one or the new one. A larger one that breaks off is left as far as it came.
 
 use crate::fault::{Cause, Fault, Result};
-use crate::filesystem::folder::ensure_parent;
+use crate::filesystem::folder::{Reached, ensure_parent};
 use crate::filesystem::metadata::{self, Metadata};
 use crate::filesystem::owner::Owner;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchown, fstat, fstatvfs,
-    ftruncate, openat, openat2, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchown, fstat, fstatvfs, ftruncate, openat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -58,13 +58,13 @@ impl Target {
         expected: Option<u64>,
     ) -> Result<Self> {
         metadata::check(&metadata)?;
-        let (folder, name) = ensure_parent(path, owner)?;
+        let (way, name) = ensure_parent(path, owner)?;
         let fault = |errno| match errno {
             // A pipe that nobody reads, or a socket.
             Errno::NXIO => irregular(path),
             errno => Fault::errno("write", path, errno),
         };
-        let (file, state) = open(folder, name, path, owner).map_err(fault)?;
+        let (file, state) = open(way, name, owner).map_err(fault)?;
         let found = fstat(&file).map_err(fault)?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
             return Err(irregular(path));
@@ -173,38 +173,34 @@ impl Drop for Target {
 }
 
 /// Opens what is there, or makes what isn't.
-fn open(
-    folder: OwnedFd,
-    name: &OsStr,
-    path: &Path,
-    owner: Owner,
-) -> std::result::Result<(OwnedFd, State), Errno> {
-    // Opening first: where a sticky folder is protected (fs.protected_regular in proc(5)), even
-    // root may not "create" another user's file that exists.
-    match openat2(CWD, path, WRITE, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+///
+/// Opening comes first: where a sticky folder is protected (fs.protected_regular in proc(5)),
+/// even root may not "create" another user's file that exists.
+fn open(way: Reached, name: &OsStr, owner: Owner) -> std::result::Result<(OwnedFd, State), Errno> {
+    let open = |flags| openat(&way.folder, name, WRITE | flags, Mode::empty());
+    let make = |flags| {
+        let flags = WRITE | OFlags::CREATE | flags;
+        owner.makes(|| openat(&way.folder, name, flags, Mode::from_raw_mode(0o644)))
+    };
+    match open(OFlags::NOFOLLOW) {
         Ok(file) => {
-            // A second name may have been given to somebody else's file by anyone.
-            let single = fstat(&file)?.st_nlink == 1;
-            return Ok((file, State::Held(Vec::new(), single)));
+            // Anyone may have led here with a link, or given somebody's file a second name:
+            // then it stays whose it is.
+            let own = way.straight && fstat(&file)?.st_nlink == 1;
+            Ok((file, State::Held(Vec::new(), own)))
         }
-        // ENOSYS and EPERM are a filter's answers to a call that is newer than it.
-        Err(Errno::NOENT | Errno::LOOP | Errno::NOSYS | Errno::PERM) => {}
-        Err(errno) => return Err(errno),
-    }
-    match openat(&folder, name, WRITE, Mode::empty()) {
-        // Whoever planted a link chose the file at its end, so that keeps its owner.
-        Ok(file) => return Ok((file, State::Held(Vec::new(), false))),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    let mode = Mode::from_raw_mode(0o644);
-    let exclusive = WRITE | OFlags::CREATE | OFlags::EXCL;
-    match owner.makes(|| openat(&folder, name, exclusive, mode)) {
-        Ok(file) => Ok((file, State::Made(folder, name.to_owned()))),
-        // A link to nothing: what is made at its end can't be found again by this name.
-        Err(Errno::EXIST) => owner
-            .makes(|| openat(&folder, name, WRITE | OFlags::CREATE, mode))
-            .map(|file| (file, State::Kept)),
+        Err(Errno::LOOP) => match open(OFlags::empty()) {
+            Ok(file) => Ok((file, State::Held(Vec::new(), false))),
+            // A link to nothing: what is made at its end can't be found again by this name.
+            Err(Errno::NOENT) => Ok((make(OFlags::empty())?, State::Kept)),
+            Err(errno) => Err(errno),
+        },
+        Err(Errno::NOENT) => match make(OFlags::EXCL) {
+            Ok(file) => Ok((file, State::Made(way.folder, name.to_owned()))),
+            // Somebody was faster.
+            Err(Errno::EXIST) => Ok((open(OFlags::empty())?, State::Held(Vec::new(), false))),
+            Err(errno) => Err(errno),
+        },
         Err(errno) => Err(errno),
     }
 }

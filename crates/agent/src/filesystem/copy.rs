@@ -70,7 +70,11 @@ fn attributes(from: &Path, to: &Path, found: &Stat) -> std::result::Result<(), E
     }
     if FileType::from_raw_mode(found.st_mode) != FileType::Symlink {
         notes(from, to);
-        chmod(to, Mode::from_raw_mode(found.st_mode & 0o7777))?;
+        match chmod(to, Mode::from_raw_mode(found.st_mode & 0o7777)) {
+            // The wall lets nobody make a program that runs as another user.
+            Err(Errno::PERM) => chmod(to, Mode::from_raw_mode(found.st_mode & 0o1777))?,
+            result => result?,
+        }
     }
     let time = |tv_sec, nanoseconds| Timespec {
         tv_sec,

@@ -11,37 +11,66 @@ use std::path::{Component, Path};
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
+/// A folder that was reached.
+pub(crate) struct Reached {
+    pub(crate) folder: OwnedFd,
+    /// No symbolic link led there.
+    pub(crate) straight: bool,
+}
+
 /// Opens the folder at `path`; what is missing of it is made, 0755 and `owner`'s.
 ///
 /// Each step starts from the folder of the last one, so a folder that is moved away meanwhile
 /// takes what is made in it along, and nothing that existed changes hands.
-pub(crate) fn ensure(path: &Path, owner: Owner) -> Result<OwnedFd> {
+fn ensure(path: &Path, owner: Owner) -> Result<Reached> {
     let fault = |errno| Fault::errno("make folder", path, errno);
-    let mut folder = open("/", FOLDER, Mode::empty()).map_err(fault)?;
+    let mut reached = Reached {
+        folder: open("/", FOLDER, Mode::empty()).map_err(fault)?,
+        straight: true,
+    };
     for component in path.components() {
         let name = match component {
             Component::Normal(name) => name,
             Component::ParentDir => OsStr::new(".."),
             _ => continue,
         };
-        folder = match openat(&folder, name, FOLDER, Mode::empty()) {
+        reached = match reached.step(name) {
             Err(Errno::NOENT) => {
-                match owner.makes(|| mkdirat(&folder, name, Mode::from_raw_mode(0o755))) {
+                let mode = Mode::from_raw_mode(0o755);
+                match owner.makes(|| mkdirat(&reached.folder, name, mode)) {
                     // Somebody else was faster, which is as good.
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(fault(errno)),
                 }
-                openat(&folder, name, FOLDER, Mode::empty())
+                reached.step(name)
             }
-            opened => opened,
+            next => next,
         }
         .map_err(fault)?;
     }
-    Ok(folder)
+    Ok(reached)
+}
+
+impl Reached {
+    /// The folder of that name in this one.
+    fn step(&self, name: &OsStr) -> std::result::Result<Self, Errno> {
+        let open = |flags| openat(&self.folder, name, flags, Mode::empty());
+        match open(FOLDER | OFlags::NOFOLLOW) {
+            Ok(folder) => Ok(Self {
+                folder,
+                straight: self.straight,
+            }),
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(Self {
+                folder: open(FOLDER)?,
+                straight: false,
+            }),
+            Err(errno) => Err(errno),
+        }
+    }
 }
 
 /// Opens the folder that `path` lies in, making what is missing, and names the last part.
-pub(crate) fn ensure_parent(path: &Path, owner: Owner) -> Result<(OwnedFd, &OsStr)> {
+pub(crate) fn ensure_parent(path: &Path, owner: Owner) -> Result<(Reached, &OsStr)> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((ensure(parent, owner)?, name)),
         _ => Err(Fault::errno("write", path, Errno::ISDIR)),

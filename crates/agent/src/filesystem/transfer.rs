@@ -19,7 +19,8 @@ use std::path::Path;
 pub(crate) fn transfer(source: &Path, destination: &Path, owner: Owner) -> Result<()> {
     // Before anything is made.
     lstat(source).map_err(|errno| Fault::errno("move", source, errno))?;
-    let (folder, name) = ensure_parent(destination, owner)?;
+    let (way, name) = ensure_parent(destination, owner)?;
+    let folder = way.folder;
     match renameat(CWD, source, &folder, name) {
         Ok(()) => Ok(()),
         Err(Errno::XDEV) => across(source, folder.as_fd(), destination, name),

@@ -78,9 +78,13 @@ fn a_planted_name_gives_nothing_away() {
     }
     symlink("linked", path("link")).unwrap();
     std::fs::hard_link(path("second"), path("hard")).unwrap();
+    std::fs::create_dir(path("folder")).unwrap();
+    std::fs::write(path("folder/below"), "old").unwrap();
+    symlink("folder", path("way")).unwrap();
     for (written, file, uid) in [
         ("link", "linked", 0),
         ("hard", "second", 0),
+        ("way/below", "folder/below", 0),
         ("own", "own", 1234),
     ] {
         write(&path(written), b"new");
