@@ -111,7 +111,7 @@ async fn an_idle_sandbox_ends_and_a_used_one_does_not() {
     let name = rig.sandbox(fields).await;
     for _ in 0..5 {
         rig.pass(50).await;
-        rig.control().touch(&id(&name)).await;
+        rig.control().touch(&id(&name));
         assert_eq!(rig.state(&name).await, "running");
     }
     rig.pass(60).await;
