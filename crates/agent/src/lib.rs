@@ -33,6 +33,7 @@ pub use users::Identities;
 
 use init::Given;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How an agent is run.
 #[derive(Debug)]
@@ -78,6 +79,27 @@ pub fn withdraw() -> Result<()> {
         .map_err(|e| Error::errno("hide the agent's memory", e.raw_os_error()))?;
     casemate_sys::privilege::no_new_privileges()
         .map_err(|e| Error::errno("give up new privileges", e.raw_os_error()))
+}
+
+/// Threads that wait for disks.
+const DISKS: usize = 64;
+/// A thread that there is stays: when the sandbox has as many as it may, there is no new one.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Is an agent, in a process that is nothing else, until the listener fails.
+pub fn run(settings: Settings) -> Result<()> {
+    withdraw()?;
+    // What the agent and its commands make is readable, whatever started the agent wanted for
+    // itself.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(DISKS)
+        .thread_keep_alive(FOREVER)
+        .build()
+        .map_err(|e| Error::io("start the runtime", &e))?
+        .block_on(serve(settings))
 }
 
 /// Serves until the listener fails. Belongs in a runtime of one thread, with I/O and time.

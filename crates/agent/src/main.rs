@@ -2,7 +2,6 @@
 
 use casemate_agent::{Error, Identities, Listener, Result, Settings};
 use std::process::ExitCode;
-use std::time::Duration;
 
 const USAGE: &str = "usage: casemate-agent (--listener-fd N | --listen ADDRESS:PORT) [--alone]
                       [--user NAME] [--workdir FOLDER]
@@ -13,11 +12,6 @@ const USAGE: &str = "usage: casemate-agent (--listener-fd N | --listen ADDRESS:P
   --user NAME       the user of requests that name none (user)
   --workdir FOLDER  what an empty path means (the user's home)
 ";
-
-/// Threads that wait for disks.
-const DISKS: usize = 64;
-/// A thread that there is stays: when the sandbox has as many as it may, there is no new one.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,18 +30,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Vec<String>) -> Result<()> {
     let settings = settings(arguments)?;
-    casemate_agent::withdraw()?;
-    // What the agent and its commands make is readable, whatever started the agent wanted for
-    // itself.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .max_blocking_threads(DISKS)
-        .thread_keep_alive(FOREVER)
-        .build()
-        .map_err(|e| Error::io("start the runtime", &e))?
-        .block_on(casemate_agent::serve(settings))
+    casemate_agent::run(settings)
 }
 
 fn settings(arguments: Vec<String>) -> Result<Settings> {

@@ -28,11 +28,6 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         user: args.user,
         workdir: None,
     };
-    casemate_agent::withdraw()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("start the runtime", &error))?;
-    runtime.block_on(casemate_agent::serve(settings))?;
+    casemate_agent::run(settings)?;
     Ok(ExitCode::SUCCESS)
 }
