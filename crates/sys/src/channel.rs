@@ -7,6 +7,7 @@
 use crate::Errno;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::IoSliceMut;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -14,6 +15,7 @@ use rustix::net::{
 };
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// The descriptors that one message can carry.
 pub const MAX_DESCRIPTORS: usize = 12;
@@ -54,6 +56,12 @@ impl Channel {
         )?;
         rustix::net::connect(&socket, &address(folder, name)?)?;
         Ok(Self(socket))
+    }
+
+    /// Lets nobody wait longer than this for a message, or to send one: EAGAIN then.
+    pub fn set_patience(&self, patience: Duration) -> Result<(), Errno> {
+        set_socket_timeout(&self.0, Timeout::Recv, Some(patience))?;
+        set_socket_timeout(&self.0, Timeout::Send, Some(patience))
     }
 
     /// Sends one message with at most [`MAX_DESCRIPTORS`].

@@ -9,7 +9,10 @@ use casemate_sys::channel::{Channel, Listener};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+/// After a connection that couldn't be taken.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Channels at one time.
 const MOST: usize = 16;
 /// Little is done on these threads, and each sandbox has them. A policy is compiled on one.
@@ -77,7 +80,7 @@ pub(super) fn open(listener: Listener, answering: Answering) -> Result<()> {
             match listener.accept() {
                 Ok(channel) => admit(channel, answering.clone()),
                 // Out of descriptors or memory: whoever asks waits.
-                Err(_) => std::thread::yield_now(),
+                Err(_) => std::thread::sleep(PAUSE),
             }
         }
     };

@@ -20,6 +20,9 @@ use tokio::sync::watch;
 /// How long a sandbox may take to end when it was told to, before its keeper is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an answer may take. Keepers give up a little sooner, and say so.
+const ANSWER: Duration = Duration::from_secs(15);
+
 /// A sandbox and its keeper.
 pub(super) struct Kept {
     pub(super) id: SandboxId,
@@ -27,7 +30,8 @@ pub(super) struct Kept {
     pub(super) place: OwnedFd,
     /// The keeper.
     process: OwnedFd,
-    channel: Mutex<Channel>,
+    /// The channel to it, unless its last question was not answered.
+    channel: Mutex<Option<Channel>>,
     /// Sockets of its network that were not used yet.
     pub(super) stock: Mutex<Vec<OwnedFd>>,
     state: Mutex<State>,
@@ -44,9 +48,7 @@ impl Kept {
         outside: Option<u32>,
     ) -> Result<Self> {
         let place = folder.open()?;
-        let channel = Channel::connect(place.as_fd(), CONTROL).map_err(|errno| {
-            Error::errno("reach a sandbox's keeper", errno.raw_os_error()).on(&id)
-        })?;
+        let channel = reach(&place).map_err(|error| error.on(&id))?;
         let state = match wire::ask(&channel, &Ask::Halted)?.0 {
             Answer::Halted(true) => State::Paused,
             _ => State::Running,
@@ -56,7 +58,7 @@ impl Kept {
             folder,
             place,
             process,
-            channel: Mutex::new(channel),
+            channel: Mutex::new(Some(channel)),
             stock: Mutex::default(),
             state: Mutex::new(state),
             outside,
@@ -79,8 +81,15 @@ impl Kept {
     pub(super) async fn ask(self: &Arc<Self>, ask: Ask) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
         let own = Arc::clone(self);
         let asked = tokio::task::spawn_blocking(move || {
-            let channel = own.channel.lock().unwrap_or_else(PoisonError::into_inner);
-            wire::ask(&channel, &ask)
+            let mut kept = own.channel.lock().unwrap_or_else(PoisonError::into_inner);
+            // One whose answer didn't come is never used again: the answer may still come.
+            let channel = match kept.take() {
+                Some(channel) => channel,
+                None => reach(&own.place)?,
+            };
+            let answer = wire::ask(&channel, &ask)?;
+            *kept = Some(channel);
+            Ok::<_, Error>(answer)
         });
         let answered = asked
             .await
@@ -188,6 +197,15 @@ impl Kept {
         }
         self.gone.send_replace(true);
     }
+}
+
+/// A channel to the keeper of a folder.
+pub(super) fn reach(place: &OwnedFd) -> Result<Channel> {
+    let fail =
+        |errno: rustix::io::Errno| Error::errno("reach a sandbox's keeper", errno.raw_os_error());
+    let channel = Channel::connect(place.as_fd(), CONTROL).map_err(fail)?;
+    channel.set_patience(ANSWER).map_err(fail)?;
+    Ok(channel)
 }
 
 /// Waits for the end of a keeper, and reaps it if it is a child of this daemon and not of an earlier

@@ -2,8 +2,8 @@
 //! may use it. What was done is undone if a later step fails.
 
 use super::Local;
-use super::kept::{Kept, reap};
-use crate::folder::{AGENT, CONTROL, Folder, LAUNCH, OWNED};
+use super::kept::{Kept, reach, reap};
+use crate::folder::{AGENT, Folder, LAUNCH, OWNED};
 use crate::keeper::launch::USER;
 use crate::keeper::wire::{self, Answer, Ask};
 use crate::keeper::{Launch, READY};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use casemate_core::error::{Error, Result};
 use casemate_core::node::Refusal;
 use casemate_core::sandbox::{SandboxId, Wish};
-use casemate_sys::channel::{Channel, connect_stream};
+use casemate_sys::channel::connect_stream;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::client::conn::http1;
@@ -202,9 +202,7 @@ impl Local {
         }
         if draft.launch.wish.network != wish.network {
             let place = folder.open()?;
-            let channel = Channel::connect(place.as_fd(), CONTROL).map_err(|errno| {
-                Error::errno("reach a sandbox's keeper", errno.raw_os_error()).on(id)
-            })?;
+            let channel = reach(&place).map_err(|error| error.on(id))?;
             let ask = Ask::Restrict(wish.network.clone());
             let asked = tokio::task::spawn_blocking(move || wire::ask(&channel, &ask)).await;
             let answer =
