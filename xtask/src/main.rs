@@ -1,6 +1,6 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
 //! what the wall costs (`bench run`), what the way out costs (`bench egress`) and keeps
-//! (`soak`), and whether the wall stands on an older kernel (`kernels`).
+//! (`soak`), what a platform's sandbox costs (`bench platform`), and whether the wall stands on an older kernel (`kernels`).
 //!
 //! The program is static, so the same file also works as the load inside a wall
 //! (`workload`), as the process that times the others (`bench-rounds`) and as the first
@@ -59,6 +59,8 @@ enum Suite {
     Run(bench::Options),
     /// Cost of connections that a policy allows, and of deciding about them, beside the same in Rego
     Egress(bench::egress::Options),
+    /// Sandboxes of the platform, through its HTTP interface
+    Platform(bench::platform::Options),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,9 @@ fn main() -> ExitCode {
         Chore::Bench {
             suite: Suite::Egress(options),
         } => bench::egress::run(&options),
+        Chore::Bench {
+            suite: Suite::Platform(options),
+        } => bench::platform::run(&options),
         Chore::Chaos(options) => chaos::run(&options),
         Chore::Kernels(options) => kernels::run(&options),
         Chore::Soak(options) => soak::run(&options),

@@ -134,6 +134,11 @@ impl Drop for Running {
     }
 }
 
+/// The share of the pages of a process and all that descend from it.
+pub(crate) fn of_tree(root: u32) -> Result<Memory> {
+    tree(root)?.iter().map(|process| weigh(process.pid)).sum()
+}
+
 /// A process and all that descend from it.
 fn tree(root: u32) -> Result<Vec<Process>> {
     let all: Vec<Process> = fs::read_dir("/proc")?

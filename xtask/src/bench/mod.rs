@@ -19,6 +19,7 @@ mod ground;
 mod machine;
 mod memory;
 mod plan;
+pub(crate) mod platform;
 mod report;
 mod rounds;
 mod stats;

@@ -1,0 +1,220 @@
+//! `bench platform`: what a platform's sandbox costs, through the real interface of a real server.
+//!
+//! Each figure is taken from outside, as a client has it: one HTTP request after the other on a
+//! connection of its own. Sandboxes that are made on demand and those that were ready before are
+//! made by two servers, in turn, so that both meet the same minute.
+
+mod client;
+mod server;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use serde::Serialize;
+
+use self::server::Server;
+use super::machine::Machine;
+use super::memory;
+use crate::artifacts::{self, Program};
+use crate::table::Table;
+
+/// What the caller chose.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A few rounds only, to see that everything runs
+    #[arg(long)]
+    quick: bool,
+    /// Where the JSON goes [default: bench/platform.json in the target folder]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Sandboxes that are alive at one time
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    alive: usize,
+}
+
+/// A whole run.
+#[derive(Serialize)]
+struct Report {
+    machine: Machine,
+    /// A quick run shows that everything works; its times mean little.
+    quick: bool,
+    rows: Vec<Row>,
+}
+
+/// One figure, beside what is asked.
+#[derive(Serialize)]
+struct Row {
+    what: &'static str,
+    median: f64,
+    p99: f64,
+    unit: &'static str,
+    asked: &'static str,
+}
+
+/// Measures everything and prints one table.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let [program] = artifacts::built([Program::Casemate])?;
+    let rounds = if options.quick { 3 } else { 41 };
+    let (cold, warm) = (Server::start(&program, 0)?, Server::start(&program, 8)?);
+    let mut machine = Machine::here();
+    let mut rows = starts(&cold, &warm, rounds)?;
+    rows.push(commands(&cold, rounds * 5)?);
+    rows.push(crowd(&cold, if options.quick { 8 } else { 50 })?);
+    rows.push(alive(&cold, if options.quick { 4 } else { options.alive })?);
+    machine.finish();
+    let report = Report {
+        machine,
+        quick: options.quick,
+        rows,
+    };
+    let file = match &options.json {
+        Some(file) => file.clone(),
+        None => artifacts::folder("bench")?.join("platform.json"),
+    };
+    let text = serde_json::to_string_pretty(&report)?;
+    std::fs::write(&file, text + "\n")
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    println!("{report}\nwritten to {}", file.display());
+    Ok(())
+}
+
+/// From the request for a sandbox to the first byte that a program in it says.
+fn starts(cold: &Server, warm: &Server, rounds: usize) -> Result<Vec<Row>> {
+    let mut times = [Vec::new(), Vec::new()];
+    // The pool fills by use.
+    for _ in 0..4 {
+        let client = warm.client()?;
+        let id = client.create()?;
+        client.kill(&id)?;
+    }
+    for _ in 0..rounds {
+        for (server, times) in [cold, warm].into_iter().zip(&mut times) {
+            let client = server.client()?;
+            let since = Instant::now();
+            let id = client.create()?;
+            client.echo(&id)?;
+            times.push(milliseconds(since));
+            client.kill(&id)?;
+            // The next one is made meanwhile, as it is for people.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let [cold, warm] = times;
+    Ok(vec![
+        Row::of(
+            "create, echo: made on demand",
+            cold,
+            "ms",
+            "≤ 30 ms (median)",
+        )?,
+        Row::of("create, echo: ready before", warm, "ms", "≤ 10 ms (median)")?,
+    ])
+}
+
+/// A command that does nothing, from the request to the end of its stream.
+fn commands(server: &Server, rounds: usize) -> Result<Row> {
+    let client = server.client()?;
+    let id = client.create()?;
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let since = Instant::now();
+        client.run(&id, "/bin/true")?;
+        times.push(milliseconds(since));
+    }
+    client.kill(&id)?;
+    Row::of("/bin/true, without a shell", times, "ms", "≤ 3 ms (median)")
+}
+
+/// Many at once.
+fn crowd(server: &Server, many: usize) -> Result<Row> {
+    let made: Vec<Result<(f64, String)>> = std::thread::scope(|scope| {
+        let one = || {
+            let client = server.client()?;
+            let since = Instant::now();
+            let id = client.create()?;
+            Ok((milliseconds(since), id))
+        };
+        let threads: Vec<_> = (0..many).map(|_| scope.spawn(one)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended
+            .map(|ended| ended.unwrap_or_else(|_| Err(anyhow!("a client panicked"))))
+            .collect()
+    });
+    let made: Vec<(f64, String)> = made.into_iter().collect::<Result<_>>()?;
+    let client = server.client()?;
+    for (_, id) in &made {
+        client.kill(id)?;
+    }
+    let times = made.into_iter().map(|(time, _)| time).collect();
+    Row::of(
+        "50 creates at once",
+        times,
+        "ms",
+        "99th ≤ 10 × the median of one",
+    )
+}
+
+/// Memory of sandboxes that live at one time: each its keeper, its init and its agent.
+fn alive(server: &Server, many: usize) -> Result<Row> {
+    let client = server.client()?;
+    let ids: Vec<String> = (0..many).map(|_| client.create()).collect::<Result<_>>()?;
+    let mut sizes = Vec::new();
+    for id in &ids {
+        let memory = memory::of_tree(server.keeper(id)?)?;
+        sizes.push(memory.pss_kib as f64 / 1024.0);
+    }
+    for id in &ids {
+        client.kill(id)?;
+    }
+    Row::of("memory of each of many", sizes, "MiB (PSS)", "≤ 8 MiB")
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+impl Row {
+    fn of(
+        what: &'static str,
+        mut samples: Vec<f64>,
+        unit: &'static str,
+        asked: &'static str,
+    ) -> Result<Self> {
+        samples.sort_by(f64::total_cmp);
+        let at = |part: f64| samples.get(((samples.len() - 1) as f64 * part).round() as usize);
+        let (Some(median), Some(p99)) = (at(0.5), at(0.99)) else {
+            return Err(anyhow!("nothing was measured of: {what}"));
+        };
+        Ok(Self {
+            what,
+            median: *median,
+            p99: *p99,
+            unit,
+            asked,
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let machine = &self.machine;
+        writeln!(
+            out,
+            "{}, {}, {} processors, load {} → {}\n",
+            machine.date, machine.kernel, machine.cpus, machine.load_before, machine.load_after
+        )?;
+        let mut table = Table::new(["", "median", "99th", "", "asked"]);
+        for row in &self.rows {
+            table.row(vec![
+                row.what.to_owned(),
+                format!("{:.2}", row.median),
+                format!("{:.2}", row.p99),
+                row.unit.to_owned(),
+                row.asked.to_owned(),
+            ]);
+        }
+        write!(out, "{table}")
+    }
+}

@@ -1,0 +1,82 @@
+//! A server to be measured.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::client::Client;
+
+/// A `casemate serve` with a folder of its own; it ends with this.
+pub(super) struct Server {
+    process: Child,
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    key: String,
+}
+
+impl Server {
+    /// Starts one that keeps up to so many sandboxes ready.
+    pub(super) fn start(program: &Path, warm: usize) -> Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a folder")?;
+        let mut process = Command::new(program)
+            .args(["serve", "--listen", "127.0.0.1:0", "--warm"])
+            .arg(warm.to_string())
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        let out = process.stdout.take().context("no standard output")?;
+        let mut lines = BufReader::new(out).lines();
+        let mut value = |name: &str| {
+            for line in lines.by_ref() {
+                let line = line?;
+                let words = line.split_whitespace();
+                let found = words.filter_map(|word| word.strip_prefix(name)).next();
+                if let Some(found) = found {
+                    return Ok(found.to_owned());
+                }
+            }
+            anyhow::bail!("the server doesn't say {name}")
+        };
+        let address = value("http://")?;
+        let key = value("E2B_API_KEY=")?;
+        Ok(Self {
+            process,
+            folder,
+            address: address.parse().context("the server's address")?,
+            key,
+        })
+    }
+
+    pub(super) fn client(&self) -> Result<Client> {
+        Client::new(self.address, self.key.clone())
+    }
+
+    /// The process that keeps a sandbox.
+    pub(super) fn keeper(&self, sandbox: &str) -> Result<u32> {
+        let id = sandbox.split(' ').next().unwrap_or(sandbox);
+        let file = self
+            .folder
+            .path()
+            .join("data/sandboxes")
+            .join(id)
+            .join("keeper.json");
+        let text =
+            std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let value: serde_json::Value = serde_json::from_slice(&text)?;
+        let pid = value["pid"].as_u64().context("no pid")?;
+        Ok(u32::try_from(pid)?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
