@@ -6,7 +6,7 @@ use casemate_core::error::Error;
 use clap::Args;
 use std::process::ExitCode;
 
-/// See the module.
+// The flags; a doc comment would take the place of what is said of the command.
 #[derive(Args)]
 pub(crate) struct AgentArgs {
     /// A listening socket that is open as this descriptor

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-/// See the module.
+// The flags; a doc comment would take the place of what is said of the command.
 #[derive(Args)]
 pub(crate) struct KeepArgs {
     /// The sandbox's folder

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// See the module.
+// The flags; a doc comment would take the place of what is said of the command.
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen
