@@ -58,6 +58,15 @@ impl InetDiag {
             .and_then(Answer::found))
     }
 
+    /// The socket that would get a new connection to `address`.
+    pub fn listener(&self, address: SocketAddr) -> Result<Option<Found>, Errno> {
+        // Nobody is connected from port 0, so that a listener is all there can be.
+        let answer = self.ask(TCP, address, SocketAddr::new(address.ip(), 0))?;
+        Ok(answer
+            .filter(|answer| answer.remote.port() == 0)
+            .and_then(Answer::found))
+    }
+
     /// The cookie of the socket that is, or was until it was closed, connected from `local` to
     /// `remote`. `None` if the kernel has forgotten it.
     pub fn tcp_cookie(&self, local: SocketAddr, remote: SocketAddr) -> Result<Option<u64>, Errno> {
@@ -222,6 +231,7 @@ mod tests {
                 let here = proxy.local_addr().unwrap();
                 is(diag.tcp(peer, here).unwrap(), &program);
                 is(diag.tcp(here, peer).unwrap(), &proxy);
+                is(diag.listener(here).unwrap(), &server);
                 // Where there is a listener but no such connection, nothing is found.
                 let other = SocketAddr::new(peer.ip(), peer.port() ^ 1);
                 assert_eq!(diag.tcp(here, other).unwrap(), None);
