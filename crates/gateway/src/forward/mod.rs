@@ -4,12 +4,13 @@
 //! the answer's places are lengthened again ([`prefix`]). The [body](upload) goes as it comes, held
 //! back while it isn't known whether it's wanted (`Expect`). The [response's](relay) is cut off with
 //! an error when the sandbox ends, in a Connect stream with one that its [client](connect) can read.
-//! An [upgrade] becomes a pair of byte streams.
+//! An [upgrade] becomes a pair of byte streams; a [raw] stream is one from the start.
 
 mod connect;
 mod exchange;
 mod headers;
 mod prefix;
+mod raw;
 mod relay;
 mod upgrade;
 mod upload;
@@ -75,6 +76,9 @@ pub(crate) async fn forward(
     let sandbox = admit(shared, &target, path.path(), &asked.parts).await?;
     let inside = shared.insides.of(&target.id);
     inside.touch();
+    if raw::is_wanted(&target, &asked.parts) {
+        return raw::open(shared, &target, inside, asked.upgrade).await;
+    }
 
     let mut upload = Upload::new(asked.body);
     let class = classify(&target, &path, &asked.parts, &mut upload).await?;
@@ -152,8 +156,10 @@ impl Forward<'_> {
                 ours,
                 theirs,
                 _link: link,
-                inside: Arc::clone(&self.inside),
-                counts: self.shared.settings.metrics.bytes(self.class),
+                flow: upgrade::Flow {
+                    inside: Arc::clone(&self.inside),
+                    counts: self.shared.settings.metrics.bytes(self.class),
+                },
             };
             self.shared.tunnels.spawn(tunnel.run());
             return Ok(response.map(|_| crate::answer::empty()));

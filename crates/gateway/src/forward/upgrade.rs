@@ -56,35 +56,50 @@ pub(super) struct Tunnel {
     pub(super) theirs: OnUpgrade,
     /// Its place among the sandbox's connections.
     pub(super) _link: Link,
+    pub(super) flow: Flow,
+}
+
+impl Tunnel {
+    /// Moves bytes once both sides have changed over.
+    pub(super) async fn run(self) {
+        // Nobody is left who could be told why one didn't.
+        if let Ok((theirs, ours)) = tokio::try_join!(self.theirs, self.ours) {
+            let flow = self.flow;
+            flow.run(TokioIo::new(ours), TokioIo::new(theirs)).await;
+        }
+    }
+}
+
+/// Bytes between a client and a sandbox.
+pub(super) struct Flow {
     pub(super) inside: Arc<Inside>,
     /// Bytes to the sandbox, and out of it.
     pub(super) counts: (Counter, Counter),
 }
 
-impl Tunnel {
+impl Flow {
     /// Moves bytes until both sides have said all, one breaks off, or the sandbox ends. One that
     /// has said all may still listen.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(
+        self,
+        ours: impl AsyncRead + AsyncWrite + Unpin,
+        theirs: impl AsyncRead + AsyncWrite + Unpin,
+    ) {
+        let (from_client, to_client) = split(ours);
+        let (from_sandbox, to_sandbox) = split(theirs);
+        let moved = async {
+            tokio::try_join!(
+                self.one_way(from_client, to_sandbox, &self.counts.0),
+                self.one_way(from_sandbox, to_client, &self.counts.1),
+            )
+        };
         let gone = self.inside.gone();
         tokio::select! {
             // Nobody is left who could be told why it broke.
-            _ = self.moved() => {}
+            _ = moved => {}
             () = gone => {}
         }
         self.inside.touch();
-    }
-
-    async fn moved(&self) -> io::Result<()> {
-        let broken = io::Error::other;
-        let theirs = self.theirs.clone().await.map_err(broken)?;
-        let ours = self.ours.clone().await.map_err(broken)?;
-        let (from_client, to_client) = split(TokioIo::new(ours));
-        let (from_sandbox, to_sandbox) = split(TokioIo::new(theirs));
-        tokio::try_join!(
-            self.one_way(from_client, to_sandbox, &self.counts.0),
-            self.one_way(from_sandbox, to_client, &self.counts.1),
-        )?;
-        Ok(())
     }
 
     async fn one_way(
