@@ -1,4 +1,4 @@
-//! `casemate logs`: the audit log for people.
+//! `casemate logs`: the audit log for people; with a sandbox's id, that sandbox's lines.
 //!
 //! The file is read from the oldest of its parts to the newest. With `--follow`, the newest is
 //! read on, also when it is rotated: its folder tells of changes.
@@ -6,7 +6,7 @@
 mod line;
 mod source;
 
-use crate::state;
+use crate::{platform, state};
 use anyhow::Context as _;
 use casemate_core::error::Error;
 use casemate_core::limits::parse_duration;
@@ -28,17 +28,22 @@ pub(crate) struct LogsArgs {
     #[arg(long)]
     json: bool,
     /// Only what was denied
-    #[arg(long)]
+    #[arg(long, conflicts_with = "id")]
     denied: bool,
     /// Only what happened within this time, such as 10m
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     since: Option<Duration>,
     /// Only of runs with this name
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "id")]
     name: Option<String>,
     /// The audit log [default: casemate/audit.jsonl in XDG_STATE_HOME]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "id")]
     audit: Option<PathBuf>,
+    /// A sandbox of the platform: its id, the beginning of it, or its name
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    #[command(flatten)]
+    server: platform::ServerArgs,
 }
 
 /// Prints the log.
@@ -46,6 +51,15 @@ pub(crate) struct LogsArgs {
 /// # Errors
 /// It can't be read.
 pub(crate) fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
+    if let Some(id) = args.id {
+        let wanted = platform::Wanted {
+            id,
+            follow: args.follow,
+            json: args.json,
+            since: args.since,
+        };
+        return platform::lines(wanted, args.server);
+    }
     let usual = || Some(state::folder()?.join("audit.jsonl"));
     let path = args.audit.clone().or_else(usual).ok_or_else(|| {
         Error::rule(

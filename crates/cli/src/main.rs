@@ -12,6 +12,7 @@ mod identity;
 mod keep;
 mod logs;
 mod observe;
+mod platform;
 mod policy;
 mod printer;
 mod reload;
@@ -44,12 +45,34 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// Check, explain, test, format, compare and learn policies
     Policy(policy::PolicyArgs),
-    /// Print what connections were made and refused
+    /// Print what connections were made and refused, or what happened to a sandbox
     Logs(logs::LogsArgs),
     /// Serve the proxy alone, for containers and virtual machines
     Egress(Box<egress_alone::EgressArgs>),
     /// Serve the platform: what E2B's clients talk to
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
+    /// Make a sandbox on the platform
+    Create(Box<platform::CreateArgs>),
+    /// List the sandboxes
+    Ps(platform::PsArgs),
+    /// Run a command in a sandbox
+    Exec(Box<platform::ExecArgs>),
+    /// Open a shell in a sandbox
+    Shell(platform::ShellArgs),
+    /// Copy files to a sandbox and back
+    Cp(platform::CpArgs),
+    /// Bring a port of a sandbox to this machine
+    Port(platform::PortArgs),
+    /// Pause sandboxes: nothing runs in them any more
+    Pause(platform::PauseArgs),
+    /// Let paused sandboxes go on
+    Resume(platform::ResumeArgs),
+    /// End sandboxes
+    Kill(platform::KillArgs),
+    /// Print all that is known of a sandbox
+    Inspect(platform::InspectArgs),
+    /// Make, list and revoke API keys
+    Key(platform::KeyArgs),
     #[command(hide = true)]
     Agent(agent::AgentArgs),
     #[command(hide = true)]
@@ -84,7 +107,18 @@ fn command() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Egress(args) => egress_alone::run(*args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
+        Command::Create(args) => platform::create(*args),
+        Command::Ps(args) => platform::ps(args),
+        Command::Exec(args) => platform::exec(*args),
+        Command::Shell(args) => platform::shell(args),
+        Command::Cp(args) => platform::cp(args),
+        Command::Port(args) => platform::port(args),
+        Command::Pause(args) => platform::pause(args),
+        Command::Resume(args) => platform::resume(args),
+        Command::Kill(args) => platform::kill(args),
+        Command::Inspect(args) => platform::inspect(args),
+        Command::Key(args) => platform::key(args),
         Command::Agent(args) => agent::run(args),
         Command::Keep(args) => keep::run(args),
     };

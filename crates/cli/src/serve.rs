@@ -1,5 +1,6 @@
 //! `casemate serve`: control plane, node and gateway in one process.
 
+use crate::platform::ClientFile;
 use crate::{printer, state};
 use casemate_control::{Control, SystemClock};
 use casemate_core::error::{Error, Result};
@@ -8,8 +9,8 @@ use casemate_core::sandbox::SandboxId;
 use casemate_gateway::{Gateway, Sandbox, Sandboxes, Signed, Soon, Traffic};
 use casemate_node::{Handle, Local};
 use clap::Args;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -37,6 +38,9 @@ pub(crate) struct ServeArgs {
     /// Listen elsewhere than on loopback without TLS
     #[arg(long)]
     insecure: bool,
+    /// Keep no file with the first key for the commands of this user
+    #[arg(long)]
+    no_client_file: bool,
 }
 
 /// Serves until a signal comes. Sandboxes go on without it.
@@ -78,7 +82,13 @@ async fn serve(args: ServeArgs) -> Result<()> {
     let mut settings = casemate_control::Settings::new(data.join("platform.sqlite"));
     settings.domain.clone_from(&args.domain);
     let control = Control::open(settings, Arc::clone(&node), Arc::new(SystemClock)).await?;
-    greet(listener.local_addr().unwrap_or(args.listen), &control);
+    let address = near(listener.local_addr().unwrap_or(args.listen));
+    let url = format!("http://{address}");
+    let key = control.first_key();
+    if !args.no_client_file {
+        introduce(&data, &url, key.as_deref())?;
+    }
+    greet(&url, key.as_deref());
     let gateway = Gateway::new(
         casemate_gateway::Settings {
             domain: args.domain,
@@ -100,13 +110,39 @@ async fn serve(args: ServeArgs) -> Result<()> {
     Ok(())
 }
 
+/// Where a client on this machine finds a listener.
+fn near(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Keeps the first key for the commands of this user, and later the URL up to date. The first key
+/// is never known again, so a file that is gone stays gone.
+fn introduce(data: &Path, url: &str, first: Option<&str>) -> Result<()> {
+    let url = url.to_owned();
+    match (first, ClientFile::read(data)?) {
+        (Some(first), _) => {
+            let key = first.to_owned();
+            ClientFile { url, key }.write(data)
+        }
+        (None, Some(file)) if file.url != url => {
+            let key = file.key.clone();
+            ClientFile { url, key }.write(data)
+        }
+        (None, _) => Ok(()),
+    }
+}
+
 /// Says where it listens, and the first time, the key.
-fn greet(address: SocketAddr, control: &Control) {
-    println!("casemate: serving on http://{address}");
-    let key = control.first_key();
-    let key = key.as_deref().map(|key| format!("E2B_API_KEY={key} "));
+fn greet(url: &str, key: Option<&str>) {
+    println!("casemate: serving on {url}");
+    let key = key.map(|key| format!("E2B_API_KEY={key} "));
     println!(
-        "export {}E2B_API_URL=http://{address} E2B_SANDBOX_URL=http://{address}",
+        "export {}E2B_API_URL={url} E2B_SANDBOX_URL={url}",
         key.unwrap_or_default()
     );
 }

@@ -253,6 +253,22 @@ impl Stage {
         );
     }
 
+    /// Ends all that the test started and that outlived what started it.
+    pub(crate) fn end_processes(&self) {
+        let pids = |stage: &Self| {
+            let all = stage.processes().into_iter();
+            all.filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?))
+                .collect::<Vec<_>>()
+        };
+        wait_until(Duration::from_secs(20), "every process to end", || {
+            let left = pids(self);
+            for pid in &left {
+                let _ = rustix::process::kill_process(*pid, rustix::process::Signal::KILL);
+            }
+            left.is_empty()
+        });
+    }
+
     /// Processes whose program or folder is in the stage.
     fn processes(&self) -> Vec<String> {
         let here = self.path("");

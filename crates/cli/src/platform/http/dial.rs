@@ -1,0 +1,135 @@
+//! A socket to a server.
+
+use super::Site;
+use casemate_core::error::{Error, Result};
+use casemate_sys::inetdiag::InetDiag;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long it may take to connect.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(super) enum Socket {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    pub(super) async fn open(site: &Site) -> Result<Self> {
+        let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let opened = tokio::time::timeout(PATIENCE, Self::try_open(site)).await;
+        opened
+            .map_err(late)
+            .and_then(|opened| opened)
+            .map_err(|error| {
+                let text = Error::io("connect to the server", &error).on(site);
+                match error.kind() {
+                    io::ErrorKind::ConnectionRefused => {
+                        text.hint("start it with `casemate serve`, or name another one with --url")
+                    }
+                    _ => text,
+                }
+            })
+    }
+
+    async fn try_open(site: &Site) -> io::Result<Self> {
+        let stream = TcpStream::connect((site.host.as_str(), site.port)).await?;
+        stream.set_nodelay(true)?;
+        if site.guarded {
+            guard(&stream)?;
+        }
+        if !site.secure {
+            return Ok(Self::Plain(stream));
+        }
+        let name = ServerName::try_from(site.host.clone()).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::new(configuration()?));
+        let stream = connector.connect(name, stream).await?;
+        Ok(Self::Secure(Box::new(stream)))
+    }
+}
+
+/// Whether this user's own server is at the other end: on a machine with several users, another one
+/// may have bound the port after the server had ended.
+fn guard(stream: &TcpStream) -> io::Result<()> {
+    let (own, server) = (stream.local_addr()?, stream.peer_addr()?);
+    let refuse = |why: &str| {
+        io::Error::other(format!(
+            "{why}, so it isn't shown the key\nhint: set E2B_API_KEY to show it all the same"
+        ))
+    };
+    let diag = InetDiag::open()?;
+    let ours = rustix::process::geteuid().as_raw();
+    // Until it is accepted a connection is nobody's, and the listener decides.
+    let found = match diag.tcp(server, own)? {
+        Some(accepted) => Some(accepted),
+        None => diag.listener(server)?,
+    };
+    match found {
+        Some(found) if found.uid == ours => Ok(()),
+        Some(_) => Err(refuse("another user's program listens there")),
+        None => Err(refuse("it can't be told whose program listens there")),
+    }
+}
+
+/// Trusts what the machine trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name.
+fn configuration() -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
