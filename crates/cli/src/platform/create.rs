@@ -51,7 +51,11 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "WHERE", value_delimiter = ',')]
     deny_out: Vec<String>,
     /// A whole policy for its connections, in place of the three above
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["no_internet", "allow_out", "deny_out"]
+    )]
     policy: Option<PathBuf>,
     /// Its ports are only for who has its traffic token
     #[arg(long)]

@@ -39,8 +39,8 @@ pub(super) struct Attendant {
 }
 
 impl Attendant {
-    /// Attends to them until it is aborted.
-    pub(super) async fn attend(self, mut signals: Signals) {
+    /// Attends to them until the command is to be left alone; the exit code for that.
+    pub(super) async fn attend(self, mut signals: Signals) -> u8 {
         let mut before = 0u32;
         loop {
             let signal = tokio::select! {
@@ -56,7 +56,7 @@ impl Attendant {
             match before {
                 1 => send(&self.agent, &self.tag, Signal::SIGNAL_SIGTERM).await,
                 2 => send(&self.agent, &self.tag, Signal::SIGNAL_SIGKILL).await,
-                _ => std::process::exit(128 + signal.as_raw_value()),
+                _ => return u8::try_from(128 + signal.as_raw_value()).unwrap_or(u8::MAX),
             }
         }
     }

@@ -24,7 +24,6 @@ use super::server::{Server, ServerArgs};
 use super::{run, say};
 use attendant::Attendant;
 use casemate_core::error::{Error, Result};
-use casemate_core::exit::FAILED;
 use casemate_proto::oneof::{Event, Output as Printed};
 use casemate_proto::process::{ProcessConfig, StartRequest};
 use clap::Args;
@@ -208,7 +207,6 @@ async fn attended(server: &Server, agent: Agent, order: &Order) -> Result<ExitCo
         tag: session.tag.clone(),
         tty: order.tty,
     };
-    let attending = tokio::spawn(attendant.attend(signals));
     let tag = session.tag.clone();
     let feeding = async {
         match order.interactive {
@@ -216,8 +214,10 @@ async fn attended(server: &Server, agent: Agent, order: &Order) -> Result<ExitCo
             false => Ok(()),
         }
     };
-    let done = follow(&mut session, feeding).await;
-    attending.abort();
+    let done = tokio::select! {
+        done = follow(&mut session, feeding) => done,
+        left = attendant.attend(signals) => Ok(left),
+    };
     drop(raw);
     done.map(ExitCode::from)
 }
@@ -253,10 +253,12 @@ async fn follow(
                 }
             }
             Event::End(end) => {
-                return Ok(match output.finish().await {
-                    true => outcome::code(&end).unwrap_or(FAILED),
-                    false => NOBODY_READS,
-                });
+                let read = output.finish().await;
+                return match outcome::code(&end) {
+                    Some(_) if !read => Ok(NOBODY_READS),
+                    Some(code) => Ok(code),
+                    None => Err(Error::rule("learn how the command ended", end.status)),
+                };
             }
             Event::Start(_) | Event::Keepalive(_) => {}
         }

@@ -76,7 +76,8 @@ impl<'a> Session<'a> {
                 };
             match event {
                 Ok(Some(event)) => {
-                    self.seen += u64::from(matches!(event, Event::Data(_)));
+                    let output = u64::from(matches!(event, Event::Data(_)));
+                    self.seen = self.seen.saturating_add(output);
                     return Ok(event);
                 }
                 Ok(None) => return Err(Error::rule(STEP, "its output ended before it did")),
@@ -123,7 +124,7 @@ impl<'a> Session<'a> {
         let lost = stream.headers.get(LOST).and_then(|lost| lost.to_str().ok());
         if let Some(lost) = lost.and_then(|lost| lost.parse::<u64>().ok()) {
             crate::printer::note(&format!("{lost} pieces of its output are lost"));
-            self.seen += lost;
+            self.seen = self.seen.saturating_add(lost);
         }
         self.stream = stream;
         self.attached = true;
