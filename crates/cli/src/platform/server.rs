@@ -43,14 +43,13 @@ pub(super) struct Server {
 impl ServerArgs {
     /// Finds it. The key of a server's file goes nowhere but to that server.
     pub(super) fn server(self) -> Result<Server> {
-        let file = match self.data.or_else(state::folder) {
-            Some(folder) => ClientFile::read(&folder)?,
-            None => None,
-        };
         let (url, key) = (given(self.url, API_URL)?, given(self.key, API_KEY)?);
-        let named = url.as_deref().map(str::to_owned);
-        let api = match (&named, &file) {
-            (Some(url), _) => url.clone(),
+        let file = match self.data.or_else(state::folder) {
+            Some(folder) if url.is_none() || key.is_none() => ClientFile::read(&folder)?,
+            _ => None,
+        };
+        let api = match (url, &file) {
+            (Some(url), _) => url,
             (None, Some(file)) => file.url.clone(),
             (None, None) => USUAL.into(),
         };
