@@ -6,6 +6,9 @@
 //! | where to | what is said | what is done about it |
 //! |---|---|---|
 //! | [`dns`], [`host`], [`address`] | [`hello`], [`http1`], [`path`], [`json`], [`websocket`], [`graphql`], [`jsonrpc`], [`mcp`] | [`redact`], [`credentials`], [`denial`], [`audit`] |
+//!
+//! [`proxy`] is what does the I/O. What may leave is decided by a policy, or by what the clients of
+//! a platform ask for: [`open`].
 
 pub mod address;
 pub mod audit;
@@ -21,6 +24,7 @@ pub mod http1;
 pub mod json;
 pub mod jsonrpc;
 pub mod mcp;
+pub mod open;
 pub mod path;
 mod percent;
 pub mod proxy;

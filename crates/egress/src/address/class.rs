@@ -38,6 +38,20 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
+/// The IPv4 addresses that an address carries inside it, if it is one of IPv6.
+pub(crate) fn carried(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let carried = match address {
+        IpAddr::V4(_) => Embedded::No,
+        IpAddr::V6(address) => embedded(address),
+    };
+    let (first, second) = match carried {
+        Embedded::No | Embedded::Unknown => (None, None),
+        Embedded::Is(inner) | Embedded::Ends(inner) => (Some(inner), None),
+        Embedded::Carries(first, second) => (Some(first), Some(second)),
+    };
+    first.into_iter().chain(second).map(IpAddr::V4)
+}
+
 fn v4(address: Ipv4Addr) -> Class {
     if METADATA_V4.contains(&address) {
         return Class::Blocked("cloud metadata");

@@ -19,5 +19,6 @@
 mod class;
 mod guard;
 
+pub(crate) use class::carried;
 pub use class::{Class, canonical, classify};
 pub use guard::{CONTROL_PLANE_PORTS, GATEWAY_NAMES, Guard, MAX_ADDRESSES, Refused, Target};

@@ -34,6 +34,7 @@ pub use request::{RequestHead, RequestTarget};
 pub use response::ResponseHead;
 pub use scan::{HeadScanner, Limits};
 pub use write::Forward;
+pub(crate) use write::is_of_connection;
 
 /// The version of a message; nothing else is spoken here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

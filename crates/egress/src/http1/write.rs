@@ -30,6 +30,13 @@ const HOP_BY_HOP: [&str; 12] = [
 /// Fields that are written from the parsed form.
 const REWRITTEN: [&str; 3] = ["host", "content-length", "transfer-encoding"];
 
+/// Whether a field of this name is about the connection or the framing, so that it's never taken
+/// from anybody else. Servers behind CGI don't tell underscores from hyphens.
+pub(crate) fn is_of_connection(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    HOP_BY_HOP.contains(&name.as_str()) || REWRITTEN.contains(&name.as_str())
+}
+
 /// What a request is forwarded as.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'a> {
