@@ -185,6 +185,11 @@ impl Identifier {
             .map_err(|error| Error::io("start a thread that hashes", &error))
     }
 
+    /// Whether a program that isn't what it was is refused; see [`Trust::compare`].
+    pub fn compare(&self, compares: bool) {
+        self.trust.compare(compares);
+    }
+
     /// Ends all hashing; every identification that still hashes is refused.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);

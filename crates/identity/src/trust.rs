@@ -8,6 +8,9 @@
 //! - [`Scope::Private`]: a file that only this sandbox has, such as one on its own tmpfs. Another
 //!   sandbox has another one at the same path, so it is remembered for this sandbox's life.
 //!
+//! Where it doesn't matter who connects, nothing is compared: identities are then for the records
+//! only, and a program that was built anew goes on connecting. That is [`Trust::compare`].
+//!
 //! What was found trusted is kept in front of the store: asking again takes a short lock and
 //! touches no file. What was refused is not kept, so an approval works at once.
 
@@ -19,7 +22,7 @@ use crate::store::{Sighting, Store, Verdict};
 use rustix::fd::AsFd as _;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Paths that are kept in front of the store.
@@ -43,6 +46,7 @@ pub struct Trust {
     store: Option<Store>,
     front: Mutex<Bounded<Box<[u8]>, Vec<Digest>>>,
     generation: AtomicU64,
+    compares: AtomicBool,
 }
 
 impl Trust {
@@ -61,6 +65,16 @@ impl Trust {
             store,
             front: Mutex::new(Bounded::new(FRONT)),
             generation: AtomicU64::new(0),
+            compares: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether a digest that isn't the trusted one is refused; it is unless something else was
+    /// said here.
+    pub fn compare(&self, compares: bool) {
+        if self.compares.swap(compares, Ordering::AcqRel) != compares {
+            // What was identified meanwhile was compared to nothing.
+            self.reload();
         }
     }
 
@@ -132,6 +146,10 @@ impl Sandbox {
         file: &Opened,
         digest: Digest,
     ) -> bool {
+        !trust.compares.load(Ordering::Acquire) || self.is_known(trust, scope, file, digest)
+    }
+
+    fn is_known(&self, trust: &Trust, scope: Scope, file: &Opened, digest: Digest) -> bool {
         if file.is_memory() {
             return true;
         }
@@ -152,7 +170,23 @@ impl Sandbox {
         digest: Digest,
         settled: bool,
     ) -> Result<(), Refusal> {
-        if self.is_warm(trust, scope, file, digest) {
+        let checked = self.compare(trust, scope, file, digest, settled);
+        // It was remembered all the same: the next sandbox needn't read the file again.
+        match trust.compares.load(Ordering::Acquire) {
+            true => checked,
+            false => Ok(()),
+        }
+    }
+
+    fn compare(
+        &self,
+        trust: &Trust,
+        scope: Scope,
+        file: &Opened,
+        digest: Digest,
+        settled: bool,
+    ) -> Result<(), Refusal> {
+        if self.is_known(trust, scope, file, digest) {
             return Ok(());
         }
         let store = match (&trust.store, scope) {

@@ -68,6 +68,24 @@ fn overwritten_with_its_size_and_time() {
 }
 
 #[test]
+fn nothing_is_refused_where_nothing_is_compared() {
+    let stage = Stage::new();
+    let program = stage.sleeper("program", b"first");
+    let identifier = stage.identifier();
+    identifier.compare(false);
+    let first = Running::sleeping(&program).identify(&identifier).unwrap();
+    let known = digest(&program);
+    assert_eq!(first.executable.digest, known);
+    fs::rename(stage.sleeper("other", b"other"), &program).unwrap();
+    let other = Running::sleeping(&program);
+    let second = other.identify(&identifier).unwrap();
+    assert_eq!(second.executable.digest, digest(&program));
+    // From then on that it is, the first that was seen is the one that counts.
+    identifier.compare(true);
+    assert_changed(other.identify(&identifier), known, digest(&program));
+}
+
+#[test]
 fn hard_linked() {
     refused(|stage, program| {
         fs::remove_file(program).unwrap();
