@@ -117,8 +117,16 @@ impl Outlet {
         self.learns = true;
     }
 
-    /// The policy comes from no file, and changes only when somebody says so.
-    pub(crate) fn handed(mut self) -> Self {
+    /// The policy is this one. It comes from no file, and changes only when somebody says so: to
+    /// another one of any kind, so that what any of them may need is there.
+    pub(crate) fn handed(mut self, policy: Policy, spec: &mut SandboxSpec) -> Self {
+        if !self.shows_authority {
+            show_authority(&self.authority, spec);
+            self.shows_authority = true;
+        }
+        let is_open = policy.open.is_some();
+        self.lends |= is_open && casemate_sys::socket::own_network().is_ok();
+        self.policy = Some(Arc::new(policy));
         self.is_handed = true;
         self
     }
@@ -401,6 +409,7 @@ pub(crate) fn compile(document: &Document, of_host: bool) -> Result<Policy> {
         rules,
         learning: None,
         middlewares: document.network_middlewares.clone(),
+        open: None,
     })
 }
 

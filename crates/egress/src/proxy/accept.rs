@@ -12,7 +12,7 @@ use super::quota::Meter;
 use super::relay::{self, Traffic};
 use super::shared::Shared;
 use super::sniff::{self, Start};
-use super::{dial, explicit, inspect, spans};
+use super::{dial, explicit, inspect, named, spans};
 use casemate_core::error::{Error, Result};
 use casemate_identity::Identity;
 use casemate_identity::Shown;
@@ -89,6 +89,9 @@ async fn connection(shared: &Arc<Shared>, program: TcpStream, from: SocketAddr, 
     let decision = decide::destination(shared, &identity, to);
     shared.phases.end(Phase::EvaluationTotal, begun);
     match decision {
+        (host, decided) if named::is_asked(shared, to.port(), decided.as_ref().ok()) => {
+            named::serve(shared, (program, identity), to, (host, decided)).await;
+        }
         (_, Ok(permit)) => transparent(shared, program, permit, to).await,
         (host, Err(denial)) => {
             refuse(
@@ -104,7 +107,12 @@ async fn connection(shared: &Arc<Shared>, program: TcpStream, from: SocketAddr, 
 }
 
 /// A connection whose program believes that it has the other side.
-async fn transparent(shared: &Arc<Shared>, program: TcpStream, permit: Permit, to: SocketAddr) {
+pub(super) async fn transparent(
+    shared: &Arc<Shared>,
+    program: TcpStream,
+    permit: Permit,
+    to: SocketAddr,
+) {
     let way = shared.dialer.to_address(&permit, to);
     let world = match way {
         Ok(way) => World::open(shared, &permit, way).await,
@@ -149,6 +157,13 @@ pub(super) async fn carry(
     permit: Permit,
     said: Vec<u8>,
 ) {
+    let permit = match &world {
+        World::Open(world) => match world.peer_addr() {
+            Ok(to) => permit.reaching(&[to.ip().to_canonical()]),
+            Err(_) => return reset(program),
+        },
+        World::Later(way) => permit.toward(way),
+    };
     let Some(grant) = permit.grant() else {
         return reset(program);
     };

@@ -1,14 +1,16 @@
 //! Identity, names and policy together.
 
+use super::dial::Way;
 use super::learn::Learning;
 use super::phases::Phase;
 use super::policy::Policy;
 use super::shared::Shared;
 use crate::host::Host;
+use crate::open::{Basis, Open, Setting};
 use casemate_identity::{Executable, Identity};
 use casemate_policy::compiled::{Ancestor, Decision, Denial, DeniedRequest, Grant, Subject};
 use casemate_policy::network::{Middleware, Protocol};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Ancestors that can take part in a decision: all that an identity has.
@@ -27,20 +29,72 @@ pub struct Permit {
     pub port: u16,
     /// The entry of the policy that allows it.
     pub entry: String,
+    /// The addresses that it leads to, as far as they are known and matter.
+    reached: Box<[IpAddr]>,
 }
+
+/// Where the first thing that a program says is a request that names its host (RFC 9112 §3.2).
+pub(super) const HTTP: u16 = 80;
+/// The same over TLS, which names it before that.
+pub(super) const HTTPS: u16 = 443;
 
 impl Permit {
     /// What the policy grants.
     pub fn grant(&self) -> Option<Grant<'_>> {
         self.policy
-            .connect(&self.identity, &self.host, self.port)
+            .connect(&self.identity, (&self.host, self.port), &self.reached)
             .grant()
+    }
+
+    /// What decides in place of a policy.
+    pub(super) fn open(&self) -> Option<&Open> {
+        self.policy.open.as_ref()
+    }
+
+    /// By what of that it's allowed.
+    pub(super) fn basis(&self) -> Option<Basis> {
+        self.open()?.decide(&self.host, &self.reached).ok()
+    }
+
+    /// What is set in its requests. Only TLS tells whose they are, so nothing is set without.
+    pub(super) fn settings(&self) -> Vec<Setting<'_>> {
+        match self.open().filter(|_| self.port == HTTPS) {
+            Some(open) => open.headers(&self.host),
+            None => Vec::new(),
+        }
     }
 
     /// Whether what is said on the connection is looked at.
     pub(super) fn is_inspected(&self) -> bool {
+        if let Some(open) = self.open() {
+            return match self.port {
+                // To know which of the hosts at that address is meant.
+                HTTP => self.basis() == Some(Basis::Name),
+                HTTPS => open.sets_headers(&self.host),
+                _ => false,
+            };
+        }
         self.grant()
             .is_some_and(|grant| grant.needs_inspection() && !grant.skips_tls())
+    }
+
+    /// The same where it's known which way the connection takes.
+    pub(super) fn toward(self, way: &Way) -> Self {
+        match way {
+            Way::Address(to) => self.reaching(&[to.ip()]),
+            Way::Judged(judged) => self.reaching(judged),
+        }
+    }
+
+    /// The same where it's known where the connection goes.
+    pub(super) fn reaching(self, addresses: &[IpAddr]) -> Self {
+        match self.policy.open {
+            Some(_) => Self {
+                reached: addresses.into(),
+                ..self
+            },
+            None => self,
+        }
     }
 
     /// Who writes it down, if that is why it's let through.
@@ -80,7 +134,20 @@ impl Permit {
         if self.is_of(&policy) {
             return Some(self.clone());
         }
-        issue(policy, &self.identity, self.host.clone(), self.port).ok()
+        // What isn't looked into would go on without the headers that are to be set now.
+        let sets = |policy: &Policy| policy.open.as_ref().is_some_and(Open::sets_any_headers);
+        let alike = match (&self.policy.open, &policy.open) {
+            (Some(old), Some(new)) => old.sets_like(new),
+            _ => !sets(&self.policy) && !sets(&policy),
+        };
+        if self.port == HTTPS && !alike {
+            return None;
+        }
+        let to = (self.host.clone(), self.port);
+        let permit = issue(policy, &self.identity, to, &self.reached).ok()?;
+        let open = self.open().or(permit.open()).is_some();
+        // Nor can one be looked into that wasn't.
+        (!open || self.is_inspected() == permit.is_inspected()).then_some(permit)
     }
 }
 
@@ -92,7 +159,7 @@ pub(super) fn host(
     port: u16,
 ) -> Result<Permit, Box<Denial>> {
     let begun = shared.phases.begin();
-    let decision = issue(shared.policy.load_full(), identity, host, port);
+    let decision = issue(shared.policy.load_full(), identity, (host, port), &[]);
     shared.phases.end(Phase::PolicyEvaluation, begun);
     decision
 }
@@ -118,15 +185,21 @@ fn of_address(
     let policy = shared.policy.load_full();
     let address = Host::from(to.ip());
     let (mut first, mut learnt) = (None, None);
+    let reached = [to.ip()];
     for name in shared.names.of(to.ip()) {
-        match issue(Arc::clone(&policy), identity, name.clone(), to.port()) {
+        match issue(
+            Arc::clone(&policy),
+            identity,
+            (name.clone(), to.port()),
+            &reached,
+        ) {
             // Another name may be allowed without that.
             Ok(permit) if permit.learning().is_some() => learnt = learnt.or(Some((name, permit))),
             Ok(permit) => return (name, Ok(permit)),
             Err(denial) => first = first.or(Some((name, denial))),
         }
     }
-    let of_address = issue(policy, identity, address.clone(), to.port());
+    let of_address = issue(policy, identity, (address.clone(), to.port()), &reached);
     if let Some((name, permit)) = learnt
         && !matches!(&of_address, Ok(own) if own.learning().is_none())
     {
@@ -143,20 +216,22 @@ fn of_address(
 fn issue(
     policy: Arc<Policy>,
     identity: &Arc<Identity>,
-    host: Host,
-    port: u16,
+    (host, port): (Host, u16),
+    reached: &[IpAddr],
 ) -> Result<Permit, Box<Denial>> {
-    let entry = match policy.connect(identity, &host, port) {
+    let entry = match policy.connect(identity, (&host, port), reached) {
         Decision::Allow(grant) => grant.entry().to_owned(),
         Decision::Deny(denial) => return Err(denial),
     };
-    Ok(Permit {
+    let permit = Permit {
         policy,
         identity: Arc::clone(identity),
         host,
         port,
         entry,
-    })
+        reached: Box::default(),
+    };
+    Ok(permit.reaching(reached))
 }
 
 /// Shows an identity as the policy sees it.

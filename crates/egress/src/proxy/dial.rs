@@ -56,6 +56,11 @@ impl Dialer {
         permit: &Permit,
         addresses: &[IpAddr],
     ) -> Result<Vec<IpAddr>, Refused> {
+        if let Some(open) = permit.open() {
+            let decided = open.decide(&permit.host, addresses);
+            decided.map_err(|reason| Refused { reason })?;
+            return open.judge(&self.guard, &permit.host, permit.port, addresses);
+        }
         match permit.grant() {
             Some(grant) => self.judge_granted(permit, &grant, addresses),
             None => Err(Refused {
@@ -105,7 +110,7 @@ impl Dialer {
             Some(gateway) => vec![gateway],
             None => {
                 let begun = shared.phases.begin();
-                let found = shared.lookup.find(&permit.host).await;
+                let found = shared.find(&permit.host).await;
                 shared.phases.end(Phase::Dns, begun);
                 let found = found.map_err(|lost| Failed::Unresolved(lost.reason()))?;
                 found.addresses
@@ -113,6 +118,11 @@ impl Dialer {
         };
         let judged = self.judge(permit, &addresses).map_err(Failed::Guarded)?;
         Ok(Way::Judged(judged))
+    }
+
+    /// What it judges by.
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// The host's own address, if this is one of its names: no name server knows those.

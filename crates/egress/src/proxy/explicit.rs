@@ -139,7 +139,13 @@ pub(super) fn decide_request(
     decision.map_err(|denial| {
         let to = (&*host.to_string(), port);
         refuse(shared, identity, to, "policy", &denial.reason);
-        Refused(denied(identity, &host, port, &denial.reason, head))
+        let mut told = denied(identity, &host, port, &denial.reason, head);
+        if shared.policy.load().open.is_some() {
+            // There is no entry to add.
+            told.rule_missing = None;
+            told.next_steps = vec![format!("add {host} to network.allowOut of the sandbox")];
+        }
+        Refused(told.response())
     })
 }
 
@@ -170,16 +176,10 @@ async fn reach(shared: &Shared, permit: &Permit) -> Result<World, Failed> {
 }
 
 /// What a program is told that may not go where it wants.
-fn denied(
-    identity: &Identity,
-    host: &Host,
-    port: u16,
-    reason: &str,
-    head: &RequestHead,
-) -> Vec<u8> {
+fn denied(identity: &Identity, host: &Host, port: u16, reason: &str, head: &RequestHead) -> Denial {
     let binary = Shown(&identity.executable.path).to_string();
     let (host, method) = (host.to_string(), Some(head.method.clone()));
-    let denial = Denial {
+    Denial {
         error: ErrorCode::PolicyDenied.as_str().to_owned(),
         policy: String::new(),
         rule: None,
@@ -203,8 +203,7 @@ fn denied(
         host,
         port,
         binary,
-    };
-    denial.response()
+    }
 }
 
 /// Reads a SOCKS5 request, after the greeting; `Err` of a reply code if it can't be served.

@@ -4,7 +4,8 @@
 //! own, and from then on nothing stands between it and the other side. So this is for connections
 //! of which nothing has to be seen, and where the program can't tell:
 //!
-//! - **The policy means bytes.** Every endpoint that is open to the program there says `protocol:
+//! - **The policy means bytes.** What decides [in its place](crate::open) does, unless it went by
+//!   the name or sets headers there. Otherwise every endpoint that is open to the program there says `protocol:
 //!   tcp` or `any`, none has limits or wants to see the plain text, and there are no rules in Rego.
 //!   An endpoint that says nothing of its protocol is relayed, since the server name of TLS is
 //!   compared there; a connection to port 443 always is, and one to an address that the sandbox
@@ -23,12 +24,13 @@
 //! address that this host dials from. Another policy ends what was [handed over](super::handed), too.
 
 use super::afterwards::{Afterwards, Installed};
-use super::decide::{self, Permit};
+use super::decide::{self, HTTPS, Permit};
 use super::handed::{Connection, Handed};
 use super::journal;
 use super::phases::Phase;
 use super::shared::Shared;
 use super::spans::{self, Done};
+use crate::open::Basis;
 use casemate_identity::Identity;
 use casemate_policy::compiled::Grant;
 use casemate_policy::network::{EntryLimits, Protocol};
@@ -59,8 +61,8 @@ const GLANCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// Read by the proxy: DNS, and what may be TLS to a server in front of many sites.
-const RELAYED: [u16; 2] = [53, 443];
+/// Always read by the proxy.
+const DNS: u16 = 53;
 
 /// See the module.
 pub(super) struct Fast {
@@ -215,7 +217,7 @@ impl Direct {
     ) -> Option<Self> {
         let fast = shared.fast.as_ref()?;
         let to = wish.to;
-        if RELAYED.contains(&to.port()) || fast.is_crowded() || !fast.handed.has_room() {
+        if to.port() == DNS || fast.is_crowded() || !fast.handed.has_room() {
             return None;
         }
         let permit = permit(shared, identity, to)?;
@@ -324,12 +326,21 @@ impl AsFd for Direct {
 
 /// A permit for a connection that is only bytes, to an address that is fine.
 fn permit(shared: &Shared, identity: &Arc<Identity>, to: SocketAddr) -> Option<Permit> {
-    // To ask rules in Rego takes too long here.
-    if shared.policy.load().rules.is_some() || shared.names.of(to.ip()).len() > 1 {
+    let policy = shared.policy.load();
+    // To ask rules in Rego takes too long here. TLS may be to a server in front of many sites.
+    let many = || to.port() == HTTPS || shared.names.of(to.ip()).len() > 1;
+    if policy.rules.is_some() || policy.open.is_none() && many() {
         return None;
     }
     let (_, decided) = decide::destination(shared, identity, to);
     let permit = decided.ok()?;
+    if let Some(open) = permit.open() {
+        // Who went by the name is still to be asked for it.
+        let sets = to.port() == HTTPS && open.sets_any_headers();
+        let plain = !sets && permit.basis() != Some(Basis::Name);
+        let fine = plain && shared.dialer.judge(&permit, &[to.ip()]).is_ok();
+        return fine.then_some(permit);
+    }
     let grant = permit.grant().filter(is_plain)?;
     let judged = shared.dialer.judge_granted(&permit, &grant, &[to.ip()]);
     judged.ok()?;

@@ -1,9 +1,12 @@
-//! Names to addresses, by the host's resolver.
+//! Names to addresses, by the host's resolver or by name servers that somebody asked for.
 
 use crate::host::Host;
 use casemate_core::error::{Error, Result};
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -27,8 +30,13 @@ pub(super) enum Lost {
     Failed,
 }
 
-/// The host's resolver: /etc/hosts and the servers of /etc/resolv.conf.
-pub(super) struct Lookup(TokioResolver);
+/// See the module.
+pub(super) struct Lookup {
+    /// The host's: /etc/hosts and the servers of /etc/resolv.conf.
+    system: TokioResolver,
+    /// Of these servers and nothing else.
+    other: Mutex<Option<(Vec<IpAddr>, TokioResolver)>>,
+}
 
 impl Lookup {
     pub(super) fn from_system() -> Result<Self> {
@@ -39,11 +47,37 @@ impl Lookup {
         };
         let builder = TokioResolver::builder_tokio().map_err(|error| fail(&error))?;
         let resolver = builder.build().map_err(|error| fail(&error))?;
-        Ok(Self(resolver))
+        Ok(Self {
+            system: resolver,
+            other: Mutex::default(),
+        })
     }
 
-    /// All addresses of a name, of both versions.
-    pub(super) async fn find(&self, host: &Host) -> std::result::Result<Found, Lost> {
+    /// What asks these servers; kept until others are asked.
+    fn of(&self, servers: Vec<IpAddr>) -> Option<TokioResolver> {
+        let mut other = self.other.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, resolver)) = &*other
+            && *known == servers
+        {
+            return Some(resolver.clone());
+        }
+        let configs = servers.iter().copied().map(NameServerConfig::udp_and_tcp);
+        let config = ResolverConfig::from_name_servers(configs.collect());
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = TokioResolver::builder_with_config(config, provider);
+        // The host's names are none of theirs.
+        builder.options_mut().use_hosts_file = ResolveHosts::Never;
+        let resolver = builder.build().ok()?;
+        *other = Some((servers, resolver.clone()));
+        Some(resolver)
+    }
+
+    /// All addresses of a name, of both versions; by the host's resolver if no `servers` are given.
+    pub(super) async fn find(
+        &self,
+        host: &Host,
+        servers: Option<Vec<IpAddr>>,
+    ) -> std::result::Result<Found, Lost> {
         if let Some(address) = host.address() {
             return Ok(Found {
                 addresses: vec![address],
@@ -52,7 +86,12 @@ impl Lookup {
         }
         // With the final dot, no search domain of the host is tried.
         let name = format!("{host}.");
-        match timeout(PATIENCE, self.0.lookup_ip(name)).await {
+        let resolver = match servers {
+            None => self.system.clone(),
+            Some(servers) if servers.is_empty() => return Err(Lost::Failed),
+            Some(servers) => self.of(servers).ok_or(Lost::Failed)?,
+        };
+        match timeout(PATIENCE, resolver.lookup_ip(name)).await {
             Ok(Ok(found)) => {
                 let left = found
                     .valid_until()

@@ -16,6 +16,7 @@
 //! - [`openers`]: who opened the connections that are about to arrive
 //! - [`names`]: which names the sandbox was given for an address; [`lookup`]: where they come from
 //! - [`decide`]: identity, names and policy together; a [`Permit`] is what it gives
+//! - [`named`]: hosts that only the program's first words tell
 //! - [`explicit`]: clients that know that there is a proxy: CONNECT, absolute-form HTTP, SOCKS5
 //! - [`places`]: how many connections there are, and how many of them one program may have
 //! - [`dial`], [`relay`]: the connection out, and the bytes
@@ -45,6 +46,7 @@ mod learn;
 mod ledger;
 mod lookup;
 mod metrics;
+mod named;
 mod names;
 mod openers;
 mod perf;

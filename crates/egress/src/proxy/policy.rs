@@ -1,15 +1,16 @@
 //! The policy as the proxy asks it: the compiled entries, and the author's own rules besides.
 
 use casemate_identity::Identity;
-use casemate_policy::compiled::Closest;
-use casemate_policy::compiled::{Compiled, Decision, Denial, Grant, Target};
-use casemate_policy::network::Middleware;
+use casemate_policy::compiled::{Closest, CompileError, Compiled, Decision, Denial, Grant, Target};
+use casemate_policy::network::{Middleware, Network};
 use casemate_policy::rego::Rules;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::decide::with_subject;
 use super::learn::Learning;
 use crate::host::Host;
+use crate::open::Open;
 
 /// See the module.
 pub struct Policy {
@@ -21,11 +22,47 @@ pub struct Policy {
     pub learning: Option<Arc<Learning>>,
     /// What happens to requests on their way, in that order.
     pub middlewares: Vec<Middleware>,
+    /// What decides in place of all these, if it's there.
+    pub open: Option<Open>,
 }
 
 impl Policy {
-    /// Decides about a connection.
-    pub(super) fn connect(&self, identity: &Identity, host: &Host, port: u16) -> Decision<'_> {
+    /// What a client of the platform asked for, in place of a policy.
+    ///
+    /// # Errors
+    /// None: a policy without entries compiles.
+    pub fn of_open(open: Open) -> Result<Self, CompileError> {
+        Ok(Self {
+            compiled: Compiled::new(&Network::default())?,
+            rules: None,
+            learning: None,
+            middlewares: Vec::new(),
+            open: Some(open),
+        })
+    }
+
+    /// Whether it matters which program connects. If not, that is only written down.
+    pub(super) fn asks_who(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Decides about a connection. `reached` are the addresses of the host, as far as they are
+    /// known and matter.
+    pub(super) fn connect(
+        &self,
+        identity: &Identity,
+        (host, port): (&Host, u16),
+        reached: &[IpAddr],
+    ) -> Decision<'_> {
+        if let Some(open) = &self.open {
+            return match open.decide(host, reached) {
+                Ok(basis) => Decision::Allow(Grant::by_other(&self.compiled, basis.as_str())),
+                Err(reason) => Decision::Deny(Box::new(Denial {
+                    reason,
+                    closest: Closest::Entries,
+                })),
+            };
+        }
         match (self.judge(identity, host, port), &self.learning) {
             ((Decision::Deny(_), false), Some(learning)) if !self.forbids(host) => {
                 Decision::Allow(Grant::learning(&self.compiled, learning.inspect))
@@ -108,6 +145,7 @@ network_policies:
             rules: None,
             learning: None,
             middlewares: Vec::new(),
+            open: None,
         };
         let identity = Identity {
             pid: 1,
@@ -123,7 +161,7 @@ network_policies:
         // What becomes of a connection: whether it's learnt, and whether it's looked into.
         let ask = |policy: &Policy, host: &str, port| {
             let host = Host::parse(host).unwrap();
-            let grant = policy.connect(&identity, &host, port).grant()?;
+            let grant = policy.connect(&identity, (&host, port), &[]).grant()?;
             Some((grant.is_learning(), grant.needs_inspection()))
         };
         for (host, port) in [("b.example", 443), ("a.example", 80), ("192.0.2.1", 443)] {

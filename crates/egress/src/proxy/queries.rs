@@ -92,7 +92,10 @@ async fn datagrams_of(shared: Arc<Shared>, socket: Arc<Datagrams>, room: Arc<Sem
         );
         tokio::spawn(async move {
             let asked = SocketAddr::new(query.server, PORT);
-            let asker = identify(&shared, query, asked).await;
+            let asker = match is_answered_to_all(&shared, &bytes) {
+                true => None,
+                false => identify(&shared, query, asked).await,
+            };
             if let Some(answer) = answer(&shared, asker.as_deref(), &bytes, Transport::Udp).await {
                 // A lost answer is asked for again.
                 let _ = socket.own.answer(&answer, &query);
@@ -158,13 +161,15 @@ async fn answer(
     let Host::Name(name) = query.name() else {
         return Some(query.answer(Answer::Refused, transport));
     };
-    let allowed = asker.is_some_and(|asker| {
-        let policy = shared.policy.load();
-        decide::with_subject(asker, |subject| {
-            policy.compiled.may_resolve_for(subject, name)
-        })
-    });
     let policy = shared.policy.load_full();
+    let allowed = match &policy.open {
+        Some(open) => open.resolves(query.name()),
+        None => asker.is_some_and(|asker| {
+            decide::with_subject(asker, |subject| {
+                policy.compiled.may_resolve_for(subject, name)
+            })
+        }),
+    };
     let learning = match (allowed, asker) {
         (false, Some(_)) => policy.learns(query.name()),
         _ => None,
@@ -174,7 +179,7 @@ async fn answer(
         return Some(query.answer(Answer::Refused, transport));
     }
     let begun = shared.phases.begin();
-    let found = shared.lookup.find(query.name()).await;
+    let found = shared.find(query.name()).await;
     shared.phases.end(Phase::Dns, begun);
     let answer = match found {
         Ok(found) => {
@@ -190,10 +195,22 @@ async fn answer(
     Some(answer).filter(|answer| !answer.is_empty())
 }
 
+/// Whether it doesn't matter whose query this is, so that nobody has to be looked for.
+fn is_answered_to_all(shared: &Shared, bytes: &[u8]) -> bool {
+    let policy = shared.policy.load();
+    policy
+        .open
+        .as_ref()
+        .is_some_and(|open| DnsQuery::parse(bytes).is_ok_and(|query| open.resolves(query.name())))
+}
+
 fn refuse(shared: &Shared, asker: Option<&Identity>, name: &str) {
-    const WHY: &str = "no entry of the policy has this name for this program";
+    let why = match shared.policy.load().open {
+        Some(_) => "network.allowOut doesn't have this name, and all else is denied",
+        None => "no entry of the policy has this name for this program",
+    };
     match asker {
-        Some(asker) => super::accept::refuse(shared, asker, (name, PORT), "dns", WHY),
+        Some(asker) => super::accept::refuse(shared, asker, (name, PORT), "dns", why),
         None => shared.ledger.denied("", name, PORT, "unidentified"),
     }
 }

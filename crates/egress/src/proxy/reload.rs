@@ -40,7 +40,14 @@ impl Reloading {
 
     fn install(&self, policy: Arc<Policy>, message: &str, severity: Severity) {
         let shared = &self.0;
+        let asks = policy.asks_who();
+        if asks {
+            shared.identifier.compare(true);
+        }
         shared.policy.store(policy);
+        if !asks {
+            shared.identifier.compare(false);
+        }
         shared.names.forget_stale();
         let before = *shared.revision.borrow();
         let change = Kind::ConfigState {

@@ -6,7 +6,7 @@ use super::fast::{Direct, Fast, Wish};
 use super::inspect::{Inspection, Inspector};
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::lookup::Lookup;
+use super::lookup::{Found, Lookup, Lost};
 use super::names::Names;
 use super::openers::Openers;
 use super::phases::{Phase, Phases};
@@ -18,6 +18,7 @@ use super::scrape::{self, Scrape};
 use super::spans::{self, Done};
 use super::{accept, heartbeat, queries};
 use crate::address::Guard;
+use crate::host::Host;
 use arc_swap::ArcSwap;
 use casemate_core::error::{Error, Result};
 use casemate_core::report::Connection;
@@ -106,6 +107,14 @@ pub(super) struct Shared {
 pub(super) struct Open<'s>(&'s AtomicI64);
 
 impl Shared {
+    /// All addresses of a name, by the name servers that are to be asked.
+    pub(super) async fn find(&self, host: &Host) -> std::result::Result<Found, Lost> {
+        let policy = self.policy.load_full();
+        let open = policy.open.as_ref();
+        let servers = open.and_then(|open| open.servers(self.dialer.guard()));
+        self.lookup.find(host, servers).await
+    }
+
     pub(super) fn count(&self) -> Open<'_> {
         self.open.fetch_add(1, Ordering::Relaxed);
         Open(&self.open)
@@ -288,6 +297,7 @@ impl Shared {
         if let Some(gateway) = config.gateway {
             guard = guard.with_gateway(gateway);
         }
+        config.identifier.compare(config.policy.asks_who());
         Ok(Self {
             policy: ArcSwap::new(config.policy),
             revision: watch::Sender::new(0),

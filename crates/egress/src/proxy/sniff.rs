@@ -10,6 +10,7 @@ use super::decide;
 use super::decide::Permit;
 use super::shared::Shared;
 use crate::hello::{ClientHello, Ech, HelloReader, Progress};
+use crate::open::Basis;
 use std::io;
 use tokio::net::TcpStream;
 
@@ -71,6 +72,10 @@ pub(super) fn check(shared: &Shared, permit: &Permit, hello: &ClientHello) -> Re
         return Ok(());
     };
     if *name == permit.host {
+        return Ok(());
+    }
+    // Whoever is at an address that is allowed as such may be called anything.
+    if permit.basis() == Some(Basis::Address) {
         return Ok(());
     }
     // Another name of the same address is fine if the policy allows that, too.

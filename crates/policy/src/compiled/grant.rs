@@ -25,6 +25,8 @@ pub(super) enum Beyond {
     Rego,
     /// It's let through to be written down.
     Learning { inspect: bool },
+    /// Something else than a policy decides, and calls it this.
+    Other(&'static str),
 }
 
 impl<'a> Grant<'a> {
@@ -53,6 +55,15 @@ impl<'a> Grant<'a> {
         }
     }
 
+    /// A connection that something else than a policy allows: any bytes. `name` is what logs call
+    /// that.
+    pub fn by_other(policy: &'a Compiled, name: &'static str) -> Self {
+        Self {
+            beyond: Some(Beyond::Other(name)),
+            ..Self::new(policy, Inline::default())
+        }
+    }
+
     /// Nothing allows the connection: it's let through to be written down.
     pub fn is_learning(&self) -> bool {
         matches!(self.beyond, Some(Beyond::Learning { .. }))
@@ -69,6 +80,7 @@ impl<'a> Grant<'a> {
     pub fn entry(&self) -> &'a str {
         self.entries().min().unwrap_or(match self.beyond {
             Some(Beyond::Learning { .. }) => "learning",
+            Some(Beyond::Other(name)) => name,
             Some(Beyond::Rego) | None => "rego",
         })
     }

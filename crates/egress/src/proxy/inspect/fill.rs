@@ -123,10 +123,28 @@ impl Session {
         if asked.method == "TRACE" && !credentials.is_empty() {
             return Err(told(Refusal::Unusable("TRACE would send it back")));
         }
-        match &asked.own.signing {
+        let target = match &asked.own.signing {
             None => head(&rewriter, asked, headers).map_err(told),
             Some(signing) => self.signed(asked, signing, headers, body),
+        }?;
+        self.set(asked, headers).map_err(told)?;
+        Ok(target)
+    }
+
+    /// Sets the headers that a client of the platform wants in requests to this host, in the place
+    /// of what the program sent under these names.
+    fn set(&self, asked: &Asked, headers: &mut Headers) -> Result<(), Refusal> {
+        let settings = match self.secure {
+            true => asked.permit.settings(),
+            false => Vec::new(),
+        };
+        if asked.method == "TRACE" && !settings.is_empty() {
+            return Err(Refusal::Unusable("TRACE would send it back"));
         }
+        for (name, value) in settings {
+            headers.set(name, value.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// A body as it goes out.

@@ -106,6 +106,7 @@ impl Inspected {
     }
 
     fn new(shared: &Arc<Shared>, permit: Permit, way: Way, secure: bool, meter: Meter) -> Self {
+        let permit = permit.toward(&way);
         let binary = Shown(&permit.identity.executable.path).to_string();
         let host = permit.host.to_string();
         shared

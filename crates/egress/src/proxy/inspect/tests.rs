@@ -101,6 +101,7 @@ fn policy(endpoint: &str, port: u16) -> Arc<Policy> {
         rules: None,
         learning: None,
         middlewares: policy.network_middlewares,
+        open: None,
     })
 }
 
