@@ -58,7 +58,10 @@ impl Plan {
             let message = format!("cwd '{}' does not exist", folder.display());
             return Err(ConnectError::invalid_argument(message));
         }
-        let own = std::env::var("PATH").ok();
+        let own = OWN.iter().filter_map(|name| {
+            let value = std::env::var(name).ok()?;
+            Some(((*name).to_owned(), value))
+        });
         let env = environment(own, user, &given.environment, config)?;
         let args = std::iter::once(&config.cmd).chain(&config.args);
         Ok(Self {
@@ -151,17 +154,31 @@ impl Plan {
     }
 }
 
-/// The variables of a command, later ones over earlier: the account's, those of `/init`, those
-/// of the request.
+/// Variables that commands have from the agent: where programs are, and the files with the roots
+/// that they are to trust.
+const OWN: [&str; 8] = [
+    "PATH",
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "DENO_CERT",
+];
+
+/// The variables of a command, later ones over earlier: the agent's own, the account's, those of
+/// `/init`, those of the request.
 fn environment(
-    path: Option<String>,
+    own: impl IntoIterator<Item = (String, String)>,
     user: &User,
     given: &BTreeMap<String, String>,
     config: &ProcessConfig,
 ) -> Result<BTreeMap<String, String>, ConnectError> {
     let home = user.home.to_string_lossy().into_owned();
-    let mut env = BTreeMap::from([
-        ("PATH".to_owned(), path.unwrap_or_else(|| PATH.to_owned())),
+    let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+    env.extend(own);
+    env.extend([
         ("HOME".to_owned(), home),
         ("USER".to_owned(), user.name.clone()),
         ("LOGNAME".to_owned(), user.name.clone()),
@@ -246,7 +263,9 @@ mod tests {
         let given = given.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
         let mut config = ProcessConfig::default();
         config.envs.insert("A".to_owned(), "request".to_owned());
-        let env = environment(Some("/bin".to_owned()), &user(), &given, &config).unwrap();
+        let own = [("PATH", "/bin"), ("SSL_CERT_FILE", "/ca")];
+        let own = own.map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let env = environment(own, &user(), &given, &config).unwrap();
         let env: Vec<_> = env.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let expected = [
             "A=request",
@@ -254,6 +273,7 @@ mod tests {
             "HOME=/h",
             "LOGNAME=user",
             "PATH=/bin",
+            "SSL_CERT_FILE=/ca",
             "USER=user",
         ];
         assert_eq!(env, expected);
@@ -264,7 +284,7 @@ mod tests {
         for (name, value) in [("", "x"), ("A=B", "x"), ("A", "\0")] {
             let mut config = ProcessConfig::default();
             config.envs.insert(name.to_owned(), value.to_owned());
-            assert!(environment(None, &user(), &BTreeMap::new(), &config).is_err());
+            assert!(environment([], &user(), &BTreeMap::new(), &config).is_err());
         }
     }
 
