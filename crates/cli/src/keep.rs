@@ -1,17 +1,19 @@
 //! `casemate keep FOLDER`: the supervisor of one sandbox. The daemon starts it; nobody types it.
 
 use crate::credentials::CredentialArgs;
-use crate::egress::Outlet;
+use crate::egress::{self, Outlet};
 use crate::observe::ObserveArgs;
 use casemate_core::error::{Error, Result};
 use casemate_core::report::Connection;
 use casemate_core::sandbox::Outward;
 use casemate_core::spec::SandboxSpec;
+use casemate_egress::open::Open;
 use casemate_egress::proxy::{Policy, Reloading};
 use casemate_jail::gate::{Attempt, Doors, Gate, Rare};
 use casemate_node::keeper::{self, Launch, Outgoing};
 use casemate_policy::Document;
 use clap::Args;
+use ipnet::IpNet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -62,19 +64,22 @@ impl Gate for Way {
 }
 
 fn outgoing(launch: &Launch, spec: &mut SandboxSpec) -> Result<Outgoing> {
-    let document = document(&launch.wish.network)?;
+    let (outward, of_host) = (&launch.wish.network, launch.root.is_none());
     let (given, _) = CredentialArgs::default().give(spec, None)?;
-    let source = (&document, PathBuf::new());
-    let outlet = Outlet::new(source, spec, given, ObserveArgs::default(), false)?.handed();
+    let source = (&document(outward).map_err(invalid)?, PathBuf::new());
+    let outlet = Outlet::new(source, spec, given, ObserveArgs::default(), false)?;
+    let decides = policy(outward, &launch.reach, of_host).map_err(invalid)?;
+    let outlet = outlet.handed(decides, spec);
     let reloading = Arc::new(OnceLock::<Reloading>::new());
     let way = Way {
         outlet,
         reloading: Arc::clone(&reloading),
     };
+    let reach = launch.reach.clone();
     let restrict = move |outward: &Outward| {
-        let policy = policy(outward)?;
+        let policy = policy(outward, &reach, of_host).map_err(invalid)?;
         if let Some(reloading) = reloading.get() {
-            reloading.put(policy);
+            reloading.put(Arc::new(policy));
         }
         Ok(())
     };
@@ -84,14 +89,30 @@ fn outgoing(launch: &Launch, spec: &mut SandboxSpec) -> Result<Outgoing> {
     })
 }
 
-/// What was asked for, as a document.
-fn document(outward: &Outward) -> Result<Document> {
-    let text = outward.policy.as_deref().unwrap_or("version: 1\n");
-    Document::parse("network", text)
-        .map_err(|error| Error::rule("apply the sandbox's policy", format!("\n{error}")))
+/// Whether what is asked for could be put in force; if not, why, with the field. The daemon asks
+/// that before it asks a keeper.
+pub(crate) fn check(outward: &Outward, reach: &[IpNet]) -> Result<(), String> {
+    policy(outward, reach, true).map(drop)
 }
 
-/// What was asked for, as a policy that decides.
-fn policy(outward: &Outward) -> Result<Arc<Policy>> {
-    crate::egress::compile(&document(outward)?, true).map(Arc::new)
+/// The whole policy that was asked for, or an empty one.
+fn document(outward: &Outward) -> Result<Document, String> {
+    let Some(text) = &outward.policy else {
+        return Ok(Document::default());
+    };
+    Document::parse("policy", text).map_err(|error| format!("casemate.policy: {error}"))
+}
+
+/// What was asked for, as what decides.
+fn policy(outward: &Outward, reach: &[IpNet], of_host: bool) -> Result<Policy, String> {
+    if outward.policy.is_some() {
+        let compiled = egress::compile(&document(outward)?, of_host);
+        return compiled.map_err(|error| format!("casemate.policy: {error}"));
+    }
+    let open = Open::new(outward, reach.to_vec()).map_err(|invalid| invalid.to_string())?;
+    Policy::of_open(open).map_err(|error| error.message)
+}
+
+fn invalid(why: String) -> Error {
+    Error::rule("apply what the sandbox's network was asked to be", why)
 }

@@ -9,6 +9,7 @@ use casemate_core::sandbox::SandboxId;
 use casemate_gateway::{Gateway, Sandbox, Sandboxes, Signed, Soon, Traffic};
 use casemate_node::{Handle, Local};
 use clap::Args;
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +36,10 @@ pub(crate) struct ServeArgs {
     /// Keep up to so many sandboxes ready, as they are used
     #[arg(long, value_name = "N", default_value_t = 8)]
     warm: usize,
+    /// Also let sandboxes reach this address or network, which isn't public, if their clients allow
+    /// it
+    #[arg(long, value_name = "ADDR|CIDR", value_parser = crate::policy::net)]
+    allow_ip: Vec<IpNet>,
     /// Listen elsewhere than on loopback without TLS
     #[arg(long)]
     insecure: bool,
@@ -75,6 +80,8 @@ async fn serve(args: ServeArgs) -> Result<()> {
         program,
         root: args.root,
         warm: args.warm,
+        reach: args.allow_ip,
+        check: crate::keep::check,
     })
     .await?;
     let local = Arc::clone(&node);

@@ -16,4 +16,4 @@ pub mod folder;
 pub mod keeper;
 mod local;
 
-pub use local::{Handle, Local, Settings};
+pub use local::{Check, Handle, Local, Settings};

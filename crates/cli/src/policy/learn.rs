@@ -177,7 +177,7 @@ fn tell(output: &Path, learnt: &Learnt, seen: &Seen) {
 }
 
 /// An address is the network of it alone.
-fn net(text: &str) -> Result<IpNet, String> {
+pub(crate) fn net(text: &str) -> Result<IpNet, String> {
     let address = text.parse::<IpAddr>().map(IpNet::from);
     address
         .or_else(|_| text.parse())

@@ -20,6 +20,8 @@ mod sarif;
 mod settings;
 mod test;
 
+pub(crate) use learn::net;
+
 use anyhow::anyhow;
 use casemate_policy::{Document, ReadOptions};
 use clap::{Args, Subcommand};

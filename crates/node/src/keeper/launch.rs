@@ -3,6 +3,7 @@
 use casemate_core::limits::{ByteSize, Limit, Limits};
 use casemate_core::sandbox::{SandboxId, Wish};
 use casemate_core::spec::{Network, Root, SandboxSpec, Terminal};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ pub struct Launch {
     pub outside: Option<u32>,
     /// The root file system; `None` is a view of the host's.
     pub root: Option<PathBuf>,
+    /// Addresses that it may reach besides the public ones.
+    #[serde(default)]
+    pub reach: Vec<IpNet>,
 }
 
 impl Launch {

@@ -19,6 +19,7 @@ use casemate_core::error::Result;
 use casemate_core::node::{Door, Ended, Kept as Standing, Node, Refusal, Reply};
 use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
 use ids::Ids;
+use ipnet::IpNet;
 use kept::Kept;
 use pool::Pool;
 use rustix::fd::OwnedFd;
@@ -41,7 +42,15 @@ pub struct Settings {
     pub root: Option<PathBuf>,
     /// The most sandboxes that are kept ready.
     pub warm: usize,
+    /// Addresses that sandboxes may reach besides the public ones, if they are allowed to.
+    pub reach: Vec<IpNet>,
+    /// Knows whether a network that is asked for could be put in force.
+    pub check: Check,
 }
+
+/// Says what is wrong with the network that is asked for, by the field's name, where sandboxes may
+/// reach these addresses besides the public ones.
+pub type Check = fn(&Outward, &[IpNet]) -> Result<(), String>;
 
 /// This machine.
 pub struct Local {
@@ -86,6 +95,10 @@ impl Local {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn check(&self, outward: &Outward) -> Result<(), Refusal> {
+        (self.settings.check)(outward, &self.settings.reach).map_err(Refusal::Invalid)
+    }
+
     fn find(&self, id: &SandboxId) -> Result<Arc<Kept>, Refusal> {
         self.table().get(id).cloned().ok_or(Refusal::Unknown)
     }
@@ -113,7 +126,11 @@ impl Node for Handle {
     }
 
     fn restrict<'a>(&'a self, id: &'a SandboxId, outward: &'a Outward) -> Reply<'a, ()> {
-        Box::pin(async move { self.0.find(id)?.restrict(outward).await })
+        Box::pin(async move {
+            let kept = self.0.find(id)?;
+            self.0.check(outward)?;
+            kept.restrict(outward).await
+        })
     }
 
     fn usage<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, Usage> {

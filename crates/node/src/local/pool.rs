@@ -6,7 +6,7 @@
 
 use super::Local;
 use super::start::Draft;
-use casemate_core::sandbox::{SandboxId, Wish};
+use casemate_core::sandbox::{Outward, SandboxId, Wish};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ impl Pool {
             let wish = Wish {
                 environment: Default::default(),
                 access_token: None,
+                // It may name secrets, and whose sandbox it will be isn't known.
+                network: Outward::default(),
                 ..wish.clone()
             };
             tokio::spawn(fill(Arc::clone(local), wish));

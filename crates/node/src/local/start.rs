@@ -104,6 +104,7 @@ impl Local {
         if wish.template != BASE {
             return Err(Refusal::NoTemplate(wish.template.clone()));
         }
+        self.check(&wish.network)?;
         let started = async {
             let draft = match self.pool.take(wish) {
                 Some(draft) => draft,
@@ -126,6 +127,7 @@ impl Local {
             wish: wish.clone(),
             outside: self.ids.take(),
             root: self.settings.root.clone(),
+            reach: self.settings.reach.clone(),
         };
         let outside = launch.outside;
         let drafted = self.try_prepare(launch).await;
