@@ -74,7 +74,7 @@ impl Platform {
             which.args(["-c", "command -v \"$0\" >/dev/null", program]);
             which.status().unwrap().success()
         };
-        if !needed.iter().all(|program| there(&program)) {
+        if !needed.iter().all(there) {
             println!("skipped: needs {needed:?}");
             return None;
         }
