@@ -20,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,7 +214,7 @@ impl Local {
                 return Err(Error::rule("say where a sandbox may connect to", why).on(id));
             }
         }
-        introduce(&folder, wish).await?;
+        introduce(&folder, id, wish).await?;
         let process = draft.process.as_ref().map(OwnedFd::try_clone);
         let Some(Ok(process)) = process else {
             return Err(Error::rule("start a sandbox", "its keeper is gone").on(id));
@@ -232,7 +233,7 @@ impl Local {
 
 /// Tells the agent who may use it, and what every program gets. It answers as soon as it lives: its
 /// socket was there before it was.
-async fn introduce(folder: &Folder, wish: &Wish) -> Result<()> {
+async fn introduce(folder: &Folder, id: &SandboxId, wish: &Wish) -> Result<()> {
     let step = "tell the sandbox's agent who may use it";
     let fail = |error: std::io::Error| Error::io(step, &error);
     let other = |error: hyper::Error| Error::rule(step, error.to_string());
@@ -244,9 +245,18 @@ async fn introduce(folder: &Folder, wish: &Wish) -> Result<()> {
         .await
         .map_err(other)?;
     let driven = tokio::spawn(connection);
+    // What programs in E2B's sandboxes find; a client's own variables win.
+    let known = [
+        ("E2B_SANDBOX", "true"),
+        ("E2B_SANDBOX_ID", id.as_str()),
+        ("E2B_TEMPLATE_ID", &wish.template),
+    ];
+    let mut environment: BTreeMap<&str, &str> = known.into();
+    let own = wish.environment.iter();
+    environment.extend(own.map(|(name, value)| (name.as_str(), value.as_str())));
     let body = json!({
         "accessToken": wish.access_token,
-        "envVars": wish.environment,
+        "envVars": environment,
         "defaultUser": USER,
     });
     let request = Request::builder()
