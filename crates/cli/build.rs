@@ -2,7 +2,5 @@
 
 fn main() {
     println!("cargo::rustc-link-arg-bins=-Wl,--entry=casemate_entry");
-    // Thirty thousand relocations, packed into a fortieth of their size.
-    println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     println!("cargo::rerun-if-changed=build.rs");
 }

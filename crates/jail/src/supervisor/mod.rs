@@ -70,8 +70,8 @@ struct Supervisor<'a> {
     private: Vec<u64>,
     /// The guard's signal arrived.
     look: bool,
-    /// The code of the start was given back.
-    rests: bool,
+    /// How often counters were looked at.
+    checks: u32,
     /// A limit was reached, or the caller sent a signal that ends programs: what the program
     /// still has to say isn't waited for.
     told_to_end: bool,

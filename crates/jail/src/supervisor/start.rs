@@ -141,7 +141,7 @@ fn start<'a>(
         root: None,
         private: Vec::new(),
         look: false,
-        rests: false,
+        checks: 0,
         told_to_end: false,
         stopped: None,
         ended: None,

@@ -76,7 +76,7 @@ pub(super) enum Half {
     Upper,
 }
 
-/// Takes every page at once that relocation and start-up are about to write to, one after the other:
+/// Takes every page at once that start-up is about to write to, one after the other:
 /// a hundred page faults are most of a virtual machine's time for that (madvise(2), Linux 5.14;
 /// before, it does nothing).
 ///

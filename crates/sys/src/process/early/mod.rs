@@ -2,7 +2,7 @@
 //!
 //! Most of a sandbox's start is the kernel making namespaces, the network's above all, and most
 //! of the rest is a program coming to life: its C library asks the processor what it can do
-//! (CPUID, which a virtual machine's host has to answer), it relocates itself, reads its
+//! (CPUID, which a virtual machine's host has to answer), it reads its
 //! arguments, plans. None of that needs the other, so here they run side by side:
 //!
 //! ```text
