@@ -13,6 +13,7 @@
 //!
 //! No lock is held while a file is read.
 
+use crate::background;
 use crate::bounded::Bounded;
 use crate::digest::{BLOCK, Digest, Unhashed};
 use crate::executable::{Fingerprint, Opened};
@@ -32,6 +33,8 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 pub const MOST_BYTES: u64 = 2 << 30;
 /// Fingerprints that are remembered, about a hundred bytes each.
 const MOST: usize = 8192;
+/// Files from this size on are hashed in the background: for a millisecond no thread is made.
+const LONG: u64 = 1 << 20;
 /// So much is read in one turn: some fifteen milliseconds.
 const SHARE: usize = 16 << 20;
 /// How often a file may change under the reader.
@@ -92,7 +95,7 @@ impl Digests {
         &self,
         file: &mut Opened,
         recall: impl Fn(&Opened) -> Result<Option<Digest>, Refusal>,
-        stop: &dyn Fn() -> bool,
+        stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<Found, Refusal> {
         for _ in 0..ATTEMPTS {
             let flight = match self.board(&file.fingerprint) {
@@ -116,23 +119,24 @@ impl Digests {
     }
 
     /// Hashes the file; `None` if it changed meanwhile.
-    fn read(&self, file: &Opened, stop: &dyn Fn() -> bool) -> Result<Option<Found>, Refusal> {
+    fn read(
+        &self,
+        file: &Opened,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Found>, Refusal> {
         let size = file.fingerprint.size;
         if size > MOST_BYTES {
             let path = file.path.clone();
             return Err(Refusal::TooLarge { path, size });
         }
-        let (turn, blocks) = (self.turns.take(), Cell::new(0_usize));
-        let between = || {
-            blocks.set(blocks.get() + 1);
-            if blocks.get().is_multiple_of(SHARE / BLOCK) {
-                turn.pass();
-            }
-            stop()
-        };
         let settled = is_settled(&file.fingerprint) && has_no_writer(file);
         self.hashed.fetch_add(1, Ordering::Relaxed);
-        let digest = match Digest::of(file.as_fd(), size, &between) {
+        let hash = || self.hash(file, stop);
+        let hashed = match size < LONG {
+            true => hash(),
+            false => background::run(hash),
+        };
+        let digest = match hashed {
             Ok(digest) => digest,
             Err(Unhashed::Resized) => return Ok(None),
             Err(Unhashed::Stopped) => return Err(Refusal::Stopped),
@@ -143,6 +147,19 @@ impl Digests {
             .is_unchanged()
             .map_err(|errno| unreadable(file, errno))?;
         Ok(unchanged.then_some(Found { digest, settled }))
+    }
+
+    /// In turns with others.
+    fn hash(&self, file: &Opened, stop: &dyn Fn() -> bool) -> Result<Digest, Unhashed> {
+        let (turn, blocks) = (self.turns.take(), Cell::new(0_usize));
+        let between = || {
+            blocks.set(blocks.get() + 1);
+            if blocks.get().is_multiple_of(SHARE / BLOCK) {
+                turn.pass();
+            }
+            stop()
+        };
+        Digest::of(file.as_fd(), file.fingerprint.size, &between)
     }
 
     /// Waits as long as somebody else is at it.

@@ -27,8 +27,9 @@
 //! tokio::task::spawn_blocking(move || identifier.identify(subject))
 //! ```
 //!
-//! However many such threads there are, they hash in turns, and a processor is left to everything
-//! else; warm connections wait for none of them. The crate itself has no executor and no pool.
+//! However many such threads there are, they hash in turns, a processor is left to everything
+//! else, and where there is none to leave, all others come first (`background`); warm connections
+//! wait for none of them. The crate itself has no executor and no pool.
 //!
 //! # What an identity is worth
 //!
@@ -50,6 +51,7 @@ pub mod shown;
 pub mod store;
 pub mod trust;
 
+mod background;
 mod bounded;
 mod chain;
 mod quiet;

@@ -43,6 +43,7 @@ pub mod privilege;
 pub mod probe;
 pub mod process;
 mod raw;
+pub mod schedule;
 pub mod seccomp;
 pub mod secret;
 pub mod signal;

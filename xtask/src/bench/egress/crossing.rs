@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::stage::{Run, Stage};
-use super::{phases, requests};
+use super::{Options, Part, phases, requests};
 use crate::bench::stats::Summary;
 
 /// An executable as large as that of a well-known agent.
@@ -29,22 +29,43 @@ pub(super) struct Row {
     pub(super) summary: Option<Summary>,
 }
 
-/// Everything; or why not.
-pub(super) fn measure(quick: bool) -> Result<Vec<Row>> {
-    let stage = Stage::new()?;
-    let rounds = if quick { 1 } else { 9 };
+/// The parts that are wanted; or why not.
+pub(super) fn measure(options: &Options) -> Result<Vec<Row>> {
+    let parts = [
+        Part::Latency,
+        Part::Bulk,
+        Part::Cold,
+        Part::Phases,
+        Part::Newcomers,
+        Part::Many,
+        Part::Inspected,
+    ];
     let mut rows = Vec::new();
-    for (crowd, name) in [(0, ""), (10, ", 10 processes"), (500, ", 500 processes")] {
-        latency(&stage, (crowd, name), rounds, &mut rows)?;
+    if !parts.iter().any(|part| options.wants(*part)) {
+        return Ok(rows);
     }
-    bulk(&stage, rounds, quick, &mut rows)?;
-    cold(&stage, rounds.min(5), &mut rows)?;
-    phases::measure(&stage, rounds.min(5), &mut rows)?;
-    for pace in PACES {
-        newcomers(&stage, pace, &mut rows)?;
+    let stage = Stage::new()?;
+    let rounds = if options.quick { 1 } else { 9 };
+    for part in parts.into_iter().filter(|part| options.wants(*part)) {
+        match part {
+            Part::Decisions => {}
+            Part::Latency => {
+                for crowd in [(0, ""), (10, ", 10 processes"), (500, ", 500 processes")] {
+                    latency(&stage, crowd, rounds, &mut rows)?;
+                }
+            }
+            Part::Bulk => bulk(&stage, rounds, options.quick, &mut rows)?,
+            Part::Cold => cold(&stage, rounds.min(5), &mut rows)?,
+            Part::Phases => phases::measure(&stage, rounds.min(5), &mut rows)?,
+            Part::Newcomers => {
+                for pace in PACES {
+                    newcomers(&stage, pace, &mut rows)?;
+                }
+            }
+            Part::Many => many(&stage, &mut rows)?,
+            Part::Inspected => inspected(&stage, rounds.min(5), &mut rows)?,
+        }
     }
-    many(&stage, &mut rows)?;
-    inspected(&stage, rounds.min(5), &mut rows)?;
     Ok(rows)
 }
 

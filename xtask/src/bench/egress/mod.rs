@@ -37,9 +37,31 @@ pub(crate) struct Options {
     /// A few rounds only, to see that everything runs
     #[arg(long)]
     quick: bool,
+    /// Measure this part only; may be given several times
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
     /// Where the JSON goes [default: bench/egress.json in the target folder]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Decisions,
+    Latency,
+    Bulk,
+    Cold,
+    Phases,
+    Newcomers,
+    Many,
+    Inspected,
+}
+
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 /// A whole run.
@@ -60,8 +82,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return optimised(options);
     }
     let machine = Machine::here();
-    let decisions = decisions::measure(if options.quick { 3 } else { 41 })?;
-    let (crossings, skipped) = match crossing::measure(options.quick) {
+    let rounds = if options.quick { 3 } else { 41 };
+    let decisions = match options.wants(Part::Decisions) {
+        true => decisions::measure(rounds)?,
+        false => Vec::new(),
+    };
+    let (crossings, skipped) = match crossing::measure(options) {
         Ok(rows) => (rows, None),
         Err(error) => (Vec::new(), Some(format!("{error:#}"))),
     };
@@ -97,6 +123,13 @@ fn optimised(options: &Options) -> Result<()> {
     ]);
     if let Some(file) = &options.json {
         cargo.arg("--json").arg(file);
+    }
+    for part in options
+        .only
+        .iter()
+        .filter_map(clap::ValueEnum::to_possible_value)
+    {
+        cargo.args(["--only", part.get_name()]);
     }
     let status = cargo.status().context("cannot run cargo")?;
     if !status.success() {
