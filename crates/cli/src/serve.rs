@@ -7,7 +7,7 @@ use casemate_core::error::{Error, Result};
 use casemate_core::node::{Node, Refusal};
 use casemate_core::sandbox::SandboxId;
 use casemate_gateway::{Gateway, Sandbox, Sandboxes, Signed, Soon, Traffic};
-use casemate_node::{Handle, Local};
+use casemate_node::{Handle, Local, Wall};
 use clap::Args;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -75,15 +75,14 @@ async fn serve(args: ServeArgs) -> Result<()> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| Error::io("listen", &error).on(args.listen))?;
-    let node = Local::open(casemate_node::Settings {
+    let wall = Wall::open(casemate_node::Settings {
         folder: data.join("sandboxes"),
         program,
         root: args.root,
-        warm: args.warm,
         reach: args.allow_ip,
         check: crate::keep::check,
-    })
-    .await?;
+    })?;
+    let node = Local::open(wall, args.warm).await;
     let local = Arc::clone(&node);
     let node: Arc<dyn Node> = Arc::new(Handle(node));
     let mut settings = casemate_control::Settings::new(data.join("platform.sqlite"));

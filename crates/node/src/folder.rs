@@ -102,6 +102,11 @@ impl Folder {
         })
     }
 
+    /// The folder of another sandbox of the same node.
+    pub(crate) fn beside(&self, id: &SandboxId) -> Self {
+        Self(self.0.with_file_name(id.as_str()))
+    }
+
     /// Gives it another name.
     pub(crate) fn rename(&self, to: &Self) -> Result<()> {
         std::fs::rename(&self.0, &to.0)

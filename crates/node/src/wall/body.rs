@@ -1,0 +1,198 @@
+//! One sandbox behind the wall, as the daemon has it: a keeper's process, and its folder.
+
+use super::dial::Stock;
+use super::ids::Taken;
+use super::line::Line;
+use crate::driver::Body;
+use crate::folder::{AGENT, Folder, LAUNCH, OWNED};
+use crate::keeper::wire::{Answer, Ask};
+use crate::keeper::{Launch, READY};
+use casemate_core::error::{Error, Result};
+use casemate_core::node::{Door, Refusal, Reply};
+use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
+use casemate_sys::channel::connect_stream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::AsyncReadExt;
+use tokio::process::ChildStdout;
+
+/// See the module.
+pub(super) struct Walled {
+    line: Arc<Line>,
+    process: Arc<OwnedFd>,
+    /// Sockets of its network that were not used yet.
+    stock: Stock,
+    written: Mutex<Written>,
+    /// Where a keeper that this daemon started says that it is up.
+    says: Mutex<Option<ChildStdout>>,
+    /// The user that it is outside. This is dropped by whoever waited for the keeper's end.
+    _outside: Option<Taken>,
+}
+
+/// What is written down of it, and where.
+struct Written {
+    folder: Folder,
+    launch: Launch,
+}
+
+impl Walled {
+    /// A sandbox whose keeper is this process.
+    pub(super) fn new(
+        folder: Folder,
+        launch: Launch,
+        process: OwnedFd,
+        says: Option<ChildStdout>,
+        outside: Option<Taken>,
+    ) -> Result<Self> {
+        let place = folder.open();
+        if place.is_err() {
+            // Nobody could ask anything of it.
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+            reap(&process);
+        }
+        Ok(Self {
+            line: Arc::new(Line::new(place?)),
+            process: Arc::new(process),
+            stock: Stock::default(),
+            written: Mutex::new(Written { folder, launch }),
+            says: Mutex::new(says),
+            _outside: outside,
+        })
+    }
+
+    /// Whether its programs are stopped.
+    pub(super) async fn is_paused(&self) -> Result<bool, Refusal> {
+        let (answer, _) = self.line.ask(Ask::Halted).await?;
+        Ok(answer == Answer::Halted(true))
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn folder(&self) -> Folder {
+        self.written().folder.clone()
+    }
+
+    async fn wait_until_up(&self) -> Result<()> {
+        let says = self
+            .says
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let mut said = Vec::new();
+        if let Some(says) = says {
+            let mut word = says.take(READY.len() as u64);
+            let read = word.read_to_end(&mut said).await;
+            read.map_err(|error| Error::io("wait for a sandbox's keeper", &error))?;
+        }
+        match said == READY {
+            true => Ok(()),
+            false => Err(Error::rule("start a sandbox", self.folder().last_words())),
+        }
+    }
+
+    fn agent(&self) -> Result<OwnedFd> {
+        connect_stream(self.line.place.as_fd(), AGENT)
+            .map_err(|errno| Error::errno("reach a sandbox's agent", errno.raw_os_error()))
+    }
+}
+
+impl Body for Walled {
+    fn up(&self) -> Reply<'_, ()> {
+        Box::pin(async move { Ok(self.wait_until_up().await?) })
+    }
+
+    fn name(&self, id: &SandboxId, wish: &Wish) -> Result<()> {
+        let mut written = self.written();
+        let launch = Launch {
+            id: id.clone(),
+            wish: wish.clone(),
+            ..written.launch.clone()
+        };
+        let folder = written.folder.beside(id);
+        written.folder.write(LAUNCH, &launch)?;
+        written.folder.rename(&folder)?;
+        *written = Written { folder, launch };
+        Ok(())
+    }
+
+    fn own(&self) -> Result<()> {
+        let written = self.written();
+        written.folder.write(OWNED, &written.launch.id)
+    }
+
+    fn lives(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.process, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())) == Ok(0)
+    }
+
+    fn dial(&self, to: Door) -> Reply<'_, OwnedFd> {
+        Box::pin(async move {
+            match to {
+                Door::Agent => Ok(self.agent()?),
+                Door::Port(port) => self.stock.dial(&self.line, port).await,
+            }
+        })
+    }
+
+    fn pause(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let halted = self.line.ask(Ask::Halt).await;
+            if halted.is_err() {
+                let _ = self.line.ask(Ask::Continue).await;
+            }
+            halted.map(drop)
+        })
+    }
+
+    fn resume(&self) -> Reply<'_, ()> {
+        Box::pin(async move { self.line.ask(Ask::Continue).await.map(drop) })
+    }
+
+    fn restrict<'a>(&'a self, outward: &'a Outward) -> Reply<'a, ()> {
+        let ask = Ask::Restrict(outward.clone());
+        Box::pin(async move { self.line.ask(ask).await.map(drop) })
+    }
+
+    fn usage(&self) -> Reply<'_, Usage> {
+        Box::pin(async move {
+            match self.line.ask(Ask::Usage).await?.0 {
+                Answer::Usage(usage) => Ok(usage),
+                _ => Err(Error::rule("ask a keeper", "it answered something else").into()),
+            }
+        })
+    }
+
+    fn end(&self) -> Reply<'_, ()> {
+        Box::pin(async move { self.line.ask(Ask::End).await.map(drop) })
+    }
+
+    fn cut(&self) {
+        // With it, the kernel ends the sandbox.
+        let _ = pidfd_send_signal(&*self.process, Signal::KILL);
+    }
+
+    fn ended(&self) -> Reply<'_, String> {
+        Box::pin(async move {
+            self.line.until_closed().await;
+            let process = Arc::clone(&self.process);
+            let _ = tokio::task::spawn_blocking(move || reap(&process)).await;
+            let folder = self.folder();
+            let words = folder.last_words();
+            folder.remove();
+            Ok(words)
+        })
+    }
+}
+
+/// Waits for the end of a keeper, and reaps it if it is a child of this daemon and not of an earlier
+/// one.
+fn reap(process: &OwnedFd) {
+    // A pidfd is readable when the process has ended (pidfd_open(2)).
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    while rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_err() {}
+    let _ = waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
+}
