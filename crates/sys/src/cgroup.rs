@@ -9,12 +9,17 @@
 //! Version 1 needs root.
 
 use crate::Errno;
+use crate::freezer::Freezer;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, mkdirat, open, openat, unlinkat};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "casemate-";
+/// How often, and after how long, it is tried again to remove what a killed supervisor left.
+const PATIENCE: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a cgroup is to hold.
 #[derive(Debug, Clone, Copy)]
@@ -204,6 +209,12 @@ impl Cgroup {
         (self.version == 2).then(|| self.folders[0].fd.as_fd())
     }
 
+    /// What stops everything in it; only version 2 has that in the same folder.
+    pub fn freezer(&self) -> Option<Freezer> {
+        let folder = self.clone_into()?.try_clone_to_owned();
+        folder.ok().map(Freezer::of)
+    }
+
     /// Moves the calling process in; only needed for version 1, and done by the process itself
     /// through descriptors that its parent opened.
     pub fn enter(&self) -> Result<(), Errno> {
@@ -323,34 +334,37 @@ pub fn sweep() {
 
 fn remove_if_unheld(path: &Path) {
     let Ok(fd) = open_folder(path) else { return };
-    let lock = match is_owner_dying(path) {
-        // It holds the lock until the kernel is done with it, which is soon.
-        true => FlockOperation::LockExclusive,
-        false => FlockOperation::NonBlockingLockExclusive,
-    };
-    if flock(&fd, lock).is_err() {
+    // Never a lock that is waited for: whose it is may be a process that can't be seen from here.
+    let mut locked = flock(&fd, FlockOperation::NonBlockingLockExclusive);
+    for _ in 0..PATIENCE {
+        // A killed one holds the lock until the kernel is done with it, which is soon.
+        if locked.is_ok() || !is_owner_dying(path) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        locked = flock(&fd, FlockOperation::NonBlockingLockExclusive);
+    }
+    if locked.is_err() {
         return;
     }
     // Nobody's: its processes are gone, or just being killed with their init.
-    for _ in 0..20 {
+    for _ in 0..PATIENCE {
         match std::fs::remove_dir(path) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(PAUSE),
             _ => return,
         }
     }
 }
 
-/// True if the supervisor that a folder is named after has a SIGKILL on its way, or is gone
-/// (proc(5), /proc/pid/status).
+/// True if the supervisor that a folder is named after can be seen, and has a SIGKILL on its way or
+/// has just ended (proc(5), /proc/pid/status).
 fn is_owner_dying(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let pid = name
         .and_then(|name| name.strip_prefix(PREFIX))
         .and_then(|pid| pid.parse::<u32>().ok());
-    let Some(pid) = pid else { return false };
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
+    let Some(status) = status else { return false };
     let value = |key: &str| {
         status
             .lines()
@@ -458,6 +472,22 @@ mod tests {
         let own = "5:pids:/a\n3:cpu,cpuacct:/b/c\n0::/\n";
         assert_eq!(base_v1(own, "cpu"), Some("/sys/fs/cgroup/cpu/b/c".into()));
         assert_eq!(base_v1(own, "memory"), None);
+    }
+
+    /// As of a supervisor in another pid namespace: the lock is held, and nobody with its id is
+    /// here.
+    #[test]
+    fn what_somebody_unknown_holds_is_left_at_once() {
+        let folder = std::env::temp_dir().join(format!("{PREFIX}{}", u32::MAX));
+        let _ = std::fs::create_dir(&folder);
+        let held = open_folder(&folder).unwrap();
+        flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(!is_owner_dying(&folder));
+        remove_if_unheld(&folder);
+        assert!(folder.is_dir());
+        drop(held);
+        remove_if_unheld(&folder);
+        assert!(!folder.is_dir());
     }
 
     #[test]

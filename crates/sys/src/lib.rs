@@ -29,6 +29,7 @@ pub mod channel;
 pub mod descriptor;
 pub mod dnotify;
 pub mod fence;
+pub mod freezer;
 pub mod household;
 pub mod inetdiag;
 pub mod landlock;

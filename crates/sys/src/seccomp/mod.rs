@@ -22,4 +22,4 @@ mod program;
 pub use install::install;
 pub use listener::{Listener, Notification, Request};
 pub use profile::{Action, Profile, evaluate, name};
-pub use program::{Instruction, assemble};
+pub use program::{Instruction, STAY, assemble};

@@ -58,6 +58,34 @@ static UNHEARD: Backwards = Backwards::assemble(Profile {
     lends: false,
 });
 
+/// A filter besides: whoever is kept on some processors doesn't choose others.
+pub static STAY: [Instruction; 4] = [
+    Instruction {
+        code: LOAD,
+        jt: 0,
+        jf: 0,
+        k: OFFSET_NR,
+    },
+    Instruction {
+        code: JUMP_EQUAL,
+        jt: 0,
+        jf: 1,
+        k: libc::SYS_sched_setaffinity as u32,
+    },
+    Instruction {
+        code: RETURN,
+        jt: 0,
+        jf: 0,
+        k: RET_ERRNO | libc::EPERM as u32,
+    },
+    Instruction {
+        code: RETURN,
+        jt: 0,
+        jf: 0,
+        k: RET_ALLOW,
+    },
+];
+
 /// The program for a profile.
 pub fn assemble(profile: Profile) -> &'static [Instruction] {
     match (profile.listener, profile.lends) {
