@@ -4,6 +4,7 @@ use crate::platform::ClientFile;
 use crate::{printer, state};
 use casemate_control::{Control, SystemClock};
 use casemate_core::error::{Error, Result};
+use casemate_core::layer::Layer;
 use casemate_core::node::{Node, Refusal};
 use casemate_core::sandbox::SandboxId;
 use casemate_gateway::{Gateway, Sandbox, Sandboxes, Signed, Soon, Traffic};
@@ -40,6 +41,9 @@ pub(crate) struct ServeArgs {
     /// it
     #[arg(long, value_name = "ADDR|CIDR", value_parser = crate::policy::net)]
     allow_ip: Vec<IpNet>,
+    /// Let sandboxes do without a layer of the wall that this machine lacks
+    #[arg(long, value_name = "LAYER")]
+    allow_missing: Vec<Layer>,
     /// Listen elsewhere than on loopback without TLS
     #[arg(long)]
     insecure: bool,
@@ -79,6 +83,7 @@ async fn serve(args: ServeArgs) -> Result<()> {
         folder: data.join("sandboxes"),
         program,
         root: args.root,
+        allow_missing: args.allow_missing.into_iter().collect(),
         reach: args.allow_ip,
         check: crate::keep::check,
     })?;

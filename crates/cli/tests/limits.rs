@@ -29,6 +29,7 @@ both!(
     wall_time,
     wall_time_of_a_program_that_ignores_signals,
     cpu_bandwidth,
+    whole_processors,
     a_cpu_limit_that_is_accepted_as_missing,
     disk_quota_of_a_writable_workspace,
     open_files_and_core_dumps,
@@ -254,7 +255,7 @@ fn cpu_bandwidth(stage: &Stage) {
             "",
             "casemate: error: limit --cpus: this user has no cgroup with the cpu controller\n\
              hint: run it in a delegated cgroup, as `systemd-run --user --scope -p Delegate=yes casemate …` does; \
-             --allow-missing cpu-limit accepts running without it\n",
+             whole processors need none; --allow-missing cpu-limit accepts running without it\n",
         );
     }
     let flags = ["--cpus", "0.5", "--time", "3s", "--report", "-"];
@@ -268,6 +269,22 @@ fn cpu_bandwidth(stage: &Stage) {
         (0.05..=0.6).contains(&share),
         "{share} of a CPU with --cpus 0.5"
     );
+}
+
+fn whole_processors(stage: &Stage) {
+    if has(stage, "cpu-limit") || std::thread::available_parallelism().unwrap().get() < 2 {
+        println!("skipped: a cgroup holds this limit, or there is one processor");
+        return;
+    }
+    let script = "nproc; taskset -pc 0-1 $$ >/dev/null; nproc";
+    let ended = stage.shell(&["--cpus", "1"], script);
+    assert_eq!((ended.code, &*ended.out), (0, "1\n1\n"), "{ended:?}");
+    let refused = "failed to set pid ";
+    assert!(ended.err.contains(refused), "{}", ended.err);
+    let told = report(&stage.shell(&["--cpus", "1", "--report", "-"], "").out);
+    let cpus = limit(&told, "cpus");
+    assert_eq!(cpus["by"], "the processors that it may run on");
+    assert_eq!(cpus["strong"], true);
 }
 
 fn a_cpu_limit_that_is_accepted_as_missing(stage: &Stage) {

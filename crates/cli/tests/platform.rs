@@ -33,6 +33,7 @@ both!(
     a_shell,
     files_there_and_back,
     folders_there_and_back,
+    processors,
     ports,
     private_ports,
     keys,
@@ -430,6 +431,20 @@ fn fetch(address: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+fn processors(stage: &Stage) {
+    let serving = Serving::new(stage);
+    let id = serving.create(&["--cpus", "1"]);
+    let says = |script: &str| serving.run(&["exec", &id, "--", "sh", "-c", script]);
+    if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap() {
+        println!("skipped: a cgroup of version 2 holds this limit");
+        return;
+    }
+    says("nproc").assert_out("1\n");
+    let widened = says("taskset -pc 0-1 $$");
+    let least = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(widened.code == 0, least == 1, "{widened:?}");
 }
 
 fn ports(stage: &Stage) {

@@ -21,6 +21,7 @@ mod callers;
 pub mod gate;
 mod inside;
 mod plan;
+mod proc;
 pub mod stay;
 mod supervisor;
 mod wire;

@@ -6,11 +6,12 @@
 //! comes back through a queue of its own. What only init can do (make a socket in the sandbox's
 //! network, stop every process) the loop asks of init, which answers in order.
 
+use crate::proc::states;
 use casemate_core::error::{Error, Result};
 use casemate_core::sandbox::Usage;
+use casemate_sys::freezer::Freezer;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Dir, Mode, OFlags, openat};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,7 @@ pub struct Agent {
 pub(crate) enum Request {
     Sockets(SyncSender<Vec<OwnedFd>>),
     Proc(SyncSender<OwnedFd>),
+    Freezer(SyncSender<Option<Freezer>>),
     Halt(SyncSender<()>),
     Continue(SyncSender<()>),
     Wake(i32),
@@ -66,6 +68,8 @@ pub struct Remote {
     wake: Arc<OwnedFd>,
     /// Processes that somebody inside had stopped before everything was.
     stopped: Arc<Mutex<BTreeSet<i32>>>,
+    /// What stopped everything, if that was not a signal.
+    frozen: Arc<Mutex<Option<Freezer>>>,
 }
 
 /// Both ends.
@@ -81,6 +85,7 @@ pub fn remote() -> Result<(Remote, Requests)> {
         queue: sender,
         wake: Arc::clone(&wake),
         stopped: Arc::default(),
+        frozen: Arc::default(),
     };
     let requests = Requests {
         queue: receiver,
@@ -98,13 +103,19 @@ impl Remote {
         self.ask("make sockets in the sandbox's network", Request::Sockets)
     }
 
-    /// Stops everything inside. False if something still runs, in the kernel, that will stop when
-    /// it comes back.
+    /// Stops everything inside: by the freezer of the sandbox's cgroup, or else by a signal that can
+    /// be neither caught nor ignored. False if something still runs, in the kernel, that will stop
+    /// when it comes back.
     ///
     /// # Errors
     /// The sandbox has ended, or doesn't answer.
     pub fn halt(&self) -> Result<bool> {
         let step = "stop the sandbox's processes";
+        if let Some(freezer) = self.ask(step, Request::Freezer)? {
+            let whole = freezer.freeze(PATIENCE);
+            *self.frozen() = Some(freezer);
+            return whole.map_err(|errno| Error::errno(step, errno.raw_os_error()));
+        }
         let proc = self.ask(step, Request::Proc)?;
         *self.stopped() = states(proc.as_fd())
             .filter(|(_, state)| is_stopped(*state))
@@ -127,6 +138,10 @@ impl Remote {
     /// The sandbox has ended, or doesn't answer.
     pub fn resume(&self) -> Result<()> {
         let step = "continue the sandbox's processes";
+        if let Some(freezer) = self.frozen().take() {
+            let thawed = freezer.thaw();
+            return thawed.map_err(|errno| Error::errno(step, errno.raw_os_error()));
+        }
         let before = std::mem::take(&mut *self.stopped());
         if before.is_empty() {
             return self.ask(step, Request::Continue);
@@ -137,6 +152,10 @@ impl Remote {
             self.send(step, Request::Wake(pid))?;
         }
         Ok(())
+    }
+
+    fn frozen(&self) -> MutexGuard<'_, Option<Freezer>> {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopped(&self) -> MutexGuard<'_, BTreeSet<i32>> {
@@ -156,6 +175,8 @@ impl Remote {
     /// # Errors
     /// The sandbox has ended.
     pub fn end(&self) -> Result<()> {
+        // Init is frozen, too. If it can't be thawed, the supervisor's patience ends it.
+        let _ = self.frozen().take().map(|freezer| freezer.thaw());
         self.send("end the sandbox", Request::End)
     }
 
@@ -190,22 +211,6 @@ impl AsFd for Requests {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
-}
-
-/// The processes of a sandbox besides init, by its own numbers, with their states (proc(5)).
-fn states(proc: BorrowedFd<'_>) -> impl Iterator<Item = (i32, u8)> {
-    let folder = Dir::read_from(proc).into_iter().flatten().flatten();
-    let numbers = folder.filter_map(|entry| entry.file_name().to_str().ok()?.parse::<i32>().ok());
-    numbers.filter(|pid| *pid != 1).filter_map(move |pid| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = openat(proc, format!("{pid}/stat"), flags, Mode::empty()).ok()?;
-        // The name takes up to 64 bytes; it is in parentheses, and may hold some of its own.
-        let mut text = [0; 128];
-        let length = rustix::io::read(&file, &mut text).ok()?;
-        let text = &text[..length];
-        let end = text.iter().rposition(|byte| *byte == b')')?;
-        Some((pid, *text.get(end + 2)?))
-    })
 }
 
 /// Stopped, traced and stopped, or dead.

@@ -11,6 +11,7 @@ use super::view::{self, Pivoted};
 use super::{fence, payload};
 use crate::plan::Plan;
 use crate::stay::Agent;
+use crate::supervisor::Processors;
 use crate::wire::{Event, Exit, Order};
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
@@ -43,6 +44,8 @@ pub(crate) struct Handover<'a> {
     /// Blocked signals and the mask from before.
     pub(crate) signals: &'a Signals,
     pub(crate) cgroup: Option<&'a casemate_sys::cgroup::Cgroup>,
+    /// Where it may run, if that is how its processor time is limited.
+    pub(crate) processors: Option<&'a Processors>,
     /// True if the supervisor writes the id maps, which it does before it sends an order.
     pub(crate) maps_from_outside: bool,
     /// The filter with a listener.
@@ -82,6 +85,11 @@ fn prepare(handover: &Handover<'_>, begun: Option<Begun>) -> Result<process::Chi
         cgroup
             .enter()
             .map_err(|errno| failed("enter the cgroup", errno))?;
+    }
+    if let Some(processors) = handover.processors {
+        processors
+            .take()
+            .map_err(|errno| failed("stay on the processors of --cpus", errno))?;
     }
     late_namespaces(plan, begun.as_ref().is_some_and(|begun| begun.clocks))?;
     rustix::system::sethostname(plan.spec.hostname.as_bytes())

@@ -164,6 +164,12 @@ fn landlock(handover: &Handover<'_>) -> Result<()> {
 
 fn filter(handover: &Handover<'_>) -> Result<()> {
     let fail = |errno| failed("install the system call filter", errno);
+    if handover
+        .processors
+        .is_some_and(|processors| processors.are_chosen())
+    {
+        seccomp::install(&seccomp::STAY, false).map_err(fail)?;
+    }
     match seccomp::install(handover.filter, true) {
         Ok(Some(listener)) => {
             return send(&handover.channel, &Event::Listener, &[listener.as_fd()]);

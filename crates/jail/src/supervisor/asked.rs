@@ -10,6 +10,9 @@ impl Supervisor<'_> {
     /// Takes what was asked. What init does is answered when it has.
     pub(super) fn take_requests(&mut self) {
         while let Some(request) = self.stay.as_ref().and_then(|stay| stay.requests.next()) {
+            if !matches!(request, Request::Usage(_)) {
+                self.watch.wake();
+            }
             let order = match &request {
                 Request::Usage(asker) => {
                     let _ = asker.send(self.watch.usage());
@@ -25,6 +28,10 @@ impl Supervisor<'_> {
                     if let Some(proc) = self.watch.proc() {
                         let _ = asker.send(proc);
                     }
+                    continue;
+                }
+                Request::Freezer(asker) => {
+                    let _ = asker.send(self.watch.freezer());
                     continue;
                 }
                 Request::Wake(pid) => {

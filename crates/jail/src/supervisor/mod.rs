@@ -15,6 +15,8 @@
 //! - [`terminal`]: streams, pseudo-terminal, raw mode
 //! - [`notifier`]: system calls that the filter hands over
 //! - [`watch`]: limits: who holds each, and whether one was reached
+//! - [`pace`]: how often it is counted what a sandbox uses that stays
+//! - [`processors`]: a limit on processor time where there is no cgroup for it
 //! - [`late`]: a cgroup that is entered after the start
 //! - [`guard`]: names that must not appear in a workspace
 //! - [`account`]: the report
@@ -25,12 +27,15 @@ mod finish;
 mod guard;
 mod late;
 mod notifier;
+mod pace;
+mod processors;
 mod serve;
 mod start;
 mod terminal;
 mod watch;
 
 pub use finish::Finished;
+pub(crate) use processors::Processors;
 pub use start::{run, run_staying};
 
 use crate::gate::Gate;

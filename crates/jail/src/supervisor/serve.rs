@@ -66,6 +66,7 @@ impl Supervisor<'_> {
                 && let Some(notifier) = &mut self.notifier
             {
                 notifier.serve(ready.notifier, &mut self.gate);
+                self.watch.wake();
             }
             if ready.requests {
                 self.take_requests();

@@ -72,7 +72,7 @@ fn start<'a>(
     });
     casemate_sys::signal::wait_for_children();
     let landlock = landlock(plan)?;
-    let watch = Watch::prepare(plan)?;
+    let watch = Watch::prepare(plan, stay.is_some())?;
     // SIGIO is the guard's. SIGTTOU would stop whoever sets a terminal's foreground group or
     // settings from the background, which both this process and the program's do.
     let taken: Vec<i32> = FORWARDED
@@ -100,6 +100,7 @@ fn start<'a>(
             streams,
             signals: &signals,
             cgroup: watch.cgroup(),
+            processors: watch.processors(),
             maps_from_outside,
             filter,
             landlock,
@@ -124,8 +125,11 @@ fn start<'a>(
     if !plan.spec.report && !terminal.takes_input() {
         leave_streams();
     }
-    // While init builds the view: what an earlier supervisor that was killed has left.
-    cgroup::sweep();
+    // While init builds the view: what an earlier supervisor that was killed has left. Where there
+    // are many, whoever starts them does that once.
+    if stay.is_none() {
+        cgroup::sweep();
+    }
     let mut supervisor = Supervisor {
         plan,
         channel,

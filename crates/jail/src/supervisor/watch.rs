@@ -3,10 +3,13 @@
 //! The kernel holds what it can for the whole tree: a cgroup memory, tasks and CPU, a tmpfs its
 //! size and inodes, RLIMIT_NPROC the tasks of a user namespace. What it can't hold, the
 //! supervisor counts a few times a second, which a burst can outrun; the report says which of
-//! the two it was.
+//! the two it was. One that stays and sleeps is looked at [less often](super::pace).
 
 use super::late::{self, LateCgroup};
+use super::pace::{self, Pace};
+use super::processors::Processors;
 use crate::plan::Plan;
+use crate::proc;
 use crate::wire::Exit;
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
@@ -14,19 +17,17 @@ use casemate_core::limits::{ByteSize, Limits, Reached};
 use casemate_core::report::LimitState;
 use casemate_core::sandbox::Usage;
 use casemate_sys::cgroup::{self, Cgroup, Events, Held, Wanted};
+use casemate_sys::freezer::Freezer;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, openat};
-use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Descriptors of one process that are looked at for memory files.
-const MOST_FILES: usize = 1024;
 /// The kernel keeps a few inodes back when it says that there are none.
 const LAST_INODES: u64 = 2;
-/// How often counters are looked at, where the kernel holds the memory, and where it doesn't.
+/// How often counters are looked at where the kernel holds the memory; and of a sandbox that stays,
+/// in which whoever asks for something hears of the limit by himself.
 const TICK: Duration = Duration::from_millis(100);
-const FAST_TICK: Duration = Duration::from_millis(20);
+const RARE_TICK: Duration = Duration::from_secs(1);
 
 /// A count that takes longer than this is made on a thread of its own: how many processes and
 /// descriptors there are is up to the program, and a connect(2) must not wait for them.
@@ -47,6 +48,10 @@ pub(super) struct Watch {
     proc: Option<OwnedFd>,
     disk: Option<OwnedFd>,
     last: Instant,
+    /// How often it is counted, if it stays.
+    pace: Option<Pace>,
+    /// The processors that it is kept on.
+    processors: Option<Processors>,
     /// The largest sum that was counted.
     counted_peak: u64,
     /// What init counted in System V segments, bytes.
@@ -70,17 +75,20 @@ enum Late {
 impl Watch {
     /// Makes the cgroup if there can be one, and refuses a limit that was asked for and can't
     /// be held.
-    pub(super) fn prepare(plan: &Plan) -> Result<Self> {
+    pub(super) fn prepare(plan: &Plan, stays: bool) -> Result<Self> {
         let spec = &plan.spec;
         let limits = spec.limits.clone();
+        let version = cgroup::version();
+        // A choice of processors is free; to enter a group of version 1 takes 10 ms.
+        let is_choice = stays && version == Some(1) && Processors::fit(&limits);
         let wanted = Wanted {
             memory: limits.memory.value.0,
             // Init counts as one.
             pids: limits.pids.value.saturating_add(1),
-            milli_cpus: limits.cpus.map(|cpus| cpus.0),
+            milli_cpus: limits.cpus.filter(|_| !is_choice).map(|cpus| cpus.0),
         };
-        let asked = limits.memory.asked || limits.pids.asked || limits.cpus.is_some();
-        let is_late = cgroup::version() == Some(1) && !asked;
+        let asked = limits.memory.asked || limits.pids.asked || wanted.milli_cpus.is_some();
+        let is_late = version == Some(1) && !asked;
         let cgroup = match is_late {
             true => None,
             false => Cgroup::create(&wanted).map_err(|errno| {
@@ -97,13 +105,18 @@ impl Watch {
         };
         let allowed = |layer| spec.allow_missing.contains(&layer);
         const DELEGATE: &str = "run it in a delegated cgroup, as `systemd-run --user --scope -p Delegate=yes casemate …` does";
-        if limits.cpus.is_some() && !held.cpu && !allowed(Layer::CpuLimit) {
+        let processors = match held.cpu {
+            true => None,
+            false => Processors::choose(&limits),
+        };
+        let is_free = limits.cpus.is_some() && !held.cpu && processors.is_none();
+        if is_free && !allowed(Layer::CpuLimit) {
             return Err(Error::rule(
                 "limit --cpus",
                 "this user has no cgroup with the cpu controller",
             )
             .hint(format!(
-                "{DELEGATE}; --allow-missing cpu-limit accepts running without it"
+                "{DELEGATE}; whole processors need none; --allow-missing cpu-limit accepts running without it"
             )));
         }
         // RLIMIT_NPROC doesn't hold for root (setrlimit(2)).
@@ -128,6 +141,8 @@ impl Watch {
             proc: None,
             disk: None,
             last: Instant::now(),
+            pace: stays.then(Pace::new),
+            processors,
             counted_peak: 0,
             segments: 0,
             counting: None,
@@ -141,6 +156,11 @@ impl Watch {
 
     pub(super) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         self.cgroup.as_ref().and_then(Cgroup::clone_into)
+    }
+
+    /// What stops the whole tree at once, if a cgroup can.
+    pub(super) fn freezer(&self) -> Option<Freezer> {
+        self.cgroup.as_ref().and_then(Cgroup::freezer)
     }
 
     /// Takes what is needed to count.
@@ -190,16 +210,45 @@ impl Watch {
     }
 
     fn tick(&self) -> Duration {
-        if self.held.memory || self.cgroup.is_some() && self.is_whole {
-            TICK
-        } else {
-            FAST_TICK
+        let by_kernel = self.held.memory || self.cgroup.is_some() && self.is_whole;
+        match &self.pace {
+            Some(_) if self.is_held() => RARE_TICK,
+            Some(pace) => pace.tick(),
+            None if by_kernel => TICK,
+            None => pace::FAST,
         }
+    }
+
+    /// True if the kernel holds memory and tasks of a whole tree. Of one that stays also by a group
+    /// that it entered late: nothing but the agent was there before.
+    fn is_held(&self) -> bool {
+        let late = match (&self.cgroup, &self.pace) {
+            (Some(cgroup), Some(_)) if self.is_whole => cgroup.held(),
+            _ => Held::default(),
+        };
+        let held = self.held;
+        (held.memory || late.memory) && (held.pids || late.pids)
+    }
+
+    /// Something was asked of a sandbox that stays, or it tries something.
+    pub(super) fn wake(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.wake();
+        }
+    }
+
+    /// Which processors it is kept on, if that is how it is limited.
+    pub(super) fn processors(&self) -> Option<&Processors> {
+        self.processors.as_ref()
     }
 
     /// True if init has to count what no limit holds.
     pub(super) fn wants_segments(&self) -> bool {
-        !self.held.memory && self.is_due()
+        let rests = self
+            .pace
+            .as_ref()
+            .is_some_and(|pace| pace.tick() > pace::FAST);
+        !self.held.memory && !self.is_held() && !rests && self.is_due()
     }
 
     /// Takes init's count.
@@ -278,14 +327,17 @@ impl Watch {
 
     /// Counts tasks and memory where no cgroup does.
     fn reached_by_count(&mut self) -> Option<Reached> {
-        if self.held.memory && self.held.pids {
+        if self.is_held() {
+            return None;
+        }
+        if let (Some(pace), Some(proc)) = (&mut self.pace, &self.proc)
+            && !pace.look(proc.as_fd())
+        {
             return None;
         }
         let (tasks, memory, took) = self.counted()?;
         self.slow = took > BRIEF;
-        let on_disk = rustix::fs::fstatvfs(self.disk.as_ref()?)
-            .map_or(0, |s| (s.f_blocks - s.f_bfree) * s.f_frsize);
-        let memory = memory + on_disk + self.segments;
+        let memory = memory + self.on_disk() + self.segments;
         self.counted_peak = self.counted_peak.max(memory);
         if !self.held.memory && memory > self.limits.memory.value.0 {
             return Some(Reached::Memory {
@@ -377,8 +429,11 @@ impl Watch {
             states.push(state(
                 "cpus",
                 format!("{:.2}", f64::from(cpus.0) / 1000.0),
-                by(self.held.cpu, "nothing"),
-                self.held.cpu,
+                match &self.processors {
+                    Some(processors) => processors.by(),
+                    None => by(self.held.cpu, "nothing"),
+                },
+                self.held.cpu || self.processors.is_some(),
             ));
         }
         if let Some(time) = limits.time {
@@ -399,19 +454,26 @@ impl Watch {
 
     /// What the sandbox uses now.
     pub(super) fn usage(&self) -> Usage {
-        let (Some(proc), Some(disk)) = (&self.proc, &self.disk) else {
+        let Some(proc) = self.proc.as_ref().map(AsFd::as_fd) else {
             return Usage::default();
         };
-        let (pids, memory) = count(proc.as_fd());
-        let disk = rustix::fs::fstatvfs(disk)
-            .map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize);
+        let (pids, memory) = proc::count(proc);
+        let disk = self.on_disk();
         Usage {
-            cpu_usec: processor_time(proc.as_fd()),
+            cpu_usec: proc::processor_time(proc, &proc::processes(proc)),
             memory: memory + disk + self.segments,
-            cache: 0,
+            // The private disk is of memory: its pages are the page cache that is the sandbox's own.
+            cache: disk,
             disk,
             pids,
         }
+    }
+
+    /// Bytes on the private disk.
+    fn on_disk(&self) -> u64 {
+        let stat = self.disk.as_ref().map(rustix::fs::fstatvfs);
+        stat.and_then(Result::ok)
+            .map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
     }
 
     /// True if a cgroup counts the memory of the whole tree.
@@ -422,121 +484,6 @@ impl Watch {
 
 fn timed_count(proc: BorrowedFd<'_>) -> Count {
     let since = Instant::now();
-    let (tasks, memory) = count(proc);
+    let (tasks, memory) = proc::count(proc);
     (tasks, memory, since.elapsed())
-}
-
-/// Microseconds of processor time of all processes in a procfs, those included that were reaped:
-/// fields 14 to 17 of /proc/pid/stat (proc(5)), in hundredths of a second.
-fn processor_time(proc: BorrowedFd<'_>) -> u64 {
-    let of = |name: String| {
-        let text = read(proc, &format!("{name}/stat"))?;
-        let fields = text.get(text.rfind(')')? + 2..)?;
-        let times = fields.split_whitespace().skip(11).take(4);
-        Some(
-            times
-                .filter_map(|time| time.parse::<u64>().ok())
-                .sum::<u64>(),
-        )
-    };
-    numbers(proc, ".").into_iter().filter_map(of).sum::<u64>() * 10_000
-}
-
-/// Tasks and memory of all processes in a procfs, init left out.
-///
-/// Memory is what is anonymous, and of what is shared the larger of two sums that overlap: the
-/// most that one process has mapped, and the memory files (memfd_create(2)) that are open.
-fn count(proc: BorrowedFd<'_>) -> (u64, u64) {
-    let (mut tasks, mut anonymous, mut mapped) = (0, 0, 0);
-    let mut files = BTreeMap::new();
-    for name in numbers(proc, ".") {
-        if name == "1" {
-            continue;
-        }
-        let Some(status) = status_of(proc, &name) else {
-            continue;
-        };
-        tasks += status.threads;
-        anonymous += status.anonymous;
-        mapped = mapped.max(status.shared);
-        memory_files(proc, &name, &mut files);
-    }
-    (tasks, anonymous + mapped.max(files.values().sum()))
-}
-
-/// What /proc/pid/status says of a process: threads, and resident bytes.
-struct Status {
-    threads: u64,
-    anonymous: u64,
-    shared: u64,
-}
-
-/// Reads it; a process whose first thread has ended tells its memory by another thread.
-fn status_of(proc: BorrowedFd<'_>, pid: &str) -> Option<Status> {
-    let text = read(proc, &format!("{pid}/status"))?;
-    let threads = field(&text, "Threads:").unwrap_or(1);
-    let text = match field(&text, "RssAnon:") {
-        Some(_) => text,
-        None => numbers(proc, &format!("{pid}/task"))
-            .iter()
-            .filter_map(|task| read(proc, &format!("{pid}/task/{task}/status")))
-            .find(|text| field(text, "RssAnon:").is_some())
-            .unwrap_or_default(),
-    };
-    let bytes = |key| field(&text, key).unwrap_or(0) << 10;
-    Some(Status {
-        threads,
-        anonymous: bytes("RssAnon:"),
-        shared: bytes("RssShmem:"),
-    })
-}
-
-/// The number after a key.
-fn field(text: &str, key: &str) -> Option<u64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
-    value.split_whitespace().next()?.parse().ok()
-}
-
-/// Adds the memory files that a process holds open, by inode, with their size on memory.
-fn memory_files(proc: BorrowedFd<'_>, pid: &str, files: &mut BTreeMap<u64, u64>) {
-    let folder = format!("{pid}/fd");
-    for fd in numbers(proc, &folder).into_iter().take(MOST_FILES) {
-        let path = format!("{folder}/{fd}");
-        let is_memory = rustix::fs::readlinkat(proc, &path, Vec::new())
-            .is_ok_and(|target| target.to_bytes().starts_with(b"/memfd:"));
-        if is_memory && let Ok(stat) = rustix::fs::statat(proc, &path, rustix::fs::AtFlags::empty())
-        {
-            files.insert(stat.st_ino, stat.st_blocks as u64 * 512);
-        }
-    }
-}
-
-/// Entries of a folder that are numbers.
-fn numbers(folder: BorrowedFd<'_>, path: &str) -> Vec<String> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(dir) = openat(folder, path, flags, Mode::empty()) else {
-        return Vec::new();
-    };
-    let Ok(entries) = rustix::fs::Dir::new(dir) else {
-        return Vec::new();
-    };
-    let names = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        .collect()
-}
-
-fn read(folder: BorrowedFd<'_>, path: &str) -> Option<String> {
-    let fd = openat(
-        folder,
-        path,
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .ok()?;
-    let mut buffer = [0; 4096];
-    let length = rustix::io::read(&fd, &mut buffer).ok()?;
-    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }

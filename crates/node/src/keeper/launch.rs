@@ -1,7 +1,8 @@
 //! What a keeper is told.
 
-use casemate_core::limits::{ByteSize, Limit, Limits};
-use casemate_core::sandbox::{SandboxId, Wish};
+use casemate_core::layer::Layer;
+use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus};
+use casemate_core::sandbox::{Resources, SandboxId, Wish};
 use casemate_core::spec::{Network, Root, SandboxSpec, Terminal};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub struct Launch {
     pub outside: Option<u32>,
     /// The root file system; `None` is a view of the host's.
     pub root: Option<PathBuf>,
+    /// Layers of the wall that it may do without.
+    #[serde(default)]
+    pub allow_missing: BTreeSet<Layer>,
     /// Addresses that it may reach besides the public ones.
     #[serde(default)]
     pub reach: Vec<IpNet>,
@@ -42,8 +46,13 @@ impl Launch {
             pids: Limit::new(None, pids),
             disk: Limit::new(None, disk),
             inodes: Limits::inodes_for(disk),
+            cpus: Some(MilliCpus(resources.cpus.saturating_mul(1000))),
             ..Limits::defaults(ByteSize(resources.memory))
         };
+        // What nobody asked for is held as well as this machine can.
+        let is_default = resources.cpus == Resources::default().cpus;
+        let spared = is_default.then_some(Layer::CpuLimit);
+        let allow_missing = self.allow_missing.iter().copied().chain(spared);
         let command = ["casemate-agent", "agent", "--listener-fd"];
         let command = command.into_iter().map(Into::into);
         SandboxSpec {
@@ -69,7 +78,7 @@ impl Launch {
             identity: Some((UID, UID)),
             outside: self.outside.map(|id| (id, id)),
             user: Some(USER.into()),
-            allow_missing: BTreeSet::new(),
+            allow_missing: allow_missing.collect(),
             allow_carriers: BTreeSet::new(),
             protect_carriers: BTreeSet::new(),
         }

@@ -16,12 +16,14 @@ use crate::keeper::Launch;
 use crate::keeper::same::Process;
 use body::Walled;
 use casemate_core::error::{Error, Result};
+use casemate_core::layer::Layer;
 use casemate_core::node::{Refusal, Reply};
 use casemate_core::sandbox::{Outward, SandboxId, Wish};
 use ids::{Ids, Taken};
 use ipnet::IpNet;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// The root file system of the template `base`; `None` is a view of the host's.
     pub root: Option<PathBuf>,
+    /// Layers of the wall that sandboxes may do without, where this machine lacks them.
+    pub allow_missing: BTreeSet<Layer>,
     /// Addresses that sandboxes may reach besides the public ones, if they are allowed to.
     pub reach: Vec<IpNet>,
     /// Knows whether a network that is asked for could be put in force.
@@ -63,6 +67,8 @@ impl Wall {
     /// It can't be used.
     pub fn open(settings: Settings) -> Result<Arc<Self>> {
         let folders = Folders::open(&settings.folder)?;
+        // What keepers that were killed have left.
+        casemate_sys::cgroup::sweep();
         Ok(Arc::new(Self {
             settings,
             folders,
@@ -148,6 +154,7 @@ impl Driver for Wall {
             wish: wish.clone(),
             outside: taken.as_ref().map(Taken::id),
             root: self.settings.root.clone(),
+            allow_missing: self.settings.allow_missing.clone(),
             reach: self.settings.reach.clone(),
         };
         let folder = self.folders.of(id);

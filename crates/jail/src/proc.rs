@@ -1,0 +1,164 @@
+//! What a sandbox's own /proc says of its processes (proc(5)).
+//!
+//! The folder is one of the sandbox's: its numbers are those that processes have inside. Whatever
+//! can't be read is a process that is gone.
+
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat};
+use std::collections::BTreeMap;
+
+/// Descriptors of one process that are looked at for memory files.
+const MOST_FILES: usize = 1024;
+/// Microseconds in the clock ticks that times are given in (USER_HZ).
+const TICK: u64 = 10_000;
+
+/// The processes, init included.
+pub(crate) fn processes(proc: BorrowedFd<'_>) -> Vec<i32> {
+    numbers(proc, ".")
+}
+
+/// The processes besides init, with the letters of their states.
+pub(crate) fn states(proc: BorrowedFd<'_>) -> impl Iterator<Item = (i32, u8)> {
+    let others = processes(proc).into_iter().filter(|pid| *pid != 1);
+    others.filter_map(move |pid| {
+        let stat = stat_of(proc, pid)?;
+        Some((pid, *after_name(&stat)?.as_bytes().first()?))
+    })
+}
+
+/// Microseconds of processor time of these processes and of those that they have reaped.
+pub(crate) fn processor_time(proc: BorrowedFd<'_>, pids: &[i32]) -> u64 {
+    let of = |pid: &i32| {
+        let stat = stat_of(proc, *pid)?;
+        // Fields 14 to 17.
+        let times = after_name(&stat)?.split_whitespace().skip(11).take(4);
+        Some(
+            times
+                .filter_map(|time| time.parse::<u64>().ok())
+                .sum::<u64>(),
+        )
+    };
+    pids.iter().filter_map(of).sum::<u64>() * TICK
+}
+
+/// Tasks and memory of all processes, init left out.
+///
+/// Memory is what is anonymous, and of what is shared the larger of two sums that overlap: the
+/// most that one process has mapped, and the memory files (memfd_create(2)) that are open.
+pub(crate) fn count(proc: BorrowedFd<'_>) -> (u64, u64) {
+    let (mut tasks, mut anonymous, mut mapped) = (0, 0, 0);
+    let mut files = BTreeMap::new();
+    for pid in processes(proc).into_iter().filter(|pid| *pid != 1) {
+        let Some(status) = status_of(proc, pid) else {
+            continue;
+        };
+        tasks += status.threads;
+        anonymous += status.anonymous;
+        mapped = mapped.max(status.shared);
+        memory_files(proc, pid, &mut files);
+    }
+    (tasks, anonymous + mapped.max(files.values().sum()))
+}
+
+fn stat_of(proc: BorrowedFd<'_>, pid: i32) -> Option<String> {
+    read(proc, &format!("{pid}/stat"))
+}
+
+/// The fields from the third on: the second is a name in parentheses, which may hold some of its
+/// own.
+fn after_name(stat: &str) -> Option<&str> {
+    stat.get(stat.rfind(')')? + 2..)
+}
+
+/// What /proc/pid/status says of a process: threads, and resident bytes.
+struct Status {
+    threads: u64,
+    anonymous: u64,
+    shared: u64,
+}
+
+/// Reads it; a process whose first thread has ended tells its memory by another thread.
+fn status_of(proc: BorrowedFd<'_>, pid: i32) -> Option<Status> {
+    let text = read(proc, &format!("{pid}/status"))?;
+    let threads = field(&text, "Threads:").unwrap_or(1);
+    let text = match field(&text, "RssAnon:") {
+        Some(_) => text,
+        None => numbers(proc, &format!("{pid}/task"))
+            .iter()
+            .filter_map(|task| read(proc, &format!("{pid}/task/{task}/status")))
+            .find(|text| field(text, "RssAnon:").is_some())
+            .unwrap_or_default(),
+    };
+    let bytes = |key| field(&text, key).unwrap_or(0) << 10;
+    Some(Status {
+        threads,
+        anonymous: bytes("RssAnon:"),
+        shared: bytes("RssShmem:"),
+    })
+}
+
+/// The number after a key.
+fn field(text: &str, key: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+/// Adds the memory files that a process holds open, by inode, with their size on memory.
+fn memory_files(proc: BorrowedFd<'_>, pid: i32, files: &mut BTreeMap<u64, u64>) {
+    let folder = format!("{pid}/fd");
+    for fd in numbers(proc, &folder).into_iter().take(MOST_FILES) {
+        let path = format!("{folder}/{fd}");
+        let is_memory = rustix::fs::readlinkat(proc, &path, Vec::new())
+            .is_ok_and(|target| target.to_bytes().starts_with(b"/memfd:"));
+        if is_memory && let Ok(stat) = rustix::fs::statat(proc, &path, AtFlags::empty()) {
+            files.insert(stat.st_ino, stat.st_blocks as u64 * 512);
+        }
+    }
+}
+
+/// Entries of a folder that are numbers.
+fn numbers(folder: BorrowedFd<'_>, path: &str) -> Vec<i32> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened: Option<OwnedFd> = openat(folder, path, flags, Mode::empty()).ok();
+    let entries = opened.and_then(|folder| Dir::new(folder).ok());
+    let names = entries.into_iter().flatten().flatten();
+    names
+        .filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok())
+        .collect()
+}
+
+fn read(folder: BorrowedFd<'_>, path: &str) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = openat(folder, path, flags, Mode::empty()).ok()?;
+    let mut buffer = [0; 4096];
+    let length = rustix::io::read(&fd, &mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{after_name, count, processes, processor_time, states};
+    use rustix::fd::AsFd;
+
+    #[test]
+    fn a_name_may_look_like_fields() {
+        assert_eq!(after_name("7 (a) R (b)) S 1 2"), Some("S 1 2"));
+        assert_eq!(after_name("7 (a"), None);
+        assert_eq!(after_name("7 (a)"), None);
+    }
+
+    #[test]
+    fn this_process_is_among_those_of_this_machine() {
+        let proc = std::fs::File::open("/proc").unwrap();
+        let own = std::process::id() as i32;
+        assert!(processes(proc.as_fd()).contains(&own));
+        assert!(
+            states(proc.as_fd()).any(|(pid, state)| pid == own && state == b'S' || state == b'R')
+        );
+        let (tasks, memory) = count(proc.as_fd());
+        assert!(tasks > 1 && memory > 0);
+        let before = processor_time(proc.as_fd(), &[own]);
+        while processor_time(proc.as_fd(), &[own]) < before + 20_000 {}
+        assert_eq!(processor_time(proc.as_fd(), &[i32::MAX]), 0);
+    }
+}
