@@ -432,12 +432,19 @@ fn may_be_inspected(entry: &Entry) -> bool {
     entry.endpoints.iter().any(Endpoint::needs_inspection)
 }
 
-/// The host's roots, as most distributions have them.
+/// Where most distributions have the host's roots.
 const ROOTS: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 ];
+
+/// The certificates that this host trusts, as PEM.
+pub(crate) fn host_roots() -> String {
+    let mut texts = ROOTS.iter().map(std::fs::read_to_string);
+    texts.find_map(Result::ok).unwrap_or_default()
+}
+
 const CERTIFICATE: &str = "/etc/casemate/ca.pem";
 const BUNDLE: &str = "/etc/casemate/ca-bundle.pem";
 /// Variables that name a file with all roots.
@@ -454,10 +461,7 @@ const CERTIFICATE_VARIABLES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 /// Lets the program trust what the proxy signs, besides what this host trusts. A variable that
 /// the caller sets by name stays as it is.
 fn show_authority(authority: &Authority, spec: &mut SandboxSpec) {
-    let roots = ROOTS
-        .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok());
-    let bundle = format!("{}\n{}", roots.unwrap_or_default(), authority.pem());
+    let bundle = format!("{}\n{}", host_roots(), authority.pem());
     spec.files
         .push((CERTIFICATE.into(), authority.pem().to_owned()));
     spec.files.push((BUNDLE.into(), bundle));

@@ -11,7 +11,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroize;
 
 const NAME: &str = "client.json";
@@ -24,6 +25,15 @@ const LONGEST: u64 = 4096;
 pub(crate) struct ClientFile {
     /// The server's URL.
     pub(crate) url: String,
+    /// The URL of its sandboxes, if it's another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sandboxes: Option<String>,
+    /// Where the server is, if the names in its URLs needn't be known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<SocketAddr>,
+    /// The file with the certificate of its own authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) authority: Option<PathBuf>,
     /// An API key.
     pub(crate) key: String,
 }
@@ -99,6 +109,9 @@ mod tests {
         ClientFile {
             url: "http://127.0.0.1:1".into(),
             key: "e2b_x".into(),
+            sandboxes: None,
+            address: None,
+            authority: Some("/a/b.pem".into()),
         }
     }
 

@@ -20,6 +20,8 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Bytes of an answer that is read as a whole.
@@ -36,8 +38,17 @@ pub(super) struct Site {
     authority: HeaderValue,
     /// What precedes every path; no slash at its end.
     base: String,
-    /// Whoever listens has to be this user, or nothing is sent.
-    guarded: bool,
+    /// This user's own server, and nobody else's, is meant.
+    own: Option<Own>,
+}
+
+/// A server of this user's on this machine. Whoever listens has to be this user, or nothing is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    /// Where it is, whatever its name.
+    pub(super) address: Option<SocketAddr>,
+    /// The file with the certificate of its own authority.
+    pub(super) authority: Option<PathBuf>,
 }
 
 /// Why a request has no answer that could be used.
@@ -58,7 +69,7 @@ pub(super) type Answer<T> = Result<T, Failed>;
 
 impl Site {
     /// Reads a URL.
-    pub(super) fn parse(url: &str, guarded: bool) -> Result<Self, Error> {
+    pub(super) fn parse(url: &str, own: Option<Own>) -> Result<Self, Error> {
         let bad = |why: &str| {
             Error::rule("use as the server's URL", why)
                 .on(url.escape_debug())
@@ -82,7 +93,7 @@ impl Site {
             port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| bad("odd host"))?,
             base: uri.path().trim_end_matches('/').to_owned(),
-            guarded,
+            own,
         })
     }
 
@@ -111,7 +122,7 @@ impl Site {
     pub(super) fn below(&self, host: &str) -> String {
         let usual = if self.secure { 443 } else { 80 };
         let scheme = if self.secure { "https" } else { "http" };
-        match self.port == usual {
+        match self.port == usual || host.contains(':') {
             true => format!("{scheme}://{host}/"),
             false => format!("{scheme}://{host}:{}/", self.port),
         }

@@ -38,7 +38,7 @@ pub(crate) use lifetime::{KillArgs, PauseArgs, ResumeArgs, kill, pause, resume};
 pub(crate) use lines::{Wanted, lines};
 pub(crate) use port::{PortArgs, port};
 pub(crate) use ps::{PsArgs, ps};
-pub(crate) use server::ServerArgs;
+pub(crate) use server::{ServerArgs, urls};
 
 use casemate_core::error::{Error, Result};
 use std::process::ExitCode;

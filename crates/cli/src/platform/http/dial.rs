@@ -5,7 +5,8 @@ use casemate_core::error::{Error, Result};
 use casemate_sys::inetdiag::InetDiag;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,16 +45,20 @@ impl Socket {
     }
 
     async fn try_open(site: &Site) -> io::Result<Self> {
-        let stream = TcpStream::connect((site.host.as_str(), site.port)).await?;
+        let address = site.own.as_ref().and_then(|own| own.address);
+        let stream = match address {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((site.host.as_str(), site.port)).await?,
+        };
         stream.set_nodelay(true)?;
-        if site.guarded {
+        if site.own.is_some() {
             guard(&stream)?;
         }
         if !site.secure {
             return Ok(Self::Plain(stream));
         }
         let name = ServerName::try_from(site.host.clone()).map_err(io::Error::other)?;
-        let connector = TlsConnector::from(Arc::new(configuration()?));
+        let connector = TlsConnector::from(Arc::new(configuration(site)?));
         let stream = connector.connect(name, stream).await?;
         Ok(Self::Secure(Box::new(stream)))
     }
@@ -82,10 +87,19 @@ fn guard(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Trusts what the machine trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name.
-fn configuration() -> io::Result<ClientConfig> {
+/// Trusts what the machine trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name; of a server with an
+/// authority of its own, that alone.
+fn configuration(site: &Site) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match site.own.as_ref().and_then(|own| own.authority.as_ref()) {
+        Some(file) => {
+            let own = CertificateDer::from_pem_file(file).map_err(io::Error::other)?;
+            roots.add(own).map_err(io::Error::other)?;
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?

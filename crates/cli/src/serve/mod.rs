@@ -1,0 +1,137 @@
+//! `casemate serve`: control plane, node and gateway in one process.
+//!
+//! ```text
+//!  front (port, names, TLS) ──▶ gateway ──▶ ways ──▶ control ──▶ node
+//!     └──▶ greeting: what clients set
+//! ```
+
+mod front;
+mod greeting;
+mod ways;
+
+use crate::{printer, state};
+use casemate_control::{Control, SystemClock};
+use casemate_core::error::{Error, Result};
+use casemate_core::layer::Layer;
+use casemate_core::node::Node;
+use casemate_gateway::Gateway;
+use casemate_node::{Handle, Local, Wall};
+use clap::Args;
+use front::{Front, FrontArgs};
+use ipnet::IpNet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use ways::Ways;
+
+// The flags; a doc comment would take the place of what is said of the command.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    front: FrontArgs,
+    /// Keep everything here [default: casemate in XDG_STATE_HOME]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The root file system of the template `base` [default: a view of this machine's]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Keep up to so many sandboxes ready, as they are used
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    warm: usize,
+    /// Also let sandboxes reach this address or network, which isn't public, if their clients allow
+    /// it
+    #[arg(long, value_name = "ADDR|CIDR", value_parser = crate::policy::net)]
+    allow_ip: Vec<IpNet>,
+    /// Let sandboxes do without a layer of the wall that this machine lacks
+    #[arg(long, value_name = "LAYER")]
+    allow_missing: Vec<Layer>,
+    /// Keep no file with the first key for the commands of this user
+    #[arg(long)]
+    no_client_file: bool,
+}
+
+/// Serves until a signal comes. Sandboxes go on without it.
+pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("start the runtime", &error))?;
+    runtime.block_on(serve(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(args: ServeArgs) -> Result<()> {
+    let data = args.data.clone().or_else(state::folder).ok_or_else(|| {
+        Error::rule("find where to keep things", "HOME is not an absolute path")
+            .hint("give --data DIR, or set HOME or XDG_STATE_HOME")
+    })?;
+    let mut front = args.front.open().await?;
+    let local = node(&args, &data).await?;
+    let node: Arc<dyn Node> = Arc::new(Handle(Arc::clone(&local)));
+    let control = control(&front, &data, Arc::clone(&node)).await?;
+    greeting::greet(&front, &control, &data, !args.no_client_file)?;
+    let gateway = Gateway::new(
+        casemate_gateway::Settings {
+            domain: args.front.domain.clone(),
+            behind_proxy: args.front.behind_proxy,
+            ..casemate_gateway::Settings::default()
+        },
+        node,
+        Arc::new(Ways(Arc::clone(&control))),
+        control.router(),
+    );
+    let stop = CancellationToken::new();
+    let names = front.names.take();
+    let beside = async {
+        let names = async {
+            if let Some(names) = names {
+                names.serve(stop.cancelled()).await;
+            }
+        };
+        tokio::join!(control.run(stop.clone()), names);
+    };
+    let serving = async {
+        gateway.serve(front.listener, front.tls, until_told()).await;
+        stop.cancel();
+    };
+    tokio::join!(serving, beside);
+    local.close().await;
+    Ok(())
+}
+
+async fn node(args: &ServeArgs, data: &Path) -> Result<Arc<Local>> {
+    let program =
+        std::env::current_exe().map_err(|error| Error::io("find this program", &error))?;
+    let wall = Wall::open(casemate_node::Settings {
+        folder: data.join("sandboxes"),
+        program,
+        root: args.root.clone(),
+        allow_missing: args.allow_missing.iter().copied().collect(),
+        reach: args.allow_ip.clone(),
+        check: crate::keep::check,
+    })?;
+    Ok(Local::open(wall, args.warm).await)
+}
+
+async fn control(front: &Front, data: &Path, node: Arc<dyn Node>) -> Result<Arc<Control>> {
+    let mut settings = casemate_control::Settings::new(data.join("platform.sqlite"));
+    settings.domain = front.told();
+    Control::open(settings, node, Arc::new(SystemClock)).await
+}
+
+/// Answers at SIGINT or SIGTERM.
+async fn until_told() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        printer::error("signals can't be waited for; only kill -9 ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
