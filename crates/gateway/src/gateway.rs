@@ -2,6 +2,7 @@
 
 use crate::accept::{self, Client};
 use crate::answer::{Answer, Body, Broken};
+use crate::cors;
 use crate::forward::{Asked, forward};
 use crate::inside::Insides;
 use crate::pool::Pools;
@@ -10,7 +11,7 @@ use crate::sandboxes::Sandboxes;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use bytes::Bytes;
-use casemate_core::node::Node;
+use casemate_core::node::{Door, Node};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::BodyExt;
@@ -113,21 +114,28 @@ impl Gateway {
         // A body that nobody reads ends an HTTP/1 connection, and a client that isn't told would use
         // it for its next request.
         let unread = request.version() <= Version::HTTP_11 && !request.body().is_end_stream();
-        let answered = self.answered(request, client).await;
-        answered.unwrap_or_else(|answer| {
+        let mut open = true;
+        let answered = self.answered(request, client, &mut open).await;
+        let mut response = answered.unwrap_or_else(|answer| {
             let mut response = answer.response();
             if unread {
                 let headers = response.headers_mut();
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response
-        })
+        });
+        if open {
+            cors::open(response.headers_mut());
+        }
+        response
     }
 
+    /// `open` becomes false if what is answered is a program's own affair.
     async fn answered(
         &self,
         mut request: Request<Incoming>,
         client: Client,
+        open: &mut bool,
     ) -> Result<Response<Body>, Answer> {
         let shared = &self.0;
         // Taken before the head is taken apart; nothing happens unless it's waited for.
@@ -135,7 +143,12 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let host = Authority::of(&parts)?;
         let domain = shared.settings.domain.as_deref();
-        let target = match route(&parts, &host, domain)? {
+        let route = route(&parts, &host, domain)?;
+        *open = !matches!(&route, Route::Sandbox(target) if target.door != Door::Agent);
+        if *open && let Some(answer) = cors::preflight(&parts) {
+            return Ok(answer);
+        }
+        let target = match route {
             Route::Api => {
                 let mut request = Request::from_parts(parts, body);
                 request.extensions_mut().insert(upgrade);

@@ -16,6 +16,7 @@
 //!
 //! - [`sandboxes`]: what the gateway asks the control plane, the [`Sandboxes`] trait
 //! - [`route`]: whose a request is; [`admit`]: whether it may enter; [`answer`]: what is said if not
+//! - [`cors`]: what pages of other origins may read
 //! - [`class`]: interactive, calls, files, ports; [`pool`]: their connections, never shared
 //! - [`inside`]: a sandbox as the gateway knows it, and its end
 //! - [`dial`], [`link`]: a connection to a sandbox
@@ -27,6 +28,7 @@ mod accept;
 mod admit;
 mod answer;
 mod class;
+mod cors;
 mod dial;
 pub mod dns;
 mod forward;
