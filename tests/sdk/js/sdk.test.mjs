@@ -114,9 +114,22 @@ describe('in a sandbox', () => {
       onStdout: (text) => { if (text.includes('Serving')) tell() },
     })
     await listening
+    // By its host where there is a domain, else by headers.
+    const url = process.env.E2B_SANDBOX_URL
     const headers = { 'E2b-Sandbox-Id': own.sandboxId, 'E2b-Sandbox-Port': '8000' }
-    const response = await fetch(process.env.E2B_SANDBOX_URL, { headers })
+    const response = url
+      ? await fetch(url, { headers })
+      : await fetch(`https://${own.getHost(8000)}/`)
     assert.equal(response.status, 200)
     await server.kill()
+  })
+
+  test('signed urls', async () => {
+    const upload = await own.uploadUrl('signed.txt', { useSignatureExpiration: 60 })
+    const form = new FormData()
+    form.append('file', new Blob(['signed']), 'signed.txt')
+    assert.equal((await fetch(upload, { method: 'POST', body: form })).status, 200)
+    const response = await fetch(await own.downloadUrl('signed.txt'))
+    assert.equal(await response.text(), 'signed')
   })
 })

@@ -27,6 +27,15 @@ def sandbox(case, **wish):
     return made
 
 
+def at(own, port, path):
+    """A request for a port: by its host where there is a domain, else by headers."""
+    url = os.environ.get("E2B_SANDBOX_URL")
+    if url is None:
+        return urllib.request.Request(f"https://{own.get_host(port)}{path}")
+    headers = {"E2b-Sandbox-Id": own.sandbox_id, "E2b-Sandbox-Port": str(port)}
+    return urllib.request.Request(f"{url}{path}", headers=headers)
+
+
 class Lifecycle(unittest.TestCase):
     def test_create_info_kill(self):
         own = sandbox(self, metadata={"of": "lifecycle"}, envs={"COLOUR": "green"})
@@ -275,14 +284,10 @@ class Ports(unittest.TestCase):
             if "Serving" in (out or ""):
                 break
         own.files.write("page.html", "<p>inside</p>")
-        url = os.environ["E2B_SANDBOX_URL"]
-        headers = {"E2b-Sandbox-Id": own.sandbox_id, "E2b-Sandbox-Port": "8000"}
-        request = urllib.request.Request(f"{url}/page.html", headers=headers)
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(at(own, 8000, "/page.html"), timeout=20) as response:
             self.assertEqual(response.read(), b"<p>inside</p>")
-        request = urllib.request.Request(url, headers=headers | {"E2b-Sandbox-Port": "8001"})
         with self.assertRaises(urllib.error.HTTPError) as raised:
-            urllib.request.urlopen(request, timeout=20)
+            urllib.request.urlopen(at(own, 8001, "/"), timeout=20)
         self.assertEqual(raised.exception.code, 502)
         self.assertIn(b"port is not open", raised.exception.read())
 

@@ -32,7 +32,7 @@ pub(super) struct KeyDemand {
 }
 
 #[derive(Deserialize)]
-struct NewKey {
+pub(super) struct NewKey {
     name: String,
     casemate: Option<KeyDemand>,
 }
@@ -47,7 +47,7 @@ async fn list(State(app): State<App>, _: May<ADMIN>) -> Json<Vec<Value>> {
     Json(app.keys.all().iter().map(|key| told(key)).collect())
 }
 
-async fn make(
+pub(super) async fn make(
     State(app): State<App>,
     may: May<ADMIN>,
     Body(wanted): Body<NewKey>,
@@ -87,7 +87,7 @@ async fn change(
     Ok(Json(told(&key)))
 }
 
-async fn revoke(
+pub(super) async fn revoke(
     State(app): State<App>,
     may: May<ADMIN>,
     At(id): At<String>,

@@ -6,6 +6,7 @@
 //! in `shapes`; what they ask for is done in [`lifecycle`](crate::lifecycle).
 
 mod absent;
+mod admin;
 mod auth;
 mod body;
 mod host;
@@ -48,6 +49,7 @@ impl Control {
             .merge(teams::routes())
             .merge(keys::routes())
             .merge(nodes::routes())
+            .merge(admin::routes())
             .merge(journal::routes())
             .merge(absent::routes())
             .merge(openapi::routes())

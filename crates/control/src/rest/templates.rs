@@ -18,6 +18,7 @@ const NO_BUILD: &str = "00000000-0000-0000-0000-000000000000";
 pub(super) fn routes() -> Router<App> {
     let builds = "/templates/{id}/builds/{build}";
     Router::new()
+        .route("/default-templates", get(list))
         .route("/templates", get(list).post(build))
         .route("/v2/templates", get(list).post(build))
         .route("/v3/templates", post(build))

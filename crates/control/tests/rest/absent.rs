@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn there_is_one_template() {
     let rig = Rig::new().await;
-    for path in ["/templates", "/v2/templates"] {
+    for path in ["/templates", "/v2/templates", "/default-templates"] {
         let list = rig.get(path).await.ok(200);
         assert_eq!(list.as_array().unwrap().len(), 1);
         assert_eq!(

@@ -5,6 +5,7 @@
 mod sim;
 
 mod absent;
+mod admin;
 mod create;
 mod faults;
 mod idempotency;
