@@ -83,7 +83,8 @@ impl ObserveArgs {
     }
 }
 
-fn place(text: &str) -> Result<Scrape> {
+/// Where numbers are to be fetched.
+pub(crate) fn place(text: &str) -> Result<Scrape> {
     if text.starts_with(['/', '.']) {
         return unix(Path::new(text)).map(Scrape::Unix);
     }

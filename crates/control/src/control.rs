@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Mutex as Gate;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 /// The control plane.
 pub struct Control {
@@ -186,12 +187,19 @@ impl Control {
         outcome: Option<&Problem>,
         detail: Value,
     ) -> Change {
+        let target = target.to_string();
+        match outcome {
+            None => tracing::info!(actor = by.name(), target_id = target, "{action}"),
+            Some(why) => {
+                tracing::warn!(actor = by.name(), target_id = target, %why, "{action} failed")
+            }
+        }
         Change::Audit(Entry {
             id: 0,
             at: self.clock.now(),
             actor: by.name().to_owned(),
             action: action.to_owned(),
-            target: target.to_string(),
+            target,
             outcome: outcome.map(|problem| bounded(problem.to_string())),
             detail: match detail.to_string().len() {
                 0..=LONGEST => detail,
@@ -205,7 +213,7 @@ impl Control {
         &self,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Problem> {
-        let done = self.tasks.spawn(work).await;
+        let done = self.tasks.spawn(work.in_current_span()).await;
         done.unwrap_or_else(|error| Err(Problem::broken("the request failed", error.to_string())))
     }
 }

@@ -13,7 +13,7 @@ use crate::tasks::Tasks;
 use bytes::Bytes;
 use casemate_core::node::{Door, Node};
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::Service as _;
@@ -22,8 +22,11 @@ use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tower_service::Service;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 /// The way in. Copies are the same gateway.
 #[derive(Clone)]
@@ -40,6 +43,9 @@ pub(crate) struct Shared {
     pub(crate) tunnels: Tasks,
     api: Box<Api>,
 }
+
+/// Bytes of a path that are written down.
+const LONGEST_PATH: usize = 256;
 
 type Api =
     dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync;
@@ -114,8 +120,18 @@ impl Gateway {
         // A body that nobody reads ends an HTTP/1 connection, and a client that isn't told would use
         // it for its next request.
         let unread = request.version() <= Version::HTTP_11 && !request.body().is_end_stream();
+        let began = Instant::now();
         let mut open = true;
-        let answered = self.answered(request, client, &mut open).await;
+        let span = tracing::info_span!(
+            "request",
+            method = method(request.method()),
+            path = Empty,
+            sandbox = Empty,
+            port = Empty,
+            status = Empty,
+        );
+        let answered = self.answered(request, client, &mut open);
+        let answered = answered.instrument(span.clone()).await;
         let mut response = answered.unwrap_or_else(|answer| {
             let mut response = answer.response();
             if unread {
@@ -127,6 +143,10 @@ impl Gateway {
         if open {
             cors::open(response.headers_mut());
         }
+        let status = response.status().as_u16();
+        span.record("status", status);
+        let took = began.elapsed().as_micros() as u64;
+        span.in_scope(|| tracing::debug!(took, "answered, after so many microseconds"));
         response
     }
 
@@ -150,6 +170,10 @@ impl Gateway {
         }
         let target = match route {
             Route::Api => {
+                // Ids and nothing secret, unlike the paths of files and of programs' pages.
+                let path = parts.uri.path();
+                let path = path.get(..LONGEST_PATH).unwrap_or(path);
+                tracing::Span::current().record("path", path);
                 let mut request = Request::from_parts(parts, body);
                 request.extensions_mut().insert(upgrade);
                 request.extensions_mut().insert(client);
@@ -161,6 +185,9 @@ impl Gateway {
             }
             Route::Sandbox(target) => target,
         };
+        let span = tracing::Span::current();
+        span.record("sandbox", target.id.as_str());
+        span.record("port", target.port());
         let asked = Asked {
             parts,
             body,
@@ -170,4 +197,13 @@ impl Gateway {
         };
         forward(shared, target, asked).await
     }
+}
+
+/// A method's name; a client's own inventions are all one.
+fn method(of: &Method) -> &'static str {
+    let known = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    let known = known.into_iter().find(|name| *name == of.as_str());
+    known.unwrap_or("another")
 }

@@ -41,6 +41,7 @@ type Histograms = Family<OfClass, Histogram, fn() -> Histogram>;
 #[derive(Clone)]
 pub struct Metrics {
     first_byte: Histograms,
+    exec: Histogram,
     dial: Histograms,
     wake: Histogram,
     responses: Family<OfStatus, Counter>,
@@ -65,6 +66,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let metrics = Self {
             first_byte: Family::new_with_constructor(histogram as fn() -> Histogram),
+            exec: histogram(),
             dial: Family::new_with_constructor(histogram as fn() -> Histogram),
             wake: histogram(),
             responses: Family::default(),
@@ -102,6 +104,12 @@ impl Metrics {
             "From a request's head to its response's",
             seconds.clone(),
             self.first_byte.clone(),
+        );
+        registry.register_with_unit(
+            "exec",
+            "From a request for a new process to its stream's head",
+            seconds.clone(),
+            self.exec.clone(),
         );
         registry.register_with_unit(
             "dial",
@@ -143,6 +151,10 @@ impl Metrics {
         self.responses
             .get_or_create(&OfStatus { class, status })
             .inc();
+    }
+
+    pub(crate) fn began(&self, after: Duration) {
+        self.exec.observe(after.as_secs_f64());
     }
 
     pub(crate) fn dialled(&self, class: Class, after: Duration) {

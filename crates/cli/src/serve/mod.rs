@@ -2,11 +2,17 @@
 //!
 //! ```text
 //!  front (port, names, TLS) ──▶ gateway ──▶ ways ──▶ control ──▶ node
-//!     └──▶ greeting: what clients set
+//!     └──▶ greeting: what clients set            └── watched ──┘
 //! ```
+//!
+//! What is seen of all that is in [`observation`]: the [`log`], numbers, and [`spans`].
 
 mod front;
 mod greeting;
+mod log;
+mod observation;
+mod spans;
+mod watched;
 mod ways;
 
 use crate::{printer, state};
@@ -14,16 +20,19 @@ use casemate_control::{Control, SystemClock};
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::node::Node;
-use casemate_gateway::Gateway;
+use casemate_gateway::{Gateway, Metrics};
 use casemate_node::{Handle, Local, Wall};
 use clap::Args;
 use front::{Front, FrontArgs};
 use ipnet::IpNet;
+use observation::{Observation, ObservationArgs};
+use prometheus_client::registry::Registry;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use watched::Watched;
 use ways::Ways;
 
 // The flags; a doc comment would take the place of what is said of the command.
@@ -31,6 +40,8 @@ use ways::Ways;
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     front: FrontArgs,
+    #[command(flatten)]
+    observation: ObservationArgs,
     /// Keep everything here [default: casemate in XDG_STATE_HOME]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -58,24 +69,33 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .map_err(|error| Error::io("start the runtime", &error))?;
-    runtime.block_on(serve(args))?;
+    let mut observation = args.observation.open()?;
+    let served = runtime.block_on(serve(args, &mut observation));
+    observation.finish();
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(args: ServeArgs) -> Result<()> {
+async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
     let data = args.data.clone().or_else(state::folder).ok_or_else(|| {
         Error::rule("find where to keep things", "HOME is not an absolute path")
             .hint("give --data DIR, or set HOME or XDG_STATE_HOME")
     })?;
     let mut front = args.front.open().await?;
     let local = node(&args, &data).await?;
-    let node: Arc<dyn Node> = Arc::new(Handle(Arc::clone(&local)));
+    let node: Arc<dyn Node> = Arc::new(Watched(Arc::new(Handle(Arc::clone(&local)))));
     let control = control(&front, &data, Arc::clone(&node)).await?;
+    let metrics = Metrics::default();
+    let mut registry = Registry::default();
+    control.register(&mut registry);
+    metrics.register(&mut registry);
+    observation.serve(registry)?;
     greeting::greet(&front, &control, &data, !args.no_client_file)?;
     let gateway = Gateway::new(
         casemate_gateway::Settings {
             domain: args.front.domain.clone(),
             behind_proxy: args.front.behind_proxy,
+            metrics,
             ..casemate_gateway::Settings::default()
         },
         node,

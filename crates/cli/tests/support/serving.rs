@@ -5,9 +5,13 @@
 
 use crate::sandbox::{Ended, Stage};
 use crate::support::{PATIENCE, end_of, filtered, start};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// Where a server's standard error goes.
+const LOG: &str = "outside/serve.log";
 
 /// See the module. All that runs in its sandboxes ends with it.
 pub(crate) struct Serving<'a> {
@@ -34,6 +38,18 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Tells the server to end, and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(end_of(&mut self.server, PATIENCE).success());
+    }
+
+    /// What it said on standard error so far.
+    pub(crate) fn log(&self) -> String {
+        self.stage.read(LOG)
+    }
+
     /// Kills the server, as the kernel would when memory runs out.
     pub(crate) fn kill(&mut self) {
         self.server.kill().unwrap();
@@ -42,7 +58,11 @@ impl<'a> Serving<'a> {
 
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
-        let (server, address, key) = serve(self.stage, &self.address, &[]);
+        self.restart_with(&[]);
+    }
+
+    pub(crate) fn restart_with(&mut self, flags: &[&str]) {
+        let (server, address, key) = serve(self.stage, &self.address, flags);
         assert_eq!((&address, key), (&self.address, None));
         self.server = server;
     }
@@ -135,11 +155,16 @@ impl Drop for Running {
 fn serve(stage: &Stage, listen: &str, flags: &[&str]) -> (Child, String, Option<String>) {
     let mut command = stage.casemate();
     command.args(["serve", "--listen", listen]).args(flags);
-    let mut server = start(command.stdout(Stdio::piped()));
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(stage.path(LOG));
+    let mut server = start(command.stdout(Stdio::piped()).stderr(log.unwrap()));
     let mut out = BufReader::new(server.stdout.take().unwrap()).lines();
     let mut line = || out.next().expect("it says where it listens").unwrap();
     let first = line();
-    let address = first.strip_prefix("casemate: serving on http://").unwrap();
+    let url = first.strip_prefix("casemate: serving on ").unwrap();
+    let (_, address) = url.split_once("://").unwrap();
     let words = line();
     let mut words = words.split(' ');
     let key = words.find_map(|word| word.strip_prefix("E2B_API_KEY="));

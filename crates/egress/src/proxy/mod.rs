@@ -73,6 +73,6 @@ pub use perf::PerfLog;
 pub use phases::{Phase, Phases};
 pub use policy::Policy;
 pub use reload::Reloading;
-pub use scrape::Scrape;
+pub use scrape::{Numbers, Scrape, scrape};
 pub use shared::{Config, Opening, Proxy, Sockets};
-pub use spans::Spans;
+pub use spans::{Side, Span, Spans, Value as SpanValue, identity};

@@ -1,6 +1,5 @@
 //! Where Prometheus fetches the numbers: `GET /metrics`, one request a connection.
 
-use super::shared::Shared;
 use crate::http1::{HeadScanner, Limits, RequestHead, RequestTarget};
 use std::io;
 use std::net::TcpListener;
@@ -26,10 +25,16 @@ pub enum Scrape {
     Unix(UnixListener),
 }
 
+/// The numbers, in OpenMetrics' text; `None` if there are none.
+pub type Numbers = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Answers there, on the current runtime.
-pub(super) fn serve(shared: &Arc<Shared>, place: Scrape) -> io::Result<()> {
-    let (shared, room) = (Arc::clone(shared), Arc::new(Semaphore::new(MOST)));
-    // Owned by the runtime, which ends with the proxy.
+///
+/// # Errors
+/// The listener can't be used.
+pub fn scrape(place: Scrape, numbers: &Numbers) -> io::Result<()> {
+    let (numbers, room) = (Arc::clone(numbers), Arc::new(Semaphore::new(MOST)));
+    // Owned by the runtime, which ends with the program.
     match place {
         Scrape::Tcp(listener) => {
             listener.set_nonblocking(true)?;
@@ -37,7 +42,7 @@ pub(super) fn serve(shared: &Arc<Shared>, place: Scrape) -> io::Result<()> {
             tokio::spawn(async move {
                 loop {
                     let accepted = listener.accept().await.map(|(stream, _)| stream);
-                    one(&shared, &room, accepted).await;
+                    one(&numbers, &room, accepted).await;
                 }
             });
         }
@@ -47,7 +52,7 @@ pub(super) fn serve(shared: &Arc<Shared>, place: Scrape) -> io::Result<()> {
             tokio::spawn(async move {
                 loop {
                     let accepted = listener.accept().await.map(|(stream, _)| stream);
-                    one(&shared, &room, accepted).await;
+                    one(&numbers, &room, accepted).await;
                 }
             });
         }
@@ -56,7 +61,7 @@ pub(super) fn serve(shared: &Arc<Shared>, place: Scrape) -> io::Result<()> {
 }
 
 async fn one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    shared: &Arc<Shared>,
+    numbers: &Numbers,
     room: &Arc<Semaphore>,
     accepted: io::Result<S>,
 ) {
@@ -66,28 +71,31 @@ async fn one<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let Ok(room) = Arc::clone(room).acquire_owned().await else {
         return;
     };
-    let shared = Arc::clone(shared);
+    let numbers = Arc::clone(numbers);
     tokio::spawn(async move {
         // Whatever is wrong with it ends this one.
-        let _ = timeout(PATIENCE, request(&shared, &mut stream)).await;
+        let _ = timeout(PATIENCE, request(&numbers, &mut stream)).await;
         drop(room);
     });
 }
 
 async fn request<S: AsyncRead + AsyncWrite + Unpin>(
-    shared: &Shared,
+    numbers: &Numbers,
     stream: &mut S,
 ) -> io::Result<()> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let (status, kind, body) = match head(stream).await? {
         None => ("400 Bad Request", TEXT, "this is not HTTP\n".to_owned()),
-        Some(head) => match (&*head.method, &head.target, shared.phases.metrics()) {
-            ("GET", RequestTarget::Origin(path), Some(metrics)) if is_metrics(path) => (
-                "200 OK",
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                metrics.text(shared),
-            ),
-            ("GET", ..) => ("404 Not Found", TEXT, "see /metrics\n".to_owned()),
+        Some(head) => match (&*head.method, &head.target) {
+            ("GET", RequestTarget::Origin(path)) if is_metrics(path) => match numbers() {
+                Some(text) => (
+                    "200 OK",
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    text,
+                ),
+                None => ("404 Not Found", TEXT, "there are none\n".to_owned()),
+            },
+            ("GET", _) => ("404 Not Found", TEXT, "see /metrics\n".to_owned()),
             _ => ("405 Method Not Allowed", TEXT, "only GET\n".to_owned()),
         },
     };

@@ -14,7 +14,7 @@ use super::places::Places;
 use super::policy::Policy;
 use super::quota::Quotas;
 use super::reload::Reloading;
-use super::scrape::{self, Scrape};
+use super::scrape::{self, Numbers, Scrape};
 use super::spans::{self, Done};
 use super::{accept, heartbeat, queries};
 use crate::address::Guard;
@@ -188,7 +188,9 @@ impl Proxy {
             tokio::spawn(heartbeat::beat(shared.phases.clone()));
         }
         if let Some(place) = scrape {
-            scrape::serve(&shared, place)
+            let asked = Arc::clone(&shared);
+            let numbers: Numbers = Arc::new(move || Some(asked.phases.metrics()?.text(&asked)));
+            scrape::scrape(place, &numbers)
                 .map_err(|error| Error::io("serve the metrics", &error))?;
         }
         drop(entered);

@@ -80,6 +80,7 @@ pub(crate) async fn forward(
         return raw::open(shared, &target, inside, asked.upgrade).await;
     }
 
+    let starts = Class::is_open(target.door, path.path()) && asked.parts.method == Method::POST;
     let mut upload = Upload::new(asked.body);
     let class = classify(&target, &path, &asked.parts, &mut upload).await?;
     let metrics = &shared.settings.metrics;
@@ -121,6 +122,9 @@ pub(crate) async fn forward(
         Err(answer) => answer.status(),
     };
     metrics.answered(class, status, began.elapsed());
+    if starts {
+        metrics.began(began.elapsed());
+    }
     answered
 }
 

@@ -43,6 +43,7 @@ pub(super) struct Collector {
     host: String,
     port: u16,
     secure: bool,
+    scope: &'static str,
     sandbox: Option<String>,
 }
 
@@ -54,7 +55,7 @@ enum Unsent {
 }
 
 impl Collector {
-    pub(super) fn new(url: &str, sandbox: Option<String>) -> Result<Self> {
+    pub(super) fn new(scope: &'static str, url: &str, sandbox: Option<String>) -> Result<Self> {
         let refuse = || {
             Error::rule("send spans", "this is no URL of http or https")
                 .on(url)
@@ -79,6 +80,7 @@ impl Collector {
                 .unwrap_or(if secure { 443 } else { 80 }),
             secure,
             uri,
+            scope,
             sandbox,
         })
     }
@@ -187,7 +189,11 @@ fn send(runtime: &Runtime, collector: &Collector, batch: &mut Vec<Span>, lost: &
     if batch.is_empty() {
         return;
     }
-    let body = Bytes::from(otlp::request(batch, collector.sandbox.as_deref()));
+    let body = Bytes::from(otlp::request(
+        batch,
+        collector.scope,
+        collector.sandbox.as_deref(),
+    ));
     let count = batch.len() as u64;
     batch.clear();
     let missing = runtime.block_on(async {

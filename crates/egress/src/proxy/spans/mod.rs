@@ -43,32 +43,72 @@ struct Queue {
     lost: Arc<AtomicU64>,
 }
 
-/// A part of a connection, or all of it.
-pub(super) struct Span {
-    trace: [u8; 16],
-    id: u64,
-    parent: Option<u64>,
-    name: &'static str,
+/// A part of something, or all of it.
+pub struct Span {
+    /// What it belongs to.
+    pub trace: [u8; 16],
+    /// Its own id: not 0.
+    pub id: u64,
+    /// What it's a part of.
+    pub parent: Option<u64>,
+    /// The kind of work.
+    pub name: &'static str,
+    /// Whose work it is.
+    pub side: Side,
     /// Nanoseconds since 1970.
-    start: u64,
-    end: u64,
-    attributes: Vec<(&'static str, Value)>,
-    error: bool,
+    pub start: u64,
+    /// Likewise.
+    pub end: u64,
+    /// What is known of it.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// It failed, or was refused.
+    pub error: bool,
+}
+
+/// Whose work a span is (`SpanKind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// A part of a larger one.
+    Internal,
+    /// Somebody asks for it.
+    Server,
+    /// Somebody else is asked for it.
+    Client,
 }
 
 /// Of an attribute.
-pub(super) enum Value {
+pub enum Value {
+    /// A string.
     Text(String),
+    /// A count.
     Number(u64),
 }
 
+/// A new trace, and the id of a span in it.
+pub fn identity() -> Option<([u8; 16], u64)> {
+    let mut random = [0u8; 24];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    let (trace, own) = random.split_first_chunk()?;
+    // Never 0, which is none.
+    Some((*trace, u64::from_ne_bytes(own.try_into().ok()?) | 1))
+}
+
 impl Spans {
-    /// Sends them to the collector at this URL, to which `v1/traces` is added.
+    /// Sends those of a sandbox's connections to the collector at this URL, to which `v1/traces` is
+    /// added.
     ///
     /// # Errors
     /// It's not a URL of http or https.
     pub fn to_collector(url: &str, sandbox: Option<String>) -> Result<Self> {
-        let collector = Collector::new(url, sandbox)?;
+        Self::of("casemate.egress", url, sandbox)
+    }
+
+    /// The same for spans of another part of the program.
+    ///
+    /// # Errors
+    /// It's not a URL of http or https.
+    pub fn of(scope: &'static str, url: &str, sandbox: Option<String>) -> Result<Self> {
+        let collector = Collector::new(scope, url, sandbox)?;
         let (sender, messages) = sync_channel(ON_THE_WAY);
         let lost: Arc<AtomicU64> = Arc::default();
         let counted = Arc::clone(&lost);
@@ -85,14 +125,15 @@ impl Spans {
         self.0.lost.load(Ordering::Relaxed)
     }
 
-    fn send(&self, span: Span) {
+    /// Puts one on its way; it never waits.
+    pub fn send(&self, span: Span) {
         if self.put(Message::Span(Box::new(span))).is_err() {
             self.0.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Waits for a little until those that are on their way have arrived; how many never will.
-    pub(super) fn flush(&self) -> u64 {
+    pub fn flush(&self) -> u64 {
         let (done, arrived) = sync_channel(1);
         if self.put(Message::Flush(done)).is_ok() {
             let _ = arrived.recv_timeout(PATIENCE);

@@ -1,18 +1,15 @@
 //! OTLP's JSON (opentelemetry-proto, `docs/specification.md`): names in lower camel case, ids in
 //! hexadecimal, numbers of 64 bits as text, enumerations as numbers.
 
-use super::{Span, Value};
+use super::{Side, Span, Value};
 use crate::hex;
 use serde_json::{Value as Json, json};
 
-/// `SPAN_KIND_CLIENT` and `SPAN_KIND_INTERNAL`.
-const CLIENT: u8 = 3;
-const INTERNAL: u8 = 1;
 /// `STATUS_CODE_ERROR`.
 const ERROR: u8 = 2;
 
 /// An `ExportTraceServiceRequest`.
-pub(super) fn request(spans: &[Span], sandbox: Option<&str>) -> Vec<u8> {
+pub(super) fn request(spans: &[Span], scope: &str, sandbox: Option<&str>) -> Vec<u8> {
     let mut resource = vec![
         attribute("service.name", &Value::Text("casemate".to_owned())),
         attribute(
@@ -26,7 +23,7 @@ pub(super) fn request(spans: &[Span], sandbox: Option<&str>) -> Vec<u8> {
     let spans: Vec<_> = spans.iter().map(span).collect();
     let request = json!({ "resourceSpans": [{
         "resource": { "attributes": resource },
-        "scopeSpans": [{ "scope": { "name": "casemate.egress" }, "spans": spans }],
+        "scopeSpans": [{ "scope": { "name": scope }, "spans": spans }],
     }] });
     request.to_string().into_bytes()
 }
@@ -41,7 +38,7 @@ fn span(span: &Span) -> Json {
         "traceId": hex::encode(&span.trace),
         "spanId": hex::encode(&span.id.to_be_bytes()),
         "name": span.name,
-        "kind": if span.parent.is_none() { CLIENT } else { INTERNAL },
+        "kind": kind(span.side),
         "startTimeUnixNano": span.start.to_string(),
         "endTimeUnixNano": span.end.to_string(),
         "attributes": attributes,
@@ -53,6 +50,15 @@ fn span(span: &Span) -> Json {
         json["status"] = json!({ "code": ERROR });
     }
     json
+}
+
+/// `SPAN_KIND_INTERNAL`, `SPAN_KIND_SERVER` and `SPAN_KIND_CLIENT`.
+fn kind(side: Side) -> u8 {
+    match side {
+        Side::Internal => 1,
+        Side::Server => 2,
+        Side::Client => 3,
+    }
 }
 
 fn attribute(name: &str, value: &Value) -> Json {

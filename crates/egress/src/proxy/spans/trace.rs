@@ -1,7 +1,7 @@
 //! The connection that is served by the current task.
 
 use super::before::{self, Done, now};
-use super::{Span, Spans, Value};
+use super::{Side, Span, Spans, Value, identity};
 use crate::audit::ocsf::Kind;
 use crate::audit::{Event, Outcome};
 use crate::proxy::phases::{Phase, Phases};
@@ -193,9 +193,7 @@ fn tell(change: impl FnOnce(&mut Request)) -> bool {
 
 impl Trace {
     fn new(spans: &Spans) -> Option<Self> {
-        let mut random = [0u8; 24];
-        aws_lc_rs::rand::fill(&mut random).ok()?;
-        let (id, own) = random.split_first_chunk()?;
+        let (id, own) = identity()?;
         let facts = Facts {
             start: now(),
             program: None,
@@ -208,9 +206,8 @@ impl Trace {
         };
         Some(Self(Arc::new(Live {
             spans: spans.clone(),
-            id: *id,
-            // Never 0, which is none.
-            own: u64::from_ne_bytes(own.try_into().ok()?) | 1,
+            id,
+            own,
             more: AtomicU64::new(1),
             facts: Mutex::new(facts),
         })))
@@ -235,6 +232,7 @@ impl Trace {
             id: live.own.wrapping_add(2 * number) ^ 1,
             parent: Some(live.own),
             name,
+            side: Side::Internal,
             start,
             end,
             attributes,
@@ -273,6 +271,7 @@ impl Drop for Live {
             id: self.own,
             parent: None,
             name: "connection",
+            side: Side::Client,
             start,
             end: now(),
             attributes,
