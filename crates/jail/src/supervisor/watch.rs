@@ -44,6 +44,9 @@ pub(super) struct Watch {
     held: Held,
     as_root: bool,
     writable_host: bool,
+    /// It's many programs' one after the other: what the file system refuses one of them is no reason
+    /// to end all.
+    stays: bool,
     /// The sandbox's /proc and private disk.
     proc: Option<OwnedFd>,
     disk: Option<OwnedFd>,
@@ -138,6 +141,7 @@ impl Watch {
             held,
             as_root,
             writable_host,
+            stays: spec.given,
             proc: None,
             disk: None,
             last: Instant::now(),
@@ -273,7 +277,7 @@ impl Watch {
         }
         self.last = Instant::now();
         self.reached_by_events(&self.events())
-            .or_else(|| self.reached_on_disk(0))
+            .or_else(|| self.reached_on_disk(0).filter(|_| !self.stays))
             .or_else(|| self.reached_by_count())
     }
 
