@@ -9,7 +9,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -60,7 +64,7 @@ impl Link {
         };
         let mut builder = Builder::new();
         builder.max_buf_size(most).max_header_size(SMALL);
-        let (sender, connection) = builder.handshake(TokioIo::new(socket)).await?;
+        let (sender, connection) = builder.handshake(TokioIo::new(Heard(socket))).await?;
         let driver: JoinHandle<()> = tokio::spawn(async move {
             // Why it ended is told to whoever waits for its response.
             let _ = connection.with_upgrades().await;
@@ -93,6 +97,68 @@ impl Link {
     /// Waits until it can; false if it never will.
     pub(crate) async fn ready(&mut self) -> bool {
         self.sender.ready().await.is_ok()
+    }
+}
+
+/// A socket whose other end is heard although it takes nothing more: a program that refuses an upload
+/// answers before it has read all, and closes. What it's still sent is dropped; when there is no
+/// answer either, reading says so.
+struct Heard(Socket);
+
+fn taken(written: io::Result<usize>, length: usize) -> io::Result<usize> {
+    match written {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+            ) =>
+        {
+            Ok(length)
+        }
+        written => written,
+    }
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
+        written.map(|written| taken(written, bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        let written = Pin::new(&mut self.0).poll_write_vectored(cx, parts);
+        written.map(|written| taken(written, length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::ext::on_informational;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -70,6 +71,7 @@ impl<'a> Exchange<'a> {
         // Only what was used before may just be closing.
         let again = (link.used && outgoing.repeatable).then(|| outgoing.clone());
         let leave = outgoing.expects.then(|| upload.hold());
+        let broken = upload.broken();
         let mut request = outgoing.request(upload.boxed_unsync());
         if let Some(leave) = leave.clone() {
             on_informational(&mut request, move |response| {
@@ -86,6 +88,9 @@ impl<'a> Exchange<'a> {
             request = match (failed.take_message(), &again) {
                 (Some(unsent), _) if link.used => unsent,
                 (None, Some(again)) if link.used => again.clone().request(empty()),
+                _ if broken.load(Ordering::Relaxed) => {
+                    return Err(Answer::Bad("the request's body broke off"));
+                }
                 _ => return Err(self.broken().await),
             };
             link = self.dialled().await?;

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use prometheus_client::metrics::counter::Counter;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::sync::Notify;
 
@@ -21,6 +22,8 @@ pub(super) struct Upload {
     /// Nothing is read, and so no client told to continue, before this.
     leave: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     counts: Option<(Counter, Arc<Inside>)>,
+    /// The client broke it off, or wrote what is no body.
+    broken: Arc<AtomicBool>,
     /// Moved since another task could run.
     burst: usize,
 }
@@ -32,6 +35,7 @@ impl Upload {
             first: None,
             leave: None,
             counts: None,
+            broken: Arc::default(),
             burst: 0,
         }
     }
@@ -51,6 +55,11 @@ impl Upload {
     /// Counts what moves, which says that the sandbox is in use.
     pub(super) fn counts(&mut self, counter: Counter, inside: Arc<Inside>) {
         self.counts = Some((counter, inside));
+    }
+
+    /// True later if it was broken off at the client's side.
+    pub(super) fn broken(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.broken)
     }
 
     /// Holds it back until it's notified.
@@ -83,6 +92,9 @@ impl Body for Upload {
             Some(first) => Some(Ok(first)),
             None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
         };
+        if let Some(Err(_)) = &frame {
+            self.broken.store(true, Ordering::Relaxed);
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {

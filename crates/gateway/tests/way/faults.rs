@@ -5,7 +5,7 @@ use casemate_gateway::{Patience, Settings};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 #[tokio::test]
@@ -351,4 +351,50 @@ async fn a_gateway_that_stops_ends_what_was_begun() {
     go_on.notify_one();
     assert_eq!(busy.body_of(head).await.text(), "abcd");
     world.served.over().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_none_is_the_clients_fault() {
+    let world = World::new().await;
+    let (address, _server) = mirror().await;
+    world.port(3000, address);
+    let own = host(3000);
+    let head = format!("POST / HTTP/1.1\r\nHost: {own}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let heard = world.ask(&format!("{head}zz\r\nx")).await;
+    assert_eq!(heard.status(), 400, "{heard:?}");
+    assert!(heard.text().contains("the request's body broke off"));
+}
+
+#[tokio::test]
+async fn a_program_that_refuses_an_upload_and_closes_is_heard() {
+    let world = World::new().await;
+    // It reads the head only, and closes with most of the body unread.
+    let (address, _server) = server(|mut wire| async move {
+        wire.head().await;
+        wire.say("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            .await;
+    })
+    .await;
+    world.port(3000, address);
+    let body = "x".repeat(64 << 20);
+    let own = host(3000);
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {own}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let wire = world.connect().await;
+    let (reading, writing) = tokio::io::split(wire.0.into_inner());
+    let sent = tokio::spawn(async move {
+        let mut writing = writing;
+        // It isn't all taken.
+        let _ = writing.write_all(format!("{head}{body}").as_bytes()).await;
+        writing
+    });
+    let (mut reading, mut heard) = (reading, Vec::new());
+    // What came before the end counts, however it ended.
+    let _ = reading.read_to_end(&mut heard).await;
+    let heard = String::from_utf8(heard).unwrap();
+    assert!(heard.starts_with("HTTP/1.1 413 "), "{heard}");
+    assert!(heard.ends_with("\r\n\r\nbig"), "{heard}");
+    drop(sent.await);
 }
