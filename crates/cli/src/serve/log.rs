@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn who_logs_never_waits_and_what_is_lost_is_told() {
-        let (go_on, may) = mpsc::channel();
+        let (go_on, may) = mpsc::sync_channel(1);
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let log = Log::to(Slow(may, Arc::clone(&written))).unwrap();
         for _ in 0..2 * ON_THE_WAY {
