@@ -51,6 +51,8 @@ pub(crate) struct Outlet {
     learns: bool,
     /// Whether its policy is one that somebody hands over, and not a file.
     is_handed: bool,
+    connections: Option<usize>,
+    bandwidth: Option<u64>,
     proxy: Option<Proxy>,
     watching: Option<Watching>,
 }
@@ -100,6 +102,8 @@ impl Outlet {
             lends: has_plain_endpoints(&network) && casemate_sys::socket::own_network().is_ok(),
             learns: false,
             is_handed: false,
+            connections: None,
+            bandwidth: None,
             proxy: None,
             watching: None,
         })
@@ -128,6 +132,14 @@ impl Outlet {
         self.lends |= is_open && casemate_sys::socket::own_network().is_ok();
         self.policy = Some(Arc::new(policy));
         self.is_handed = true;
+        self
+    }
+
+    /// So many connections at one time, and so many bytes a second each way.
+    pub(crate) fn limited(mut self, connections: Option<usize>, bandwidth: Option<u64>) -> Self {
+        (self.connections, self.bandwidth) = (connections, bandwidth);
+        // Bytes of connections that programs have themselves can't be held back.
+        self.lends &= bandwidth.is_none();
         self
     }
 
@@ -209,6 +221,8 @@ impl Gate for Outlet {
             inspection,
             gateway: None,
             lends: self.lends,
+            connections: self.connections,
+            bandwidth: self.bandwidth,
             phases,
             scrape,
         };

@@ -91,6 +91,8 @@ pub(crate) fn run(args: EgressArgs) -> anyhow::Result<ExitCode> {
         inspection: Inspection::new(authority),
         gateway: None,
         lends: false,
+        connections: None,
+        bandwidth: None,
         phases,
         scrape,
     };

@@ -69,7 +69,9 @@ fn outgoing(launch: &Launch, spec: &mut SandboxSpec) -> Result<Outgoing> {
     let source = (&document(outward).map_err(invalid)?, PathBuf::new());
     let outlet = Outlet::new(source, spec, given, ObserveArgs::default(), false)?;
     let decides = policy(outward, &launch.reach, of_host).map_err(invalid)?;
-    let outlet = outlet.handed(decides, spec);
+    let outlet = outlet
+        .handed(decides, spec)
+        .limited(launch.connections, launch.bandwidth);
     let reloading = Arc::new(OnceLock::<Reloading>::new());
     let way = Way {
         outlet,

@@ -20,6 +20,7 @@ mod report_file;
 mod run;
 mod serve;
 mod state;
+mod unit;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -225,6 +225,8 @@ as_root!(
     changes_hold_at_once,
     what_can_not_be_is_refused,
     sandboxes_are_apart,
+    connections_are_counted,
+    bytes_take_their_time,
     programs_may_change,
     names_are_asked_of_others,
     a_whole_policy,
@@ -424,6 +426,46 @@ fn sandboxes_are_apart(stage: &Stage) {
         assert_eq!(refused, "refused", "{results}");
     }
     assert_eq!(platform.ask("kill", json!([one]))["status"], 204);
+}
+
+fn connections_are_counted(stage: &Stage) {
+    let mut platform = platform!(stage, &["--connections", "4"]);
+    let id = platform.create(json!({}));
+    // Some are the program's own, and some are relayed: those that don't block.
+    let script = format!(
+        "held = []\n\
+         def opened(own):\n\
+         \x20   try:\n\
+         \x20       own.connect(('{SHARED}', 7000))\n\
+         \x20       said = own.recv(100)\n\
+         \x20   except OSError: return 0\n\
+         \x20   held.append(own)\n\
+         \x20   return int(bool(said))\n\
+         def patient():\n\
+         \x20   own = socket.socket()\n\
+         \x20   own.settimeout(60)\n\
+         \x20   return own\n\
+         before = sum(opened(socket.socket()) + opened(patient()) for _ in range(4))\n\
+         for own in held: own.close()\n\
+         show(0 < before <= 4)"
+    );
+    assert_eq!(platform.run(&id, &script), json!([true]));
+    let log = fs::read_to_string(stage.path("home/.local/state/casemate/audit.jsonl")).unwrap();
+    assert!(log.contains("connections"), "{log}");
+}
+
+fn bytes_take_their_time(stage: &Stage) {
+    let mut platform = platform!(stage, &["--bandwidth", "64K"]);
+    let id = platform.create(json!({}));
+    let script = format!(
+        "began = time.monotonic()\n\
+         own = socket.create_connection(('{SHARED}', 7000))\n\
+         own.sendall(b'x' * 65536)\n\
+         own.shutdown(socket.SHUT_WR)\n\
+         while own.recv(65536): pass\n\
+         show(time.monotonic() - began > 0.5)"
+    );
+    assert_eq!(platform.run(&id, &script), json!([true]));
 }
 
 fn programs_may_change(stage: &Stage) {

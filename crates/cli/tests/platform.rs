@@ -13,7 +13,7 @@ mod support;
 use pty::{CTRL_C, CTRL_D, Seat};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::LocalModes;
-use sandbox::{Stage, both, report, wait_until};
+use sandbox::{Ended, Stage, both, report, wait_until};
 use serving::Serving;
 use std::fs;
 use std::io::{BufRead, Read, Write};
@@ -33,6 +33,8 @@ both!(
     a_shell,
     files_there_and_back,
     folders_there_and_back,
+    a_unit,
+    an_end_that_takes_all_along,
     processors,
     ports,
     private_ports,
@@ -431,6 +433,48 @@ fn fetch(address: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+fn a_unit(stage: &Stage) {
+    let data = stage.text("home/a b");
+    let mut print = stage.casemate();
+    let printed = Ended::of(print.args(["serve", "--print-unit", "--data", &data]));
+    assert_eq!((printed.code, &*printed.err), (0, ""));
+    assert!(printed.out.contains("\nKillMode=process\n"), "{printed:?}");
+    assert!(
+        printed.out.contains(&format!(" serve --data \"{data}\"\n")),
+        "{printed:?}"
+    );
+    assert!(!stage.path("home/a b").exists());
+    stage.write("casemate.service", &printed.out);
+    let mut verify = Command::new("systemd-analyze");
+    verify
+        .args(["verify", "--man=no"])
+        .arg(stage.path("casemate.service"));
+    match verify.output() {
+        Err(_) => println!("skipped: systemd-analyze isn't there"),
+        Ok(verified) => {
+            let said = String::from_utf8_lossy(&verified.stderr);
+            // It looks at other units of the machine, too.
+            assert!(!said.contains("casemate"), "{said}");
+        }
+    }
+}
+
+fn an_end_that_takes_all_along(stage: &Stage) {
+    for (what, survives) in [("keep", true), ("kill", false)] {
+        let mut serving = Serving::with(stage, &["--drain", what]);
+        let id = serving.create(&[]);
+        let folder = serving.data().join("sandboxes").join(&id);
+        assert!(folder.exists());
+        serving.terminate();
+        assert_eq!(folder.exists(), survives, "{what}");
+        if survives {
+            serving.restart();
+            serving.says(&["exec", &id, "--", "true"]);
+            serving.says(&["kill", &id]);
+        }
+    }
 }
 
 fn processors(stage: &Stage) {

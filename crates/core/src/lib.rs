@@ -14,6 +14,7 @@
 pub mod carriers;
 pub mod error;
 pub mod exit;
+pub mod flow;
 pub mod layer;
 pub mod limits;
 pub mod node;

@@ -42,6 +42,8 @@ pub(crate) enum Answer {
     Private(SandboxId),
     /// It couldn't be woken or reached; the text says why.
     Failed(SandboxId, StatusCode, String),
+    /// This gateway is about to stop.
+    Stopping,
     /// The path mode's folder, with its slash.
     Folder(HeaderValue),
 }
@@ -88,6 +90,7 @@ impl Answer {
             Self::Gone(_) | Self::Closed(..) => StatusCode::BAD_GATEWAY,
             Self::Private(_) => StatusCode::FORBIDDEN,
             Self::Failed(_, status, _) => *status,
+            Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Folder(_) => StatusCode::TEMPORARY_REDIRECT,
         }
     }
@@ -116,6 +119,9 @@ impl Answer {
             Self::Failed(id, _, why) => {
                 json!({"sandboxId": id.as_str(), "message": why, "code": code})
             }
+            Self::Stopping => json!({
+                "code": code, "message": "the server is stopping; sandboxes go on, ask again soon",
+            }),
             Self::Folder(_) => Value::Null,
         }
     }
@@ -135,7 +141,7 @@ impl Answer {
             _ => drop(headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"))),
         }
         // Who speaks in riddles isn't heard twice.
-        if let Self::Bad(_) = self {
+        if let Self::Bad(_) | Self::Stopping = self {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -22,6 +22,7 @@ use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::net::TcpListener;
 use tower_service::Service;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) insides: Insides,
     /// Upgraded connections.
     pub(crate) tunnels: Tasks,
+    /// What is asked now is refused: this gateway is about to stop.
+    stopping: AtomicBool,
     api: Box<Api>,
 }
 
@@ -84,7 +87,7 @@ impl Gateway {
         let insides = Insides::new(
             Arc::clone(&sandboxes),
             Arc::clone(&pools),
-            settings.per_sandbox,
+            (settings.per_sandbox, settings.bandwidth),
         );
         Self(Arc::new(Shared {
             settings,
@@ -93,12 +96,13 @@ impl Gateway {
             pools,
             insides,
             tunnels: Tasks::default(),
+            stopping: AtomicBool::new(false),
             api: Box::new(api),
         }))
     }
 
     /// Serves what connects to this listener until `stop` resolves, and then what was begun for a
-    /// while. HTTP/1.1 and HTTP/2 are told apart by how a client begins, with TLS by ALPN.
+    /// while ([`Patience::drain`](crate::Patience)); what is asked meanwhile is answered with 503. HTTP/1.1 and HTTP/2 are told apart by how a client begins, with TLS by ALPN.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -106,6 +110,11 @@ impl Gateway {
         stop: impl Future<Output = ()>,
     ) {
         accept::serve(self, listener, tls, stop).await;
+    }
+
+    /// Refuses what is asked from now on.
+    pub(crate) fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -158,6 +167,9 @@ impl Gateway {
         open: &mut bool,
     ) -> Result<Response<Body>, Answer> {
         let shared = &self.0;
+        if shared.stopping.load(Ordering::Relaxed) {
+            return Err(Answer::Stopping);
+        }
         // Taken before the head is taken apart; nothing happens unless it's waited for.
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();

@@ -7,6 +7,7 @@ use crate::class::Class;
 use crate::pool::Pools;
 use crate::sandboxes::Sandboxes;
 use crate::tasks::Tasks;
+use casemate_core::flow::Flows;
 use casemate_core::sandbox::SandboxId;
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -24,6 +25,7 @@ pub(crate) struct Insides {
     sandboxes: Arc<dyn Sandboxes>,
     pools: Arc<Pools>,
     per_sandbox: usize,
+    bandwidth: Option<u64>,
     /// The tasks that wait for ends.
     watchers: Tasks,
 }
@@ -34,6 +36,7 @@ pub(crate) struct Inside {
     gone: watch::Receiver<bool>,
     sandboxes: Arc<dyn Sandboxes>,
     places: HashMap<Class, Arc<Semaphore>>,
+    flows: Option<Arc<Flows>>,
     since: Instant,
     /// When it was last said to be in use, in milliseconds after `since`.
     touched: AtomicU64,
@@ -46,13 +49,14 @@ impl Insides {
     pub(crate) fn new(
         sandboxes: Arc<dyn Sandboxes>,
         pools: Arc<Pools>,
-        per_sandbox: usize,
+        (per_sandbox, bandwidth): (usize, Option<u64>),
     ) -> Self {
         Self {
             known: Arc::default(),
             sandboxes,
             pools,
             per_sandbox,
+            bandwidth,
             watchers: Tasks::default(),
         }
     }
@@ -70,6 +74,7 @@ impl Insides {
             gone,
             sandboxes: Arc::clone(&self.sandboxes),
             places: Class::ALL.into_iter().map(place).collect(),
+            flows: self.bandwidth.map(Flows::new).map(Arc::new),
             since: Instant::now(),
             touched: AtomicU64::new(0),
         });
@@ -109,6 +114,11 @@ impl Inside {
     pub(crate) fn place(&self, class: Class) -> Option<OwnedSemaphorePermit> {
         let places = self.places.get(&class)?;
         Arc::clone(places).try_acquire_owned().ok()
+    }
+
+    /// How fast bytes of a class may go. What the platform itself says to the agent goes as it can.
+    pub(crate) fn flows(&self, class: Class) -> Option<Arc<Flows>> {
+        self.flows.clone().filter(|_| class == Class::Port)
     }
 
     /// Says that it's in use.

@@ -19,7 +19,7 @@
 //! - [`cors`]: what pages of other origins may read
 //! - [`class`]: interactive, calls, files, ports; [`pool`]: their connections, never shared
 //! - [`inside`]: a sandbox as the gateway knows it, and its end
-//! - [`dial`], [`link`]: a connection to a sandbox
+//! - [`dial`], [`link`]: a connection to a sandbox; [`paced`]: how fast its bytes may go
 //! - [`forward`]: a request there and a response back; upgrades; the path mode's rewriting
 //! - [`accept`]: connections of clients; [`tls`]: certificates; [`dns`]: names for them
 //! - [`metrics`]: numbers for Prometheus
@@ -36,6 +36,7 @@ mod gateway;
 mod inside;
 mod link;
 pub mod metrics;
+mod paced;
 mod pool;
 mod route;
 mod sandboxes;

@@ -2,8 +2,8 @@
 
 use crate::answer::Body;
 use crate::class::Class;
-use crate::dial::Socket;
 use crate::metrics::Counted;
+use crate::paced::Paced;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -52,7 +52,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) async fn new(
-        socket: Socket,
+        socket: Paced,
         way: Way,
         class: Class,
         place: OwnedSemaphorePermit,

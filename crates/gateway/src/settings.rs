@@ -14,6 +14,9 @@ pub struct Settings {
     pub connections: usize,
     /// Connections to one sandbox at a time in one class of traffic; more are answered with 503.
     pub per_sandbox: usize,
+    /// Bytes a second to a sandbox's ports, and as many from them, if they may not go as fast as
+    /// they can.
+    pub bandwidth: Option<u64>,
     /// True behind a reverse proxy: what it says of the client in `X-Forwarded-*` is passed on and
     /// added to. Otherwise that is what the client says of itself, and is dropped.
     pub behind_proxy: bool,
@@ -29,6 +32,7 @@ impl Default for Settings {
             domain: None,
             connections: 16_384,
             per_sandbox: 1024,
+            bandwidth: None,
             behind_proxy: false,
             patience: Patience::default(),
             metrics: Metrics::default(),

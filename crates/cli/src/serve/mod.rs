@@ -19,10 +19,11 @@ use crate::{printer, state};
 use casemate_control::{Control, SystemClock};
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
+use casemate_core::limits::ByteSize;
 use casemate_core::node::Node;
 use casemate_gateway::{Gateway, Metrics};
 use casemate_node::{Handle, Local, Wall};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use front::{Front, FrontArgs};
 use ipnet::IpNet;
 use observation::{Observation, ObservationArgs};
@@ -58,13 +59,38 @@ pub(crate) struct ServeArgs {
     /// Let sandboxes do without a layer of the wall that this machine lacks
     #[arg(long, value_name = "LAYER")]
     allow_missing: Vec<Layer>,
+    /// Connections out of a sandbox at one time
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    connections: u16,
+    /// Bytes a second out of a sandbox and as many into it, such as 10M; to its ports, too
+    #[arg(long, value_name = "SIZE")]
+    bandwidth: Option<ByteSize>,
+    /// What becomes of the sandboxes when the server is told to stop
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Drain::Keep)]
+    drain: Drain,
+    /// Print a unit for systemd that serves with these flags, and exit
+    #[arg(long)]
+    print_unit: bool,
     /// Keep no file with the first key for the commands of this user
     #[arg(long)]
     no_client_file: bool,
 }
 
-/// Serves until a signal comes. Sandboxes go on without it.
+/// See [`ServeArgs::drain`].
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Drain {
+    /// They go on, and the next server finds them
+    Keep,
+    /// They are ended
+    Kill,
+}
+
+/// Serves until a signal comes. Sandboxes go on without it, unless they are not to.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    if args.print_unit {
+        print!("{}", crate::unit::own()?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -95,6 +121,7 @@ async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
         casemate_gateway::Settings {
             domain: args.front.domain.clone(),
             behind_proxy: args.front.behind_proxy,
+            bandwidth: args.bandwidth.map(|size| size.0),
             metrics,
             ..casemate_gateway::Settings::default()
         },
@@ -118,6 +145,9 @@ async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
     };
     tokio::join!(serving, beside);
     local.close().await;
+    if args.drain == Drain::Kill {
+        local.end_all().await;
+    }
     Ok(())
 }
 
@@ -129,6 +159,8 @@ async fn node(args: &ServeArgs, data: &Path) -> Result<Arc<Local>> {
         program,
         root: args.root.clone(),
         allow_missing: args.allow_missing.iter().copied().collect(),
+        connections: Some(args.connections.into()),
+        bandwidth: args.bandwidth.map(|size| size.0),
         reach: args.allow_ip.clone(),
         check: crate::keep::check,
     })?;

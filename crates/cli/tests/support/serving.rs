@@ -56,6 +56,13 @@ impl<'a> Serving<'a> {
         self.server.wait().unwrap();
     }
 
+    /// Ends the server in good order.
+    pub(crate) fn terminate(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.server.wait().unwrap().success());
+    }
+
     /// Starts it again where it was.
     pub(crate) fn restart(&mut self) {
         self.restart_with(&[]);

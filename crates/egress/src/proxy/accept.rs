@@ -14,6 +14,7 @@ use super::shared::Shared;
 use super::sniff::{self, Start};
 use super::{dial, explicit, inspect, named, spans};
 use casemate_core::error::{Error, Result};
+use casemate_core::flow::Flows;
 use casemate_identity::Identity;
 use casemate_identity::Shown;
 use rustix::fd::OwnedFd;
@@ -78,10 +79,13 @@ async fn connection(shared: &Arc<Shared>, program: TcpStream, from: SocketAddr, 
             .denied("", &to.ip().to_string(), to.port(), "unidentified");
         return reset(program);
     };
-    let Some(_place) = shared.places.enter(&identity) else {
-        let (host, why) = (to.ip().to_string(), "the program has too many connections");
-        refuse(shared, &identity, (&host, to.port()), "limits", why);
-        return reset(program);
+    let _place = match shared.enter(&identity) {
+        Ok(place) => place,
+        Err(why) => {
+            let host = to.ip().to_string();
+            refuse(shared, &identity, (&host, to.port()), "limits", &why);
+            return reset(program);
+        }
     };
     if to == own {
         return explicit::serve(shared, program, identity).await;
@@ -208,7 +212,7 @@ pub(super) async fn carry(
     let (traffic, noted) = (Traffic::default(), Noted::new(shared, &permit));
     let first = first_words(shared, &program, (&permit, noted.as_ref()), said);
     let ended = tokio::select! {
-        ended = relayed(&program, &world, (&traffic, &meter), first) => ended,
+        ended = relayed(&program, &world, (&traffic, &meter, shared.flows.as_deref()), first) => ended,
         () = withdrawn(shared, &permit) => Err(io::Error::other("the policy no longer allows it")),
     };
     let (sent, received) = (
@@ -231,7 +235,7 @@ pub(super) async fn carry(
 async fn relayed(
     program: &TcpStream,
     world: &TcpStream,
-    (traffic, meter): (&Traffic, &Meter),
+    (traffic, meter, flows): (&Traffic, &Meter, Option<&Flows>),
     first: impl Future<Output = io::Result<Vec<u8>>>,
 ) -> io::Result<()> {
     let out = async {
@@ -241,10 +245,12 @@ async fn relayed(
             .sent
             .fetch_add(first.len() as u64, Ordering::Relaxed);
         relay::write_all(world, &first).await?;
-        relay::one_way(program, world, &traffic.sent, meter).await
+        let out = (&traffic.sent, flows.map(|flows| &flows.out));
+        relay::one_way(program, world, out, meter).await
     };
     // Meanwhile the other side is heard: it may be the one that speaks first.
-    let back = relay::one_way(world, program, &traffic.received, meter);
+    let into = (&traffic.received, flows.map(|flows| &flows.into));
+    let back = relay::one_way(world, program, into, meter);
     tokio::try_join!(out, back).map(|_| ())
 }
 

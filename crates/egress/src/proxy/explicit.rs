@@ -38,7 +38,7 @@ const ADDRESS_NOT_SUPPORTED: u8 = 8;
 
 /// Serves one connection to the proxy itself.
 pub(super) async fn serve(shared: &Arc<Shared>, mut program: TcpStream, identity: Arc<Identity>) {
-    let Some(turn) = shared.asking.enter(&identity) else {
+    let Ok(turn) = shared.asking.enter(&identity, 0) else {
         return reset(program);
     };
     let mut first = [0u8; 1];

@@ -217,7 +217,7 @@ impl Direct {
     ) -> Option<Self> {
         let fast = shared.fast.as_ref()?;
         let to = wish.to;
-        if to.port() == DNS || fast.is_crowded() || !fast.handed.has_room() {
+        if to.port() == DNS || fast.is_crowded() || !fast.handed.has_room() || !shared.has_room() {
             return None;
         }
         let permit = permit(shared, identity, to)?;

@@ -83,6 +83,15 @@ impl Handed {
         open.connections.len() < MOST
     }
 
+    /// How many there are; exactly, if that is more than a few less than this.
+    pub(super) fn count(&self, room: usize) -> usize {
+        let mut open = self.open();
+        if open.connections.len() >= room && open.asked.is_none_or(|at| at.elapsed() > PAUSES.0) {
+            self.forget_ended(&mut open);
+        }
+        open.connections.len()
+    }
+
     fn forget_ended(&self, open: &mut Open) {
         open.connections.retain(|own| self.is_open(own));
         open.enough = (2 * open.connections.len()).clamp(SOME, MOST);

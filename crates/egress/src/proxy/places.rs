@@ -31,19 +31,37 @@ impl Places {
         }
     }
 
-    /// None if there is no place for this program.
-    pub(super) fn enter(&self, identity: &Identity) -> Option<Place> {
-        self.enter_as(&identity.executable.path)
+    /// A place, or why there is none for this program. So many are taken besides.
+    pub(super) fn enter(&self, identity: &Identity, besides: usize) -> Result<Place, String> {
+        self.enter_as(&identity.executable.path, besides)
     }
 
-    fn enter_as(&self, program: &[u8]) -> Option<Place> {
+    /// How many are taken.
+    pub(super) fn count(&self) -> usize {
+        self.taken().values().sum()
+    }
+
+    /// How many there are.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    fn enter_as(&self, program: &[u8], besides: usize) -> Result<Place, String> {
         let mut taken = self.taken();
         let own = taken.get(program).copied().unwrap_or(0);
-        if own >= self.most_of_one || taken.values().sum::<usize>() >= self.most {
-            return None;
+        let (of_one, most) = (self.most_of_one, self.most);
+        if own >= of_one {
+            return Err(format!(
+                "the program has too many connections: {of_one} of the {most} that its sandbox may have"
+            ));
+        }
+        if taken.values().sum::<usize>() + besides >= most {
+            return Err(format!(
+                "the sandbox has {most} connections, as many as it may"
+            ));
         }
         taken.insert(program.into(), own + 1);
-        Some(Place {
+        Ok(Place {
             places: self.clone(),
             program: program.into(),
         })
@@ -73,18 +91,26 @@ mod tests {
     #[test]
     fn one_program_leaves_the_others_their_places() {
         let places = Places::new(8, 6);
-        let mut taken: Vec<_> = (0..6).map(|_| places.enter_as(b"/a").unwrap()).collect();
-        assert!(places.enter_as(b"/a").is_none());
-        assert!(places.enter_as(b"/b").is_some());
+        let mut taken: Vec<_> = (0..6).map(|_| places.enter_as(b"/a", 0).unwrap()).collect();
+        let why = places.enter_as(b"/a", 0).err().unwrap();
+        assert!(
+            why.ends_with("6 of the 8 that its sandbox may have"),
+            "{why}"
+        );
+        let why = places.enter_as(b"/b", 2).err().unwrap();
+        assert_eq!(why, "the sandbox has 8 connections, as many as it may");
+        assert!(places.enter_as(b"/b", 1).is_ok());
         taken.pop();
-        assert!(places.enter_as(b"/a").is_some());
+        assert!(places.enter_as(b"/a", 0).is_ok());
     }
 
     #[test]
     fn they_are_few_altogether_and_none_is_lost() {
         let places = Places::new(8, 6);
         let names = (0..20u8).map(|number| [number]);
-        let taken: Vec<_> = names.filter_map(|name| places.enter_as(&name)).collect();
+        let taken: Vec<_> = names
+            .filter_map(|name| places.enter_as(&name, 0).ok())
+            .collect();
         assert_eq!(taken.len(), 8);
         drop(taken);
         assert!(places.taken().is_empty());

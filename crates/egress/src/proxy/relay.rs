@@ -1,10 +1,12 @@
 //! Bytes from one socket to the other, without a copy in this process.
 
 use super::quota::Meter;
+use casemate_core::flow::Flow;
 use casemate_sys::Errno;
 use casemate_sys::splice::Pipe;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -35,10 +37,10 @@ pub(super) async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()
 pub(super) async fn one_way(
     from: &TcpStream,
     to: &TcpStream,
-    count: &AtomicU64,
+    (count, flow): (&AtomicU64, Option<&Flow>),
     meter: &Meter,
 ) -> io::Result<()> {
-    let mut pipe = Pipe::new(PIPE)?;
+    let mut pipe = Pipe::new(flow.map_or(PIPE, Flow::piece))?;
     loop {
         let filled = from
             .async_io(Interest::READABLE, || pipe.fill(from).map_err(io_error))
@@ -53,6 +55,10 @@ pub(super) async fn one_way(
                 pipe.drain(to, false).map_err(io_error)
             })
             .await?;
+        }
+        let wait = flow.map_or(Duration::ZERO, |flow| flow.take(filled as u64));
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
     match rustix::net::shutdown(to, rustix::net::Shutdown::Write) {

@@ -10,7 +10,7 @@ use super::lookup::{Found, Lookup, Lost};
 use super::names::Names;
 use super::openers::Openers;
 use super::phases::{Phase, Phases};
-use super::places::Places;
+use super::places::{Place, Places};
 use super::policy::Policy;
 use super::quota::Quotas;
 use super::reload::Reloading;
@@ -21,6 +21,7 @@ use crate::address::Guard;
 use crate::host::Host;
 use arc_swap::ArcSwap;
 use casemate_core::error::{Error, Result};
+use casemate_core::flow::Flows;
 use casemate_core::report::Connection;
 use casemate_identity::{Identifier, Identity, Refusal, Subject};
 use casemate_sys::Errno;
@@ -49,8 +50,12 @@ pub struct Config {
     pub inspection: Inspection,
     /// The address at which the sandbox reaches this host by name, if it may.
     pub gateway: Option<IpAddr>,
-    /// Whether programs may be given connections themselves.
+    /// Whether programs may be given connections themselves. Not where bytes have to be seen.
     pub lends: bool,
+    /// Connections at one time; none is as many as a proxy can have.
+    pub connections: Option<usize>,
+    /// Bytes a second that go out, and as many that come in.
+    pub bandwidth: Option<u64>,
     /// Who wants to know how long things take.
     pub phases: Phases,
     /// Where numbers are fetched, if there are [metrics](super::Metrics) among the phases.
@@ -95,6 +100,8 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     pub(super) ledger: Ledger,
     pub(super) quotas: Quotas,
+    /// How fast bytes may go, if they may not go as fast as they can.
+    pub(super) flows: Option<Arc<Flows>>,
     pub(super) phases: Phases,
     /// Connections that are open now.
     pub(super) open: AtomicI64,
@@ -113,6 +120,21 @@ impl Shared {
         let open = policy.open.as_ref();
         let servers = open.and_then(|open| open.servers(self.dialer.guard()));
         self.lookup.find(host, servers).await
+    }
+
+    /// A place for a connection of this program, or why there is none.
+    pub(super) fn enter(&self, identity: &Identity) -> std::result::Result<Place, String> {
+        let (most, relayed) = (self.places.most(), self.places.count());
+        let besides = |fast: &Fast| fast.handed.count(most.saturating_sub(relayed));
+        let besides = self.fast.as_ref().map_or(0, besides);
+        self.places.enter(identity, besides)
+    }
+
+    /// Whether one more may be handed over.
+    pub(super) fn has_room(&self) -> bool {
+        let (most, relayed) = (self.places.most(), self.places.count());
+        let handed = |fast: &Fast| fast.handed.count(most.saturating_sub(relayed));
+        self.fast.as_ref().map_or(0, handed) + relayed < most
     }
 
     pub(super) fn count(&self) -> Open<'_> {
@@ -162,8 +184,7 @@ impl Proxy {
             .enable_all()
             .build()
             .map_err(|error| Error::io("start the proxy's threads", &error))?;
-        let fast = config
-            .lends
+        let fast = (config.lends && config.bandwidth.is_none())
             .then(|| Fast::new(&sockets.fresh, sockets.init));
         let fast = fast
             .transpose()
@@ -299,13 +320,16 @@ impl Shared {
         if let Some(gateway) = config.gateway {
             guard = guard.with_gateway(gateway);
         }
+        let most = config
+            .connections
+            .map_or(accept::MOST, |most| most.clamp(1, accept::MOST));
         config.identifier.compare(config.policy.asks_who());
         Ok(Self {
             policy: ArcSwap::new(config.policy),
             revision: watch::Sender::new(0),
             identifier: config.identifier,
             openers: Openers::default(),
-            places: Places::new(accept::MOST, accept::MOST / 4 * 3),
+            places: Places::new(most, (most / 4 * 3).max(1)),
             asking: Places::new(accept::MOST / 4, accept::MOST / 16),
             names: Names::default(),
             lookup: Lookup::from_system()?,
@@ -314,6 +338,7 @@ impl Shared {
             journal: config.journal,
             ledger: Ledger::default(),
             quotas: Quotas::default(),
+            flows: config.bandwidth.map(Flows::new).map(Arc::new),
             phases: config.phases,
             open: AtomicI64::new(0),
             diag: Mutex::new(diag),

@@ -48,6 +48,8 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const STREAM_BUFFER: usize = 64 << 10;
 /// After which silence the kernel, or HTTP/2, asks whether the client is still there.
 const PROBE: Duration = Duration::from_secs(60);
+/// Clients that are turned away at one time, while the gateway stops.
+const MOST_LATE: usize = 256;
 /// How long after an accept that failed, for want of descriptors for instance, another is tried.
 const RECOVERY: Duration = Duration::from_millis(50);
 
@@ -82,11 +84,34 @@ pub(crate) async fn serve(
             },
         }
     }
-    drop(listener);
+    gateway.stop();
     drop(closing);
     let drain = gateway.settings().patience.drain;
     let all = async { while connections.join_next().await.is_some() {} };
-    let _ = timeout(drain, all).await;
+    tokio::select! {
+        _ = timeout(drain, all) => {}
+        () = turn_away(gateway, &listener, tls.as_ref()) => {}
+    }
+}
+
+/// Tells whoever comes too late, rather than to refuse the connection: that the server is gone for
+/// good is what they would have to believe.
+async fn turn_away(gateway: &Gateway, listener: &TcpListener, tls: Option<&Arc<ServerConfig>>) {
+    let (_closing, closed) = watch::channel(());
+    let mut late = JoinSet::new();
+    loop {
+        while late.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((socket, peer)) if late.len() < MOST_LATE => {
+                let (gateway, tls, closed) = (gateway.clone(), tls.cloned(), closed.clone());
+                late.spawn(async move {
+                    let _ = connection(gateway, socket, peer, tls, closed).await;
+                });
+            }
+            Ok(_) => {}
+            Err(_) => sleep(RECOVERY).await,
+        }
+    }
 }
 
 async fn connection(

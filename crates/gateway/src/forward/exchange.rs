@@ -8,6 +8,7 @@ use crate::dial::dial;
 use crate::gateway::Shared;
 use crate::inside::Inside;
 use crate::link::{Link, Way};
+use crate::paced::Paced;
 use casemate_core::node::{Door, Refusal};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -146,6 +147,7 @@ impl<'a> Exchange<'a> {
         let metrics = &self.shared.settings.metrics;
         metrics.dialled(self.class, began.elapsed());
         let open = metrics.open(self.class);
+        let socket = Paced::new(socket, self.inside.flows(self.class));
         let link = Link::new(socket, self.way.clone(), self.class, place, open).await;
         link.map_err(|_| Answer::broken(id, "The sandbox closed the connection"))
     }

@@ -285,6 +285,26 @@ async fn one_sandbox_does_not_take_all_places() {
 }
 
 #[tokio::test]
+async fn bytes_take_their_time_where_they_have_to() {
+    const RATE: u64 = 1 << 20;
+    let world = World::with(Settings {
+        bandwidth: Some(RATE),
+        ..settings(patient())
+    })
+    .await;
+    let body = "x".repeat(RATE as usize / 2);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    let (address, _served) = parrot(head + &body).await;
+    world.port(3000, address);
+    let began = std::time::Instant::now();
+    let heard = world.get(3000, "/").await;
+    assert_eq!(heard.text().len(), body.len());
+    // A tenth of a second's worth goes at once, and what was read last isn't waited for.
+    let least = std::time::Duration::from_millis(100);
+    assert!(began.elapsed() > least, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn connections_that_wait_are_few() {
     const MANY: usize = 20;
     const KEPT: usize = 16;
@@ -347,10 +367,13 @@ async fn a_gateway_that_stops_ends_what_was_begun() {
     assert_eq!(quiet.hear().await.status(), 200);
     world.stop.notify_one();
     assert_eq!(quiet.ended().await, b"");
-    assert!(tokio::net::TcpStream::connect(world.address).await.is_err());
+    let late = world.get(3000, "/").await;
+    assert_eq!(late.status(), 503);
+    assert!(late.text().contains("the server is stopping"), "{late:?}");
     go_on.notify_one();
     assert_eq!(busy.body_of(head).await.text(), "abcd");
     world.served.over().await;
+    assert!(tokio::net::TcpStream::connect(world.address).await.is_err());
 }
 
 #[tokio::test]

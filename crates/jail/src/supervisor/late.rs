@@ -67,8 +67,9 @@ fn move_in(cgroup: &Cgroup, init: i32) -> bool {
     };
     // Processes that are in, or none of the sandbox's.
     let mut settled = BTreeSet::new();
+    let mut later = Later::than(init);
     for _ in 0..MOST_PASSES {
-        let pids = processes();
+        let pids = later.processes();
         let mut is_whole = !pids.is_empty();
         for pid in pids.into_iter().rev() {
             if settled.contains(&pid) {
@@ -94,14 +95,73 @@ fn move_in(cgroup: &Cgroup, init: i32) -> bool {
     false
 }
 
-/// The processes of this machine, the newest last unless the ids began anew.
-fn processes() -> Vec<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+/// Processes that are as young as an init, or younger: to look at all of a machine with a thousand
+/// sandboxes takes longer than to make one.
+struct Later {
+    init: i32,
+    /// The id that was given out last, as far as it is known; none if ids began anew since.
+    last: Option<i32>,
+}
+
+impl Later {
+    fn than(init: i32) -> Self {
+        Self {
+            init,
+            last: Some(init),
+        }
+    }
+
+    /// The newest last, unless the ids began anew.
+    fn processes(&mut self) -> Vec<i32> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let pids: Vec<i32> = pids.collect();
+        // Asked afterwards, so that whoever is in the list is known about.
+        self.see(last_pid());
+        let first = self.last.map_or(0, |_| self.init);
+        pids.into_iter().filter(|pid| *pid >= first).collect()
+    }
+
+    /// Ids grow until they begin anew (pid_namespaces(7)).
+    fn see(&mut self, now: Option<i32>) {
+        self.last = self.last.and_then(|last| now.filter(|now| *now >= last));
+    }
+}
+
+/// The id that this pid namespace gave out last (proc(5), /proc/loadavg).
+fn last_pid() -> Option<i32> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().last()?.parse().ok()
 }
 
 fn namespace_of(pid: i32) -> std::io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/{pid}/ns/pid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Later, last_pid};
+
+    #[test]
+    fn ids_that_began_anew_make_everybody_a_candidate() {
+        let own = std::process::id() as i32;
+        let mut later = Later::than(own);
+        assert!(last_pid().is_some());
+        later.see(Some(own + 1));
+        assert_eq!(later.last, Some(own + 1));
+        later.see(Some(own));
+        later.see(Some(own + 5));
+        assert_eq!(later.last, None);
+        let all = later.processes();
+        assert!(all.contains(&1) && all.contains(&own));
+    }
+
+    #[test]
+    fn nobody_younger_is_left_out() {
+        let own = std::process::id() as i32;
+        let pids = Later::than(own).processes();
+        assert!(pids.contains(&own));
+        let mut anew = Later::than(i32::MAX);
+        assert!(anew.processes().contains(&1), "no id is larger");
+    }
 }

@@ -30,6 +30,12 @@ pub struct Launch {
     /// Layers of the wall that it may do without.
     #[serde(default)]
     pub allow_missing: BTreeSet<Layer>,
+    /// Connections out at one time.
+    #[serde(default)]
+    pub connections: Option<usize>,
+    /// Bytes a second out, and as many in.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
     /// Addresses that it may reach besides the public ones.
     #[serde(default)]
     pub reach: Vec<IpNet>,

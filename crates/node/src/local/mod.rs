@@ -59,6 +59,16 @@ impl Local {
         }
     }
 
+    /// Ends all sandboxes, and waits until nothing of them is left.
+    pub async fn end_all(&self) {
+        let all: Vec<Arc<Kept>> = self.table().values().cloned().collect();
+        let mut ends = tokio::task::JoinSet::new();
+        for kept in all {
+            ends.spawn(async move { kept.kill().await });
+        }
+        while ends.join_next().await.is_some() {}
+    }
+
     fn table(&self) -> MutexGuard<'_, HashMap<SandboxId, Arc<Kept>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -43,6 +43,10 @@ pub struct Settings {
     pub root: Option<PathBuf>,
     /// Layers of the wall that sandboxes may do without, where this machine lacks them.
     pub allow_missing: BTreeSet<Layer>,
+    /// Connections out of a sandbox at one time; none is as many as there can be.
+    pub connections: Option<usize>,
+    /// Bytes a second out of a sandbox, and as many into it.
+    pub bandwidth: Option<u64>,
     /// Addresses that sandboxes may reach besides the public ones, if they are allowed to.
     pub reach: Vec<IpNet>,
     /// Knows whether a network that is asked for could be put in force.
@@ -155,6 +159,8 @@ impl Driver for Wall {
             outside: taken.as_ref().map(Taken::id),
             root: self.settings.root.clone(),
             allow_missing: self.settings.allow_missing.clone(),
+            connections: self.settings.connections,
+            bandwidth: self.settings.bandwidth,
             reach: self.settings.reach.clone(),
         };
         let folder = self.folders.of(id);

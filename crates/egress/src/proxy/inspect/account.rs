@@ -3,27 +3,32 @@
 use crate::proxy::quota::Meter;
 use crate::proxy::relay::Traffic;
 use arc_swap::ArcSwapOption;
+use casemate_core::flow::{Flow, Flows};
 use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 /// What one inspected connection moved.
 pub(super) struct Account {
     meter: Meter,
+    flows: Option<Arc<Flows>>,
     pub(super) traffic: Traffic,
     dialled: Mutex<Option<SocketAddr>>,
 }
 
 impl Account {
-    pub(super) fn new(meter: Meter) -> Self {
+    pub(super) fn new(meter: Meter, flows: Option<Arc<Flows>>) -> Self {
         Self {
             meter,
+            flows,
             traffic: Traffic::default(),
             dialled: Mutex::default(),
         }
@@ -81,6 +86,26 @@ impl Line {
 pub(super) struct Counted {
     socket: TcpStream,
     line: Arc<Line>,
+    /// Until bytes may go again, out and in.
+    waits: (Wait, Wait),
+}
+
+/// Until something may go on.
+type Wait = Option<Pin<Box<Sleep>>>;
+
+/// Waits for it.
+fn poll_wait(wait: &mut Wait, context: &mut Context<'_>) -> Poll<()> {
+    if let Some(sleep) = wait {
+        ready!(sleep.as_mut().poll(context));
+        *wait = None;
+    }
+    Poll::Ready(())
+}
+
+/// Bytes have gone; what there is to wait for.
+fn pause(flow: Option<&Flow>, count: u64) -> Wait {
+    let wait = flow.map_or(Duration::ZERO, |flow| flow.take(count));
+    (!wait.is_zero()).then(|| Box::pin(sleep(wait)))
 }
 
 impl Counted {
@@ -93,7 +118,11 @@ impl Counted {
         };
         line.charge(account);
         let line = Arc::new(line);
-        Self { socket, line }
+        Self {
+            socket,
+            line,
+            waits: (None, None),
+        }
     }
 
     pub(super) fn line(&self) -> Arc<Line> {
@@ -129,6 +158,7 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(poll_wait(&mut self.waits.1, context));
         let before = into.filled().len();
         let polled = self.poll_socket(context, into);
         let count = (into.filled().len() - before) as u64;
@@ -136,8 +166,11 @@ impl AsyncRead for Counted {
             && let Some(account) = &*self.line.account.load()
         {
             account.meter.take(count)?;
+            let flows = account.flows.as_deref();
+            let wait = pause(flows.map(|flows| &flows.into), count);
             let received = &account.traffic.received;
             received.fetch_add(count, Ordering::Relaxed);
+            self.waits.1 = wait;
         }
         polled
     }
@@ -149,6 +182,7 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(poll_wait(&mut self.waits.0, context));
         let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = polled {
             let count = count as u64;
@@ -156,6 +190,8 @@ impl AsyncWrite for Counted {
             if let Some(account) = &*self.line.account.load() {
                 account.meter.take(count)?;
                 account.traffic.sent.fetch_add(count, Ordering::Relaxed);
+                let flows = account.flows.as_deref();
+                self.waits.0 = pause(flows.map(|flows| &flows.out), count);
             }
         }
         polled

@@ -118,7 +118,7 @@ impl Inspected {
             permit,
             way,
             secure,
-            account: Arc::new(Account::new(meter)),
+            account: Arc::new(Account::new(meter, shared.flows.clone())),
         }))
     }
 

@@ -162,6 +162,8 @@ impl Scene {
         let config = Config {
             policy: policy(endpoint, server.port()),
             lends: false,
+            connections: None,
+            bandwidth: None,
             identifier: Arc::new(identifier),
             journal: Journal::default(),
             inspection,
