@@ -6,7 +6,7 @@
 #[path = "support/sandbox.rs"]
 mod sandbox;
 
-use sandbox::Stage;
+use sandbox::{Stage, both};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -54,7 +54,7 @@ web=$!
 read -r _ <"$FOLDER/ready"
 echo "nameserver $ROUTER" >"$FOLDER/resolv.conf"
 mount --bind "$FOLDER/resolv.conf" "$(readlink -f /etc/resolv.conf)"
-/usr/bin/python3 "$FOLDER/client.py" "$@"
+$BECOME /usr/bin/python3 "$FOLDER/client.py" "$@"
 "#;
 
 /// The platform and its world, which end with this.
@@ -68,7 +68,7 @@ struct Platform {
 impl Platform {
     /// None, and said so, where it can't be made.
     fn start(stage: &Stage, flags: &[&str]) -> Option<Self> {
-        let needed = ["ip", "unshare", "nsenter", "openssl", "python3"];
+        let needed = ["ip", "unshare", "nsenter", "setpriv", "openssl", "python3"];
         let there = |program: &&str| {
             let mut which = Command::new("sh");
             which.args(["-c", "command -v \"$0\" >/dev/null", program]);
@@ -76,6 +76,10 @@ impl Platform {
         };
         if !needed.iter().all(there) {
             println!("skipped: needs {needed:?}");
+            return None;
+        }
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: networks are made by root");
             return None;
         }
         stage.folder("world");
@@ -90,8 +94,20 @@ impl Platform {
             "private.example.org": PRIVATE,
             "opened.example.org": OPENED,
         });
-        let mut command = stage.command("unshare");
+        // The network is root's in any case; who serves in it isn't.
+        let uid = stage.uid();
+        let becomes = match stage.is_root() {
+            true => String::new(),
+            false => format!("setpriv --reuid={uid} --regid={uid} --clear-groups"),
+        };
+        let mut command = Command::new("unshare");
         command
+            .current_dir(stage.path("ws"))
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", stage.path("home"))
+            .env("BECOME", becomes)
             .args(["--net", "--mount", "--propagation", "private"])
             .args(["sh", "-euc", SETUP, "sh"])
             .arg(stage.path("casemate"))
@@ -206,25 +222,14 @@ macro_rules! platform {
     };
 }
 
-/// Makes a test of a function of `&Stage`: networks can be made by root only.
-macro_rules! as_root {
-    ($($name:ident),+ $(,)?) => {$(
-        mod $name {
-            #[test]
-            fn as_root() {
-                $crate::sandbox::as_root(super::$name);
-            }
-        }
-    )+};
-}
-
-as_root!(
+both!(
     everything_public_and_nothing_else,
     only_what_is_allowed,
     headers_are_set_on_the_way,
     changes_hold_at_once,
     what_can_not_be_is_refused,
     sandboxes_are_apart,
+    the_published_client,
     connections_are_counted,
     bytes_take_their_time,
     programs_may_change,
@@ -426,6 +431,50 @@ fn sandboxes_are_apart(stage: &Stage) {
         assert_eq!(refused, "refused", "{results}");
     }
     assert_eq!(platform.ask("kill", json!([one]))["status"], 204);
+}
+
+/// The published SDK's own words for all of this.
+fn the_published_client(stage: &Stage) {
+    let folder = tempfile::tempdir().unwrap();
+    let python = folder.path().join("bin/python");
+    let mut venv = Command::new("/usr/bin/python3");
+    assert!(
+        venv.args(["-m", "venv"])
+            .arg(folder.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut pip = Command::new(&python);
+    let got = pip
+        .args(["-m", "pip", "install", "-q", "e2b==2.63.0"])
+        .output();
+    if !got.unwrap().status.success() {
+        println!("skipped: no package index is reached");
+        return;
+    }
+    let mut platform = platform!(stage, &[]);
+    let text = format!(
+        "import json\n\
+         from e2b import Sandbox\n\
+         def reached(own):\n\
+         \x20   ask = 'import socket\\ndef line(host):\\n try: return socket.create_connection((host, 7000)).makefile().readline().strip() or \"refused\"\\n except OSError: return \"refused\"\\nprint(line(\"{SHARED}\"), line(\"{OTHER}\"), sep=\",\")'\n\
+         \x20   own.files.write('/tmp/ask.py', ask)\n\
+         \x20   return own.commands.run('/usr/bin/python3 /tmp/ask.py').stdout.strip().split(',')\n\
+         own = Sandbox.create(timeout=120, network={{'deny_out': lambda ctx: [ctx.all_traffic], 'allow_out': ['{SHARED}']}})\n\
+         first = reached(own)\n\
+         own.update_network({{'deny_out': ['{SHARED}']}})\n\
+         second = reached(own)\n\
+         own.kill()\n\
+         closed = Sandbox.create(timeout=120, allow_internet_access=False)\n\
+         third = reached(closed)\n\
+         closed.kill()\n\
+         print(json.dumps([first, second, third]))"
+    );
+    let done = platform.ask("script", json!([python, text]));
+    let (at, other) = (format!("at {SHARED}"), format!("at {OTHER}"));
+    let expected = json!([[at, "refused"], ["refused", other], ["refused", "refused"]]);
+    assert_eq!(shown(&done), expected, "{done}");
 }
 
 fn connections_are_counted(stage: &Stage) {

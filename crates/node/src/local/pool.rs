@@ -2,7 +2,7 @@
 //!
 //! How many depends on use: as many as were wanted in the last while, up to a limit, so that a node
 //! at rest keeps none. They are like the last one that was wanted; who wants another kind waits for
-//! its own.
+//! its own. They are made when nobody waits for one that is asked for.
 
 use super::Local;
 use super::start::Draft;
@@ -10,14 +10,29 @@ use casemate_core::sandbox::{Outward, SandboxId, Wish};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Uses that count.
 const LATELY: Duration = Duration::from_secs(60);
 
+/// How long one that nobody asked for yet lets those wait for it that somebody did.
+const MODESTY: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub(super) struct Pool {
     most: usize,
+    /// How many are being made for somebody.
+    asked: watch::Sender<usize>,
     ready: Mutex<Ready>,
+}
+
+/// See [`Pool::asked`].
+pub(super) struct Asked<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|asked| *asked -= 1);
+    }
 }
 
 #[derive(Default)]
@@ -33,8 +48,21 @@ impl Pool {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
+            asked: watch::Sender::new(0),
             ready: Mutex::default(),
         }
+    }
+
+    /// Somebody waits for a sandbox, until this is dropped.
+    pub(super) fn asked(&self) -> Asked<'_> {
+        self.asked.send_modify(|asked| *asked += 1);
+        Asked(&self.asked)
+    }
+
+    /// Waits until nobody does, for a while.
+    async fn quiet(&self) {
+        let mut asked = self.asked.subscribe();
+        let _ = tokio::time::timeout(MODESTY, asked.wait_for(|asked| *asked == 0)).await;
     }
 
     /// One for this wish, if there is one.
@@ -107,6 +135,7 @@ async fn fill(local: Arc<Local>, wish: Wish) {
             tokio::time::sleep(LATELY / 60).await;
             continue;
         }
+        local.pool.quiet().await;
         let mut random = [0; 20];
         let id = match getrandom::fill(&mut random) {
             Ok(()) => SandboxId::of(random),

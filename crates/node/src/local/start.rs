@@ -83,6 +83,7 @@ impl Local {
         wish: &Wish,
     ) -> Result<(), Refusal> {
         self.driver.check(wish)?;
+        let asked = self.pool.asked();
         let started = async {
             let draft = match self.pool.take(wish) {
                 Some(draft) => draft,
@@ -91,6 +92,7 @@ impl Local {
             draft.settle(id, wish).await
         };
         let result = tokio::time::timeout(PATIENCE, started).await;
+        drop(asked);
         self.pool.used(self, wish);
         self.keep(result.map_err(|_| Refusal::Slow(PATIENCE))??);
         Ok(())
