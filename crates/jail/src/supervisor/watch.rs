@@ -224,7 +224,7 @@ impl Watch {
     }
 
     /// True if the kernel holds memory and tasks of a whole tree. Of one that stays also by a group
-    /// that it entered late: nothing but the agent was there before.
+    /// that it entered late: little more than the agent was there before.
     fn is_held(&self) -> bool {
         let late = match (&self.cgroup, &self.pace) {
             (Some(cgroup), Some(_)) if self.is_whole => cgroup.held(),
