@@ -52,14 +52,16 @@ pub struct Settings {
 pub(crate) struct Agent {
     pub(crate) identities: Identities,
     given: Mutex<Given>,
+    births: process::Births,
     metrics: metrics::Sampler,
 }
 
 impl Agent {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings, births: process::Births) -> Self {
         Self {
             identities: settings.identities,
             given: Mutex::new(Given::new(&settings.user, settings.workdir.clone())),
+            births,
             metrics: metrics::Sampler::new(),
         }
     }
@@ -92,6 +94,7 @@ pub fn run(settings: Settings) -> Result<()> {
     // What the agent and its commands make is readable, whatever started the agent wanted for
     // itself.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let births = process::Births::apart(settings.identities)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -99,13 +102,18 @@ pub fn run(settings: Settings) -> Result<()> {
         .thread_keep_alive(FOREVER)
         .build()
         .map_err(|e| Error::io("start the runtime", &e))?
-        .block_on(serve(settings))
+        .block_on(attend(settings, births))
 }
 
-/// Serves until the listener fails. Belongs in a runtime of one thread, with I/O and time.
+/// Serves until the listener fails. Belongs in a runtime of one thread, with I/O and time. Commands
+/// are this process's own, and not kept apart from it.
 pub async fn serve(settings: Settings) -> Result<()> {
+    attend(settings, process::Births::own()).await
+}
+
+async fn attend(settings: Settings, births: process::Births) -> Result<()> {
     blocking::begin().await;
-    let agent = Arc::new(Agent::new(&settings));
+    let agent = Arc::new(Agent::new(&settings, births));
     let router = http::router(&agent);
     connection::serve(settings.listener, router).await
 }

@@ -19,6 +19,7 @@
 //! **What is typed is a queue** ([`input`]), written in order and in full, even if the client
 //! that sent it has left.
 
+mod births;
 mod end;
 mod feed;
 mod input;
@@ -32,6 +33,7 @@ mod table;
 mod terminal;
 mod watched;
 
+pub(crate) use births::Births;
 pub(crate) use feed::pace;
 pub(crate) use service::Service;
 pub(crate) use watched::watched;

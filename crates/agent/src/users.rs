@@ -32,7 +32,8 @@ pub(crate) struct User {
 pub enum Identities {
     /// It does: the agent is root of a sandbox that has all of its users.
     Real,
-    /// The sandbox has one user, and whatever the accounts say, everything is its.
+    /// The sandbox has one user, and whatever the accounts say, everything is its. Root is this
+    /// user by another name.
     Alone,
 }
 
@@ -47,6 +48,8 @@ pub(crate) enum Credentials {
     },
     /// Whoever the agent is.
     Own,
+    /// The same user, as root of a user namespace in which there is nobody else.
+    Root,
 }
 
 impl Identities {
@@ -58,6 +61,7 @@ impl Identities {
                 gid: user.gid,
                 groups: user.groups.clone(),
             },
+            Self::Alone if user.uid == 0 => Credentials::Root,
             Self::Alone => Credentials::Own,
         }
     }
@@ -159,6 +163,11 @@ mod tests {
             home: "/".into(),
         };
         assert_eq!(Identities::Alone.credentials(&user), Credentials::Own);
+        let root = User {
+            uid: 0,
+            ..user.clone()
+        };
+        assert_eq!(Identities::Alone.credentials(&root), Credentials::Root);
         let real = Credentials::Of {
             uid: 1,
             gid: 7,

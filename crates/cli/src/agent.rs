@@ -3,7 +3,7 @@
 
 use casemate_agent::{Identities, Listener, Settings};
 use casemate_core::error::Error;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 
 // The flags; a doc comment would take the place of what is said of the command.
@@ -12,9 +12,20 @@ pub(crate) struct AgentArgs {
     /// A listening socket that is open as this descriptor
     #[arg(long, value_name = "N")]
     listener_fd: i32,
+    /// Whether commands run as the users they are started for
+    #[arg(long, value_enum, default_value_t = Users::One)]
+    users: Users,
     /// The user of requests that name none
     #[arg(long, value_name = "NAME", default_value = "user")]
     user: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Users {
+    /// They do
+    Real,
+    /// There is one user, who may be called root
+    One,
 }
 
 /// Serves until the sandbox ends.
@@ -24,7 +35,10 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         .map_err(|errno| Error::errno("take over descriptor", errno.raw_os_error()).on(raw))?;
     let settings = Settings {
         listener: Listener::Given(socket),
-        identities: Identities::Alone,
+        identities: match args.users {
+            Users::Real => Identities::Real,
+            Users::One => Identities::Alone,
+        },
         user: args.user,
         workdir: None,
     };

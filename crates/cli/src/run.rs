@@ -289,6 +289,8 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>, Option<Docu
         user: None,
         allow_missing: args.allow_missing.into_iter().collect(),
         allow_carriers: args.allow_carrier.into_iter().collect(),
+        rooted: false,
+        skeleton: None,
         protect_carriers: BTreeSet::new(),
         command: args.command,
         given: false,

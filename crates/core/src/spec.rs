@@ -6,6 +6,10 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// The users of a sandbox that has several: as many as accounts of a system use (login.defs(5)
+/// and "nobody").
+pub const USERS: u32 = 1 << 16;
+
 /// What a program may do below a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
@@ -121,6 +125,13 @@ pub struct SandboxSpec {
     pub outside: Option<(u32, u32)>,
     /// The name of that user inside; `None` is the caller's own.
     pub user: Option<String>,
+    /// True if the program is an agent, whose programs may be root inside, too. A caller who is
+    /// root gives it [`USERS`] users, of which `outside` is the first; for everybody else, root
+    /// inside is the same user outside.
+    pub rooted: bool,
+    /// The folders of the host's system once more, empty and the caller's own, so that root inside
+    /// can write in them; only where root is the same user outside.
+    pub skeleton: Option<PathBuf>,
     /// Layers that may be missing.
     pub allow_missing: BTreeSet<Layer>,
     /// Names of carriers that are not protected in this run.

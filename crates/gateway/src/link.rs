@@ -103,7 +103,7 @@ impl Link {
 /// A socket whose other end is heard although it takes nothing more: a program that refuses an upload
 /// answers before it has read all, and closes. What it's still sent is dropped; when there is no
 /// answer either, reading says so.
-struct Heard(Socket);
+struct Heard(Paced);
 
 fn taken(written: io::Result<usize>, length: usize) -> io::Result<usize> {
     match written {

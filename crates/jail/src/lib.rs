@@ -20,6 +20,7 @@
 mod callers;
 pub mod gate;
 mod inside;
+pub mod layers;
 mod plan;
 mod proc;
 pub mod stay;

@@ -6,7 +6,8 @@
 //! report what an older kernel leaves open.
 
 use crate::{Errno, check};
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 
 /// The version of the kernel's Landlock interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,27 +142,10 @@ impl Ruleset {
         } else {
             0
         };
-        let attr = RulesetAttr {
-            fs: abi.files(),
-            net,
-            scoped: scopes,
-        };
-        // An older kernel takes the fields that it knows.
-        let size: usize = match abi.0 {
-            0..=3 => 8,
-            4..=5 => 16,
-            _ => 24,
-        };
         if abi.0 < 4 && net != 0 {
             return Err(Errno::OPNOTSUPP);
         }
-        // SAFETY: attr is initialised and at least size bytes long.
-        let fd = check(unsafe {
-            libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size, 0)
-        })?;
-        // SAFETY: the kernel just made this descriptor for us.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        let ruleset = Self { fd, abi };
+        let ruleset = Self::create(abi, abi.files(), net, scopes)?;
         for (allowed, list) in [(BIND_TCP, ports.bind), (CONNECT_TCP, ports.connect)] {
             for port in list.unwrap_or_default() {
                 let rule = NetPort {
@@ -170,6 +154,38 @@ impl Ruleset {
                 };
                 ruleset.add(RULE_PORT, (&raw const rule).cast())?;
             }
+        }
+        Ok(ruleset)
+    }
+
+    fn create(abi: Abi, fs: u64, net: u64, scoped: u64) -> Result<Self, Errno> {
+        let attr = RulesetAttr { fs, net, scoped };
+        // An older kernel takes the fields that it knows.
+        let size: usize = match abi.0 {
+            0..=3 => 8,
+            4..=5 => 16,
+            _ => 24,
+        };
+        // SAFETY: attr is initialised and at least size bytes long.
+        let fd = check(unsafe {
+            libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size, 0)
+        })?;
+        // SAFETY: the kernel just made this descriptor for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        Ok(Self { fd, abi })
+    }
+
+    /// Rules for company that is to be kept apart from this process: it may neither trace it (by any
+    /// domain) nor, from ABI 6 on, signal it. What it may do with files stays as it is: a domain
+    /// refuses links and renames between folders unless a rule allows them, and the other right
+    /// named here, since one must be, nobody has inside.
+    pub fn apart(abi: Abi) -> Result<Self, Errno> {
+        let scoped = if abi.0 >= 6 { SCOPE_SIGNAL } else { 0 };
+        let ruleset = Self::create(abi, (MAKE_BLOCK | REFER) & abi.files(), 0, scoped)?;
+        if abi.0 >= 2 {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let root = rustix::fs::open("/", flags, Mode::empty())?;
+            ruleset.allow(root.as_fd(), FileRights(REFER))?;
         }
         Ok(ruleset)
     }

@@ -30,7 +30,44 @@ pub fn drop_capabilities_for_good() -> Result<(), Errno> {
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
     set_capabilities_secure_bits(bits)?;
+    drop_from_bounding_set(CapabilitySet::empty())?;
+    clear_ambient_capability_set()?;
+    drop_capabilities()
+}
+
+/// What root of a sandbox may do beyond others: with files whatever their mode says, with their
+/// owners, with users, and with processes of others. All of it ends at the user namespace: what
+/// isn't one of its users' is out of reach.
+const ROOTS: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::NET_BIND_SERVICE);
+
+/// Keeps what root of a sandbox may do, in the bounding set too, so that no later execve(2) brings
+/// more (capabilities(7)). Nothing is inherited by programs that aren't root's.
+pub fn keep_roots_capabilities() -> Result<(), Errno> {
+    drop_from_bounding_set(ROOTS)?;
+    clear_ambient_capability_set()?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: ROOTS,
+            permitted: ROOTS,
+            inheritable: CapabilitySet::empty(),
+        },
+    )
+}
+
+/// Takes all but these out of the bounding set.
+fn drop_from_bounding_set(kept: CapabilitySet) -> Result<(), Errno> {
     for capability in 0..64 {
+        if kept.bits() & 1 << capability != 0 {
+            continue;
+        }
         // SAFETY: takes a number; EINVAL is the end of the kernel's list.
         match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }.into()) {
             Ok(_) => {}
@@ -38,8 +75,7 @@ pub fn drop_capabilities_for_good() -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
-    clear_ambient_capability_set()?;
-    drop_capabilities()
+    Ok(())
 }
 
 /// No program executed from here on gains privileges by set-id bits or file capabilities.
@@ -64,6 +100,12 @@ pub fn fresh_session_keyring() -> Result<(), Errno> {
 /// (PR_SET_DUMPABLE in prctl(2)).
 pub fn undumpable() -> Result<(), Errno> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+}
+
+/// The opposite of [`undumpable`]: for a moment in which this process writes to its own files in
+/// /proc, which belong to nobody inside as long as it is hidden.
+pub fn dumpable() -> Result<(), Errno> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
 }
 
 /// Becomes a user and group without supplementary groups, and keeps its capabilities

@@ -3,10 +3,12 @@
 //! fork(3) runs the C library's handlers and hides the pidfd; posix_spawn(3) can't enter
 //! namespaces. A sandbox is made by a single-threaded program, so the plain system call is
 //! enough: the child goes on with a copy of everything. [`early`] is the way for a child whose
-//! namespaces can be made ahead, [`command`] that of a program which has threads.
+//! namespaces can be made ahead, [`command`] that of a program which has threads, [`nursery`] that of
+//! one which is to be left alone by what it starts.
 
 pub mod command;
 pub mod early;
+pub mod nursery;
 
 use crate::mount::Rest;
 use crate::{Errno, check, raw};
@@ -202,13 +204,22 @@ pub(crate) fn close_all_from(first: i32) -> Result<(), Errno> {
 /// Closes every descriptor above 2 but this one (close_range(2)), whoever owned it: only for a
 /// process that will not use any of them again and ends in [`exit_now`].
 pub fn close_all_but(keep: BorrowedFd<'_>) {
-    let keep = keep.as_raw_fd() as libc::c_uint;
-    for (first, last) in [(3, keep.saturating_sub(1)), (keep + 1, libc::c_uint::MAX)] {
+    close_all_but_these(&[keep]);
+}
+
+/// The same with more than one that is kept.
+pub(crate) fn close_all_but_these(keep: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<libc::c_uint> = keep.iter().map(|fd| fd.as_raw_fd() as _).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for keep in kept.into_iter().map(Some).chain([None]) {
+        let last = keep.map_or(libc::c_uint::MAX, |keep| keep.saturating_sub(1));
         if first <= last {
             // SAFETY: the caller gave up the descriptors; a later use of one is an error, not
             // undefined.
             unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
         }
+        first = first.max(keep.map_or(first, |keep| keep + 1));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one task of a process, from its start until it is forgotten.
 
+use super::births::Births;
 use super::end::End;
 use super::input::{self, Kind, Writer};
 use super::output::{Output, Subscriber};
@@ -8,6 +9,7 @@ use super::ring::Source;
 use super::spawn::{Plan, Streams};
 use super::table::{Process, Table};
 use super::watched::watched;
+use crate::Agent;
 use casemate_proto::connectrpc::ConnectError;
 use casemate_proto::process::{PTY, ProcessConfig};
 use casemate_sys::process::command::{News, Started};
@@ -49,14 +51,19 @@ enum Ends {
 
 /// Starts a process and stays with it. The answer comes once the program runs; if nobody waits
 /// for it any more, the program runs all the same.
-pub(super) async fn live(table: Arc<Table>, order: Order, answer: oneshot::Sender<Begun>) {
+pub(super) async fn live(
+    agent: Arc<Agent>,
+    table: Arc<Table>,
+    order: Order,
+    answer: oneshot::Sender<Begun>,
+) {
     let output = Arc::new(Output::new());
     // Before there is a process, so that its first word isn't missed.
     let Some(subscriber) = output.subscribe(super::output::From::Now) else {
         return;
     };
     let deadline = order.deadline;
-    let (process, ends, writer) = match begin(order, &output).await {
+    let (process, ends, writer) = match begin(&agent.births, order, &output).await {
         Ok(begun) => begun,
         Err(error) => {
             let _ = answer.send(Err(error));
@@ -76,12 +83,13 @@ pub(super) async fn live(table: Arc<Table>, order: Order, answer: oneshot::Sende
 }
 
 async fn begin(
+    births: &Births,
     order: Order,
     output: &Arc<Output>,
 ) -> Result<(Process, Ends, Writer), ConnectError> {
     let (started, streams) = match &order.terminal {
-        Some(size) => order.plan.with_terminal(size)?,
-        None => order.plan.with_pipes(order.stdin)?,
+        Some(size) => order.plan.with_terminal(births, size)?,
+        None => order.plan.with_pipes(births, order.stdin)?,
     };
     let Started { pid, pidfd, news } = started;
     let pidfd = watched(pidfd, Interest::READABLE).map_err(|error| {

@@ -112,8 +112,8 @@ impl casemate_proto::process::Process for Service {
     ) -> ServiceResult<ServiceStream<impl Encodable<StartResponse> + Send + use<>>> {
         let order = self.order(&ctx, request.to_owned_message())?;
         let (answer, begun) = oneshot::channel();
-        let table = Arc::clone(&self.table);
-        self.table.live(life::live(table, order, answer));
+        let (agent, table) = (Arc::clone(&self.agent), Arc::clone(&self.table));
+        self.table.live(life::live(agent, table, order, answer));
         let (pid, subscriber) = begun
             .await
             .map_err(|_| ConnectError::unavailable("the agent is going down"))??;

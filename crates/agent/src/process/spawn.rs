@@ -1,5 +1,6 @@
 //! From a request to a process that runs.
 
+use super::births::Births;
 use super::terminal::Terminal;
 use crate::users::{Credentials, User, is_variable};
 use crate::{Agent, paths};
@@ -80,25 +81,34 @@ impl Plan {
     }
 
     /// Starts it with a terminal.
-    pub(super) fn with_terminal(&self, size: &PTY) -> Result<(Started, Streams), ConnectError> {
+    pub(super) fn with_terminal(
+        &self,
+        births: &Births,
+        size: &PTY,
+    ) -> Result<(Started, Streams), ConnectError> {
         let owner = match self.credentials {
             Credentials::Of { uid, .. } => Some(uid),
-            Credentials::Own => None,
+            Credentials::Own | Credentials::Root => None,
         };
         let Terminal { master, slave } =
             Terminal::open(size, owner).map_err(|e| machine("open a terminal", e))?;
         let slave = slave.as_fd();
-        let started = self.start([slave, slave, slave], true)?;
+        let started = self.start(births, [slave, slave, slave], true)?;
         Ok((started, Streams::Terminal(master)))
     }
 
     /// Starts it with pipes.
-    pub(super) fn with_pipes(&self, stdin: bool) -> Result<(Started, Streams), ConnectError> {
+    pub(super) fn with_pipes(
+        &self,
+        births: &Births,
+        stdin: bool,
+    ) -> Result<(Started, Streams), ConnectError> {
         let failed = |errno| machine("make its streams", errno);
         let (input, stdin) = standard_input(stdin).map_err(failed)?;
         let (stdout, output) = pipe_to_us().map_err(failed)?;
         let (stderr, errors) = pipe_to_us().map_err(failed)?;
-        let started = self.start([input.as_fd(), output.as_fd(), errors.as_fd()], false)?;
+        let theirs = [input.as_fd(), output.as_fd(), errors.as_fd()];
+        let started = self.start(births, theirs, false)?;
         let streams = Streams::Pipes {
             stdin,
             stdout,
@@ -109,6 +119,7 @@ impl Plan {
 
     fn start(
         &self,
+        births: &Births,
         streams: [rustix::fd::BorrowedFd<'_>; 3],
         terminal: bool,
     ) -> Result<Started, ConnectError> {
@@ -118,7 +129,7 @@ impl Plan {
                 gid: *gid,
                 groups,
             }),
-            Credentials::Own => None,
+            Credentials::Own | Credentials::Root => None,
         };
         let command = Command {
             places: self.places.clone(),
@@ -129,9 +140,7 @@ impl Plan {
             terminal,
             user,
         };
-        command
-            .start()
-            .map_err(|errno| machine("make a process", errno))
+        births.start(&command, self.credentials == Credentials::Root)
     }
 
     /// Why the child ended before its program began.
@@ -233,7 +242,7 @@ fn c(text: impl Into<Vec<u8>>, field: &str) -> Result<CString, ConnectError> {
 }
 
 /// What fails for want of something that the machine may have again.
-fn machine(step: &str, errno: Errno) -> ConnectError {
+pub(super) fn machine(step: &str, errno: Errno) -> ConnectError {
     let message = format!("{step}: {}", std::io::Error::from(errno));
     match errno {
         Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC => {

@@ -156,6 +156,7 @@ async fn node(args: &ServeArgs, data: &Path) -> Result<Arc<Local>> {
         std::env::current_exe().map_err(|error| Error::io("find this program", &error))?;
     let wall = Wall::open(casemate_node::Settings {
         folder: data.join("sandboxes"),
+        skeletons: data.join("skeletons"),
         program,
         root: args.root.clone(),
         allow_missing: args.allow_missing.iter().copied().collect(),

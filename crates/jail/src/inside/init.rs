@@ -77,9 +77,10 @@ pub(crate) fn main(handover: Handover<'_>, begun: Option<Begun>) -> ! {
 fn prepare(handover: &Handover<'_>, begun: Option<Begun>) -> Result<process::Child> {
     let plan = handover.plan;
     // In this order: becoming another user clears the signal.
-    if begun.is_none() {
-        map_ids(handover)?;
-    }
+    let mapped = match begun {
+        Some(_) => Vec::new(),
+        None => map_ids(handover)?,
+    };
     die_with_supervisor(handover)?;
     if let Some(cgroup) = handover.cgroup {
         cgroup
@@ -106,7 +107,7 @@ fn prepare(handover: &Handover<'_>, begun: Option<Begun>) -> Result<process::Chi
     // Modes are exact while the view is made; the program gets the caller's mask.
     rustix::process::umask(Mode::empty());
     let parts = begun.map(|begun| begun.parts).unwrap_or_default();
-    let Pivoted { view, rest } = view::build(plan, parts, &handover.channel)?;
+    let Pivoted { view, rest } = view::build(plan, parts, mapped, &handover.channel)?;
     let fds = [
         view.root.as_fd(),
         view.proc.as_fd(),
@@ -146,29 +147,31 @@ fn die_with_supervisor(handover: &Handover<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One id inside for the one id outside (user_namespaces(7)). A process may write its own map
-/// if it maps itself; another map has to come from the supervisor.
-fn map_ids(handover: &Handover<'_>) -> Result<()> {
+/// One id inside for the one id outside, or a range (user_namespaces(7)). A process may write its
+/// own map if it maps itself; another map has to come from the supervisor, and with it the host's
+/// folders that are layered.
+fn map_ids(handover: &Handover<'_>) -> Result<Vec<OwnedFd>> {
     if handover.maps_from_outside {
         let message = handover
             .channel
             .receive()
             .map_err(|errno| failed("wait for the id maps", errno))?;
-        if message.is_none() {
+        let Some(message) = message else {
             process::exit_now(1);
-        }
-        if let Some((uid, gid)) = handover.plan.spec.identity {
+        };
+        if let Some((uid, gid)) = handover.plan.who_starts() {
             privilege::become_user(uid, gid)
-                .map_err(|errno| failed("become the policy's user", errno))?;
+                .map_err(|errno| failed("become the sandbox's user", errno))?;
         }
+        Ok(message.fds)
     } else {
         let host = &handover.plan.host;
         let (uid, gid) = handover.plan.spec.identity.unwrap_or((host.uid, host.gid));
         write_file("/proc/self/setgroups", "deny")?;
         write_file("/proc/self/uid_map", &format!("{uid} {} 1", host.uid))?;
         write_file("/proc/self/gid_map", &format!("{gid} {} 1", host.gid))?;
+        Ok(Vec::new())
     }
-    Ok(())
 }
 
 /// The namespace that is made after the cgroup was entered, and, unless it is there, the one

@@ -8,6 +8,7 @@
 
 mod fence;
 mod init;
+mod layers;
 mod payload;
 mod view;
 

@@ -48,8 +48,17 @@ fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>, rest: &Rest) -> R
     limits(handover)?;
     privilege::fresh_session_keyring()
         .map_err(|errno| failed("join a fresh session keyring", errno))?;
-    privilege::drop_capabilities_for_good()
-        .map_err(|errno| failed("drop all capabilities", errno))?;
+    if plan.has_real_root() {
+        privilege::keep_roots_capabilities().map_err(|errno| {
+            failed(
+                "drop all capabilities but those over files and users",
+                errno,
+            )
+        })?;
+    } else {
+        privilege::drop_capabilities_for_good()
+            .map_err(|errno| failed("drop all capabilities", errno))?;
+    }
     privilege::no_new_privileges().map_err(|errno| failed("set no_new_privs", errno))?;
     // exec makes a process dumpable again, but not before: until then it looks like init.
     landlock(handover)?;
@@ -148,7 +157,7 @@ fn landlock(handover: &Handover<'_>) -> Result<()> {
         }
     };
     allow(Path::new("/"), FileRights::READ)?;
-    if handover.plan.has_own_root() {
+    if handover.plan.has_own_root() || spec.rooted {
         allow(Path::new("/"), FileRights::WRITE)?;
     }
     if let Some(agent) = handover.agent {
@@ -191,6 +200,7 @@ fn filter(handover: &Handover<'_>) -> Result<()> {
     let profile = Profile {
         listener: false,
         lends: false,
+        nests: handover.plan.nests(),
     };
     seccomp::install(seccomp::assemble(profile), false).map_err(fail)?;
     Ok(())

@@ -8,6 +8,8 @@
 //! Every mount costs about 10 µs to make and some more to undo, which is most of a short run, so
 //! what can be a plain folder or file of the tmpfs is one.
 
+use super::layers;
+use crate::layers::Layered;
 use crate::plan::{Kind, Plan, Step, archive};
 use crate::wire::Event;
 use casemate_core::error::{Error, Result};
@@ -19,14 +21,16 @@ use casemate_sys::process::early::Parts;
 use casemate_sys::process::{Clone, exit_now};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, symlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chownat, mkdirat, openat, openat2, statat,
+    symlinkat,
 };
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Gid, Uid, WaitId, WaitIdOptions, waitid};
+use std::collections::VecDeque;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-const PLAIN: Attributes = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
+pub(super) const PLAIN: Attributes = Attributes::NO_SUID.and(Attributes::NO_DEVICES);
 
 /// What procfs says of the host beyond what programs need (proc(5)). Covered if it exists.
 const COVERED: &[&CStr] = &[
@@ -92,6 +96,8 @@ pub(super) struct Pivoted {
 struct Builder {
     /// What was made before there was a plan.
     parts: Parts,
+    /// Folders of the host's that are to be layered, with the sandbox's owners.
+    mapped: VecDeque<Detached>,
     root: Detached,
     /// A tmpfs for the private folders, if the root isn't one itself.
     disk: Option<Detached>,
@@ -111,7 +117,12 @@ struct Builder {
 }
 
 /// Builds the view and makes it the root file system.
-pub(super) fn build(plan: &Plan, parts: Parts, channel: &Channel) -> Result<Pivoted> {
+pub(super) fn build(
+    plan: &Plan,
+    parts: Parts,
+    mapped: Vec<OwnedFd>,
+    channel: &Channel,
+) -> Result<Pivoted> {
     // An archive is opened while the host's paths still mean something.
     let archive = match &plan.spec.root {
         Root::Archive(path) => {
@@ -119,7 +130,7 @@ pub(super) fn build(plan: &Plan, parts: Parts, channel: &Channel) -> Result<Pivo
         }
         _ => None,
     };
-    let mut builder = Builder::new(plan, parts)?;
+    let mut builder = Builder::new(plan, parts, mapped)?;
     if let (Some(file), Root::Archive(path)) = (archive, &plan.spec.root) {
         unpack(&builder.root, path, file, channel)?;
     }
@@ -130,7 +141,7 @@ pub(super) fn build(plan: &Plan, parts: Parts, channel: &Channel) -> Result<Pivo
 }
 
 impl Builder {
-    fn new(plan: &Plan, parts: Parts) -> Result<Self> {
+    fn new(plan: &Plan, parts: Parts, mapped: Vec<OwnedFd>) -> Result<Self> {
         let limits = &plan.spec.limits;
         let (size, inodes) = (limits.disk.value.0.to_string(), limits.inodes.to_string());
         let fresh = tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "755")])?;
@@ -151,6 +162,7 @@ impl Builder {
         let as_root = plan.host.uid == 0;
         Ok(Self {
             parts,
+            mapped: mapped.into_iter().map(Detached::from).collect(),
             root,
             disk,
             empty_folder,
@@ -167,7 +179,12 @@ impl Builder {
     fn carry_out(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Symlink { target, to } => self.symlink(target, to),
-            Step::File { target, contents } => self.file(target, contents),
+            Step::File { target, contents } => self.file(target, contents.as_bytes()),
+            Step::Copy { path } => {
+                let contents = std::fs::read(path)
+                    .map_err(|error| Error::io("copy into the view", &error).on(path.display()))?;
+                self.file(path, &contents)
+            }
             Step::Bind {
                 source,
                 target,
@@ -175,7 +192,13 @@ impl Builder {
                 kind,
                 devices,
             } => self.bind(source, target, *access, *kind, *devices),
-            Step::Private { target, name, mode } => self.private(target, name, *mode),
+            Step::Layered(layered) => self.layered(layered),
+            Step::Private {
+                target,
+                name,
+                mode,
+                owner,
+            } => self.private(target, name, *mode, *owner),
             Step::Cover { target, kind } => {
                 let cover = self
                     .cover(*kind)
@@ -198,13 +221,37 @@ impl Builder {
         }
     }
 
+    /// An overlay of a folder of the host's, or that folder as it is where there can't be one.
+    fn layered(&mut self, layered: &Layered) -> Result<()> {
+        let target = &layered.path;
+        let lower = self.mapped.pop_front();
+        if lower.is_none() && layered.skeleton.is_none() {
+            return self.bind(target, target, Access::ReadOnly, Kind::Folder, false);
+        }
+        match layers::mount(self.root.as_fd(), layered, lower) {
+            Ok(mount) => self.mount(&mount, target, Kind::Folder),
+            Err(_) => self.bind(target, target, Access::ReadOnly, Kind::Folder, false),
+        }
+    }
+
     /// An empty folder: of the root itself if that is fresh, else of the private disk.
-    fn private(&mut self, target: &Path, name: &str, mode: u32) -> Result<()> {
+    fn private(
+        &mut self,
+        target: &Path,
+        name: &str,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    ) -> Result<()> {
+        let make = |parent: BorrowedFd<'_>, name: &OsStr| {
+            make_folder(parent, name, mode)
+                .and_then(|()| give(parent, name, owner))
+                .map_err(|error| error.on(target.display()))
+        };
         let Some(disk) = &self.disk else {
             let (parent, name) = self.place(target)?;
-            return make_folder(parent, name, mode).map_err(|error| error.on(target.display()));
+            return make(parent, name);
         };
-        make_folder(disk.as_fd(), name, mode)?;
+        make(disk.as_fd(), OsStr::new(name))?;
         let fail = |errno| failed("mount", errno).on(target.display());
         let copy = Detached::copy_of(open_path(disk.as_fd(), name)?.as_fd()).map_err(fail)?;
         copy.restrict(PLAIN).map_err(fail)?;
@@ -351,7 +398,7 @@ impl Builder {
         }
     }
 
-    fn file(&mut self, target: &Path, contents: &str) -> Result<()> {
+    fn file(&mut self, target: &Path, contents: &[u8]) -> Result<()> {
         let fresh = self.fresh_root;
         let (parent, name) = self.place(target)?;
         let fail = |errno| failed("write", errno).on(target.display());
@@ -361,7 +408,11 @@ impl Builder {
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = openat(parent, name, flags, Mode::from_raw_mode(0o644)).map_err(fail)?;
-        rustix::io::write(&file, contents.as_bytes()).map_err(fail)?;
+        let mut left = contents;
+        while !left.is_empty() {
+            let written = rustix::io::write(&file, left).map_err(fail)?;
+            left = &left[written..];
+        }
         Ok(())
     }
 
@@ -530,6 +581,22 @@ fn make_folder(parent: BorrowedFd<'_>, name: impl rustix::path::Arg, mode: u32) 
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(failed("make the folder", errno)),
     }
+}
+
+/// Makes something another user's.
+fn give(parent: BorrowedFd<'_>, name: &OsStr, owner: Option<(u32, u32)>) -> Result<()> {
+    let Some((uid, gid)) = owner else {
+        return Ok(());
+    };
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    chownat(
+        parent,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .map_err(|errno| failed("give the folder to its user", errno))
 }
 
 fn open_path(

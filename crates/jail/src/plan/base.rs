@@ -1,6 +1,7 @@
 //! The part of the host that every program needs, and the fresh part beside it.
 
-use super::{Host, Kind, Step, etc};
+use super::{Host, Kind, Step, etc, packages};
+use crate::layers::{self, Layered};
 use casemate_core::error::{Error, Result};
 use casemate_core::spec::{Access, Root, SandboxSpec};
 use casemate_sys::landlock::FileRights;
@@ -27,8 +28,12 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Result<Vec<Step>> {
     let mut steps = Vec::with_capacity(64);
     match &spec.root {
         Root::Host => {
-            steps.extend(system());
-            steps.extend(etc::steps(spec, host));
+            let layered = layers::of(spec, super::has_real_root(spec, host));
+            steps.extend(system(&layered));
+            steps.extend(etc::steps(spec, host, &layered));
+            if !layered.is_empty() {
+                steps.extend(packages::steps());
+            }
         }
         Root::Directory(path) if !path.is_dir() => {
             return Err(
@@ -45,13 +50,24 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Result<Vec<Step>> {
             target: target.into(),
             name,
             mode: *mode,
+            owner: None,
         });
     }
+    let real_root = super::has_real_root(spec, host);
     steps.push(Step::Private {
         target: host.inner_home(),
         name: "home",
         mode: 0o700,
+        owner: spec.identity.filter(|_| real_root),
     });
+    if spec.rooted {
+        steps.push(Step::Private {
+            target: "/root".into(),
+            name: "root",
+            mode: 0o700,
+            owner: None,
+        });
+    }
     Ok(steps)
 }
 
@@ -84,9 +100,12 @@ pub(super) fn is_fresh(path: &Path) -> bool {
             .any(|name| path == Path::new("/dev").join(name))
 }
 
-fn system() -> Vec<Step> {
-    SYSTEM
+fn system(layered: &[Layered]) -> Vec<Step> {
+    let is_layered = |folder: &Path| layered.iter().any(|layered| layered.path == folder);
+    let mut steps: Vec<Step> = layered.iter().cloned().map(Step::Layered).collect();
+    let rest = SYSTEM
         .iter()
+        .filter(|folder| !is_layered(Path::new(folder)))
         .filter_map(|folder| match std::fs::read_link(folder) {
             Ok(to) => Some(Step::Symlink {
                 target: folder.into(),
@@ -96,8 +115,15 @@ fn system() -> Vec<Step> {
                 Some(Step::same(*folder, Access::ReadOnly, Kind::Folder))
             }
             Err(_) => None,
-        })
-        .collect()
+        });
+    steps.extend(rest);
+    if !layered.is_empty() {
+        steps.push(Step::Cover {
+            target: layers::WRITES.into(),
+            kind: Kind::Folder,
+        });
+    }
+    steps
 }
 
 fn devices() -> Vec<Step> {

@@ -4,7 +4,8 @@
 //! else uses this machine, how it is reached, or what it is allowed to do.
 
 use super::{Host, Kind, Step};
-use casemate_core::spec::{Access, Network, SandboxSpec};
+use crate::layers::Layered;
+use casemate_core::spec::{Access, Network, Root, SandboxSpec};
 use std::path::Path;
 
 /// Files and folders that come in as they are, if they exist.
@@ -39,8 +40,14 @@ const SHARED: &[&str] = &[
 const NETWORK: &[&str] = &["resolv.conf", "host.conf", "gai.conf", "hosts"];
 
 /// The steps for /etc.
-pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
-    let mut names: Vec<&str> = SHARED.to_vec();
+pub(super) fn steps(spec: &SandboxSpec, host: &Host, layered: &[Layered]) -> Vec<Step> {
+    let is_layered = |name: &&str| {
+        let path = Path::new("/etc").join(name);
+        let replaced = !layered.is_empty() && *name == "ld.so.cache";
+        replaced || layered.iter().any(|layered| layered.path == path)
+    };
+    let shared = SHARED.iter().copied().filter(|name| !is_layered(name));
+    let mut names: Vec<&str> = shared.collect();
     if spec.network == Network::Host {
         names.extend(NETWORK);
     }
@@ -130,6 +137,30 @@ fn java() -> Vec<Step> {
         })
 }
 
+/// The accounts of a host's system, which packages name that are installed: not the people, and not
+/// who is in which group.
+fn system_accounts(path: &str, taken: &[&str]) -> String {
+    /// The last id that isn't a person's (SYS_UID_MAX in login.defs(5)).
+    const LAST: u32 = 999;
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let account = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let (name, id) = (*fields.first()?, fields.get(2)?.parse::<u32>().ok()?);
+        if name.is_empty() || taken.contains(&name) || !(1..=LAST).contains(&id) {
+            return None;
+        }
+        match fields[..] {
+            [_, _, _, gid, _, home, shell] => {
+                let gid: u32 = gid.parse().ok()?;
+                Some(format!("{name}:x:{id}:{gid}::{home}:{shell}\n"))
+            }
+            [_, _, _, _] => Some(format!("{name}:x:{id}:\n")),
+            _ => None,
+        }
+    };
+    text.lines().filter_map(account).collect()
+}
+
 /// The files that are made anew: who the program is, and what its host is called.
 pub(super) fn identity(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
     let (uid, gid) = spec.identity.unwrap_or((host.uid, host.gid));
@@ -143,7 +174,8 @@ pub(super) fn identity(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
     let mut passwd = String::new();
     let mut group = String::new();
     if uid != 0 {
-        passwd.push_str("root:x:0:0:root:/root:/bin/sh\n");
+        let shell = if spec.rooted { shell } else { "/bin/sh" };
+        passwd.push_str(&format!("root:x:0:0:root:/root:{shell}\n"));
     }
     if gid != 0 {
         group.push_str("root:x:0:\n");
@@ -152,6 +184,11 @@ pub(super) fn identity(spec: &SandboxSpec, host: &Host) -> Vec<Step> {
     passwd.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
     group.push_str(&format!("{user}:x:{gid}:\n"));
     group.push_str("nogroup:x:65534:\n");
+    if spec.rooted && spec.root == Root::Host {
+        let taken = ["root", "nogroup", "nobody", user];
+        passwd.push_str(&system_accounts("/etc/passwd", &taken));
+        group.push_str(&system_accounts("/etc/group", &taken));
+    }
     let name = &spec.hostname;
     let mut files = vec![
         ("passwd", passwd),

@@ -8,6 +8,7 @@
 //! - [`host`]: who is asking, from where
 //! - [`step`]: the mounts, folders and files of the view, in order
 //! - [`base`], [`etc`]: the part of the host that every program needs
+//! - [`packages`]: what package managers need, where root inside may install
 //! - [`grants`]: paths that the caller or a policy adds
 //! - [`command`]: the program, and the installation it belongs to
 //! - [`environment`]: the variables that get in
@@ -26,6 +27,7 @@ mod grants;
 mod host;
 mod keep;
 mod leads;
+mod packages;
 pub(crate) mod step;
 mod walk;
 pub(crate) mod workspace;
@@ -33,6 +35,7 @@ pub(crate) mod workspace;
 pub(crate) use host::Host;
 pub(crate) use step::{Kind, Step};
 
+use crate::layers::Layered;
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
 use casemate_core::limits::ByteSize;
@@ -159,6 +162,32 @@ impl Plan {
         matches!(self.spec.root, Root::Directory(_) | Root::Archive(_))
     }
 
+    /// True if there is a root inside who is somebody else than the user.
+    pub(crate) fn has_real_root(&self) -> bool {
+        has_real_root(&self.spec, &self.host)
+    }
+
+    /// True if the program makes a user namespace, in which its user is root.
+    pub(crate) fn nests(&self) -> bool {
+        self.spec.rooted && !self.has_real_root()
+    }
+
+    /// The host's folders that are layered, in the order of their steps.
+    pub(crate) fn layered(&self) -> impl Iterator<Item = &Layered> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Layered(layered) => Some(layered),
+            _ => None,
+        })
+    }
+
+    /// The user and group that init and the program start as, if somebody chose.
+    pub(crate) fn who_starts(&self) -> Option<(u32, u32)> {
+        match self.has_real_root() {
+            true => Some((0, 0)),
+            false => self.spec.identity,
+        }
+    }
+
     fn workspaces(
         spec: &SandboxSpec,
         host: &Host,
@@ -181,6 +210,11 @@ impl Plan {
             .map(|folder| Workspace::scan(folder, spec, host.home.as_deref()))
             .collect()
     }
+}
+
+/// Only root may give a sandbox more users than one.
+fn has_real_root(spec: &SandboxSpec, host: &Host) -> bool {
+    spec.rooted && host.uid == 0
 }
 
 /// Collects what is said about the plan while it is made.

@@ -1,5 +1,6 @@
 //! The steps that build a view.
 
+use crate::layers::Layered;
 use casemate_core::spec::Access;
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub(crate) enum Step {
     Symlink { target: PathBuf, to: PathBuf },
     /// A small file with these contents.
     File { target: PathBuf, contents: String },
+    /// A copy of a host's file, at the same place inside.
+    Copy { path: PathBuf },
     /// A host path, at the same or another place inside.
     Bind {
         source: PathBuf,
@@ -25,11 +28,15 @@ pub(crate) enum Step {
         kind: Kind,
         devices: bool,
     },
+    /// A folder of the host's that the sandbox's root may change, without changing the host's.
+    Layered(Layered),
     /// A folder of the private disk, empty and writable.
     Private {
         target: PathBuf,
         name: &'static str,
         mode: u32,
+        /// Whose it is, if not whoever builds the view.
+        owner: Option<(u32, u32)>,
     },
     /// Something empty and read-only on top of what is there.
     Cover { target: PathBuf, kind: Kind },

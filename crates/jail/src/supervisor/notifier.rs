@@ -102,7 +102,10 @@ impl Notifier {
                 // What was read of the call are registers: it isn't another one when it goes on.
                 self.callers.listener().let_go_on(call.id);
             }
-            Action::Refuse(errno) | Action::Shield(errno) | Action::Fail(errno) => {
+            Action::Refuse(errno)
+            | Action::Shield(errno)
+            | Action::Nest(errno)
+            | Action::Fail(errno) => {
                 let what = name(call.call.nr)
                     .map_or_else(|| format!("syscall {}", call.call.nr), str::to_owned);
                 self.refuse("syscall", what, format!("not allowed here ({errno})"));

@@ -7,12 +7,15 @@ use crate::wire::{Event, Exit, Order};
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
 use casemate_core::limits::Reached;
+use casemate_core::spec::USERS;
 use casemate_sys::channel::Message;
 use casemate_sys::fence::listen::Family;
-use casemate_sys::seccomp;
+use casemate_sys::mount::Detached;
 use casemate_sys::signal::Arrival;
+use casemate_sys::{Errno, seccomp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -38,18 +41,36 @@ struct Ready {
 impl Supervisor<'_> {
     pub(super) fn write_maps(&self, inside: (u32, u32), outside: (u32, u32)) -> Result<()> {
         // As root, an identity that was asked for is a real one: nobody else's outside.
+        let (inside, count) = match self.plan.spec.rooted {
+            true => ((0, 0), USERS),
+            false => (inside, 1),
+        };
         let ids = [
             ("uid_map", inside.0, outside.0),
             ("gid_map", inside.1, outside.1),
         ];
         for (file, inside, outside) in ids {
             let path = format!("/proc/{}/{file}", self.init.pid);
-            std::fs::write(&path, format!("{inside} {outside} 1"))
+            std::fs::write(&path, format!("{inside} {outside} {count}"))
                 .map_err(|error| Error::io("write", &error).on(path))?;
         }
+        // Where the file system can't show other owners, these folders are only read.
+        let mapped = self.mapped_folders().unwrap_or_default();
+        let mapped: Vec<BorrowedFd<'_>> = mapped.iter().map(Detached::as_fd).collect();
         self.channel
-            .send(&Order::Signal(0).encode(), &[])
+            .send(&Order::Signal(0).encode(), &mapped)
             .map_err(|errno| Error::errno("tell init", errno.raw_os_error()))
+    }
+
+    /// The host's folders with the sandbox's owners: only this process may make such mounts.
+    fn mapped_folders(&self) -> std::result::Result<Vec<Detached>, Errno> {
+        let path = format!("/proc/{}/ns/user", self.init.pid);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = rustix::fs::open(&path, flags, Mode::empty())?;
+        let folders = self.plan.layered();
+        folders
+            .map(|layered| Detached::mapped_copy(&layered.path, namespace.as_fd()))
+            .collect()
     }
 
     /// The loop.

@@ -69,6 +69,7 @@ fn start<'a>(
     let filter = seccomp::assemble(Profile {
         listener: true,
         lends: gate.as_ref().is_some_and(|gate| gate.lends()),
+        nests: plan.nests(),
     });
     casemate_sys::signal::wait_for_children();
     let landlock = landlock(plan)?;

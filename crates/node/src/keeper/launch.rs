@@ -23,7 +23,7 @@ pub struct Launch {
     pub id: SandboxId,
     /// What was asked for.
     pub wish: Wish,
-    /// For root: the user and group id that it has outside, which nobody else has.
+    /// For root: the first of its users and groups outside, which nobody else has.
     pub outside: Option<u32>,
     /// The root file system; `None` is a view of the host's.
     pub root: Option<PathBuf>,
@@ -36,6 +36,9 @@ pub struct Launch {
     /// Bytes a second out, and as many in.
     #[serde(default)]
     pub bandwidth: Option<u64>,
+    /// Folders of the daemon's above those of the host's system.
+    #[serde(default)]
+    pub skeleton: Option<PathBuf>,
     /// Addresses that it may reach besides the public ones.
     #[serde(default)]
     pub reach: Vec<IpNet>,
@@ -59,7 +62,11 @@ impl Launch {
         let is_default = resources.cpus == Resources::default().cpus;
         let spared = is_default.then_some(Layer::CpuLimit);
         let allow_missing = self.allow_missing.iter().copied().chain(spared);
-        let command = ["casemate-agent", "agent", "--listener-fd"];
+        let users = match self.outside {
+            Some(_) => "real",
+            None => "one",
+        };
+        let command = ["casemate-agent", "agent", "--users", users, "--listener-fd"];
         let command = command.into_iter().map(Into::into);
         SandboxSpec {
             command: command.chain([listener.to_string().into()]).collect(),
@@ -82,8 +89,10 @@ impl Launch {
             terminal: Terminal::Never,
             report: false,
             identity: Some((UID, UID)),
-            outside: self.outside.map(|id| (id, id)),
+            outside: self.outside.map(|first| (first, first)),
             user: Some(USER.into()),
+            rooted: true,
+            skeleton: self.skeleton.clone(),
             allow_missing: allow_missing.collect(),
             allow_carriers: BTreeSet::new(),
             protect_carriers: BTreeSet::new(),

@@ -1,30 +1,33 @@
-//! Users that sandboxes are outside, for root, who may choose: one each, so that no sandbox has
-//! anything in common with another one, or with anybody of this machine.
+//! Users that sandboxes have outside, for root, who may choose: a range each, so that no sandbox
+//! has anything in common with another one, or with anybody of this machine.
 
 use casemate_core::error::{Error, Result};
+use casemate_core::spec::USERS;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Above what distributions give out, subordinate ids included (shadow(3), subuid(5),
 /// systemd's UIDS-GIDS), and below what is special.
-const FIRST: u32 = 1_879_048_192;
-const MANY: u32 = 0x1_0000;
+const FIRST: u32 = 0x7000_0000;
+/// The last range ends at 0xf000_0000, far from 2^32 - 2, which means nobody.
+const MANY: u32 = 0x8000;
 
-/// The ids that are taken.
+/// The first ids of the ranges that are taken.
 #[derive(Clone)]
 pub(super) struct Ids {
     many: u32,
     taken: Arc<Mutex<BTreeSet<u32>>>,
 }
 
-/// One of them. It is free again when this is dropped, and not before: whoever holds it drops it
-/// when no process has it any more.
+/// A range. It is free again when this is dropped, and not before: whoever holds it drops it when no
+/// process has any of it any more.
 pub(super) struct Taken {
     id: u32,
     ids: Ids,
 }
 
 impl Taken {
+    /// The first of the range.
     pub(super) fn id(&self) -> u32 {
         self.id
     }
@@ -50,14 +53,14 @@ impl Ids {
         }
     }
 
-    /// One that nobody has.
+    /// A range that nobody has.
     pub(super) fn take(&self) -> Result<Taken> {
-        let fail = |why: String| Error::rule("find a user for a sandbox", why);
+        let fail = |why: String| Error::rule("find users for a sandbox", why);
         // Not always the first: another daemon of this machine counts its own.
         let mut random = [0; 2];
         getrandom::fill(&mut random).map_err(|error| fail(error.to_string()))?;
         let start = u32::from(u16::from_le_bytes(random));
-        let mut ids = (0..self.many).map(|step| FIRST + (start + step) % self.many);
+        let mut ids = (0..self.many).map(|step| FIRST + (start + step) % self.many * USERS);
         let id = ids.find(|id| self.taken().insert(*id));
         let id = id.ok_or_else(|| fail(format!("all {} are taken", self.many)))?;
         let ids = self.clone();

@@ -3,7 +3,7 @@
 //! - [`body`]: one sandbox: its keeper's process and folder
 //! - [`line`]: what is asked of a keeper
 //! - [`dial`]: connections into a sandbox
-//! - [`ids`]: users that sandboxes are outside, for root
+//! - [`ids`]: users that sandboxes have outside, for root
 
 mod body;
 mod dial;
@@ -19,6 +19,7 @@ use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::node::{Refusal, Reply};
 use casemate_core::sandbox::{Outward, SandboxId, Wish};
+use casemate_jail::layers::skeleton;
 use ids::{Ids, Taken};
 use ipnet::IpNet;
 use rustix::fd::OwnedFd;
@@ -37,6 +38,8 @@ const BASE: &str = "base";
 pub struct Settings {
     /// The folder of the sandboxes, which nobody else may enter.
     pub folder: PathBuf,
+    /// Where the folders above those of the host's system are.
+    pub skeletons: PathBuf,
     /// The program that keepers are: this one.
     pub program: PathBuf,
     /// The root file system of the template `base`; `None` is a view of the host's.
@@ -62,6 +65,8 @@ pub struct Wall {
     settings: Settings,
     folders: Folders,
     ids: Ids,
+    /// The folders above those of the host's system, for users other than root.
+    skeleton: Option<PathBuf>,
 }
 
 impl Wall {
@@ -73,14 +78,16 @@ impl Wall {
         let folders = Folders::open(&settings.folder)?;
         // What keepers that were killed have left.
         casemate_sys::cgroup::sweep();
+        let skeleton = skeleton(&settings, folders.list().is_empty());
         Ok(Arc::new(Self {
             settings,
             folders,
             ids: Ids::default(),
+            skeleton,
         }))
     }
 
-    /// A user for another sandbox, if this process may choose at all.
+    /// Users for another sandbox, if this process may choose at all.
     fn outside(&self) -> Result<Option<Taken>> {
         let may_choose = rustix::process::geteuid().is_root();
         may_choose.then(|| self.ids.take()).transpose()
@@ -139,6 +146,22 @@ impl Wall {
     }
 }
 
+/// The folders above those of the host's system, which a user other than root needs for root inside
+/// to write there. Without them, those folders are only read. Those of earlier days are removed if
+/// no sandbox can have them.
+fn skeleton(settings: &Settings, unused: bool) -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() || settings.root.is_some() {
+        return None;
+    }
+    let made = skeleton::below(&settings.skeletons);
+    if unused && made.is_ok() {
+        let place = settings.skeletons.clone();
+        std::thread::spawn(move || skeleton::forget_others(&place));
+    }
+    made.map_err(|error| tracing::warn!(%error, "root in sandboxes can't write to /usr"))
+        .ok()
+}
+
 impl Driver for Wall {
     fn check(&self, wish: &Wish) -> Result<(), Refusal> {
         if wish.template != BASE {
@@ -158,6 +181,7 @@ impl Driver for Wall {
             wish: wish.clone(),
             outside: taken.as_ref().map(Taken::id),
             root: self.settings.root.clone(),
+            skeleton: self.skeleton.clone(),
             allow_missing: self.settings.allow_missing.clone(),
             connections: self.settings.connections,
             bandwidth: self.settings.bandwidth,

@@ -94,6 +94,17 @@ impl AsRawFd for News {
     }
 }
 
+/// What is read here is the news of the child that writes there.
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+}
+
+impl From<OwnedFd> for News {
+    fn from(pipe: OwnedFd) -> Self {
+        Self(pipe)
+    }
+}
+
 impl News {
     /// `None` if the program runs; EAGAIN if it isn't known yet.
     pub fn read(&self) -> Result<Option<Failure>, Errno> {
@@ -124,25 +135,32 @@ impl Command<'_> {
         if self.places.is_empty() || self.streams.iter().any(|s| s.as_raw_fd() <= 2) {
             return Err(Errno::INVAL);
         }
-        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let laid_out = LaidOut {
-            args: super::pointers(&self.args),
-            env: super::pointers(&self.env),
-        };
+        let (read, write) = pipe()?;
+        let laid_out = self.lay_out();
         match clone(0, None)? {
             Clone::Parent(child) => Ok(Started {
                 pid: child.pid,
                 pidfd: child.pidfd,
                 news: News(read),
             }),
-            Clone::Child => {
-                let failure = self.run(&laid_out);
-                let [a, b, c, d] = failure.errno.raw_os_error().to_ne_bytes();
-                // Fits into an empty pipe; without a reader there is nobody to tell.
-                let _ = rustix::io::write(&write, &[failure.step as u8, a, b, c, d]);
-                exit_now(127)
-            }
+            Clone::Child => self.become_program(&laid_out, write.as_fd()),
         }
+    }
+
+    pub(super) fn lay_out(&self) -> LaidOut {
+        LaidOut {
+            args: super::pointers(&self.args),
+            env: super::pointers(&self.env),
+        }
+    }
+
+    /// In the child, whose news are told here.
+    pub(super) fn become_program(&self, laid_out: &LaidOut, news: BorrowedFd<'_>) -> ! {
+        let failure = self.run(laid_out);
+        let [a, b, c, d] = failure.errno.raw_os_error().to_ne_bytes();
+        // Fits into an empty pipe; without a reader there is nobody to tell.
+        let _ = rustix::io::write(news, &[failure.step as u8, a, b, c, d]);
+        exit_now(127)
     }
 
     /// In the child. Returns only if it failed.
@@ -197,7 +215,7 @@ impl Command<'_> {
 }
 
 /// What execve(2) takes, laid out by the parent.
-struct LaidOut {
+pub(super) struct LaidOut {
     args: Vec<*const libc::c_char>,
     env: Vec<*const libc::c_char>,
 }

@@ -14,6 +14,7 @@
 //! to live with that. The same is true of foreign call tables (i386, x32), so the number of a
 //! call always means what the profile thinks.
 
+pub mod fence;
 mod install;
 mod listener;
 mod profile;

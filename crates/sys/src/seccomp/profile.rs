@@ -21,6 +21,9 @@ pub enum Action {
     /// It is refused where the program may be given sockets of another network
     /// ([`Profile::lends`]), and made elsewhere.
     Shield(Errno),
+    /// It is made where the program is an agent that has a user namespace to make
+    /// ([`Profile::nests`]), and refused elsewhere.
+    Nest(Errno),
     /// It is made; before that the supervisor is told, where the program may be given sockets of
     /// another network. Only for what registers say: nothing is decided, and what is learnt is in
     /// [`Request::args`], which no other thread can change.
@@ -66,6 +69,9 @@ pub struct Profile {
     /// True if connected sockets of another network namespace may be put in the place of the
     /// program's own ([`super::Listener::install`]).
     pub lends: bool,
+    /// True if a user namespace may be made, and no other one with it. Whoever is let do that sees
+    /// to it that nobody else does ([`super::fence`]).
+    pub nests: bool,
 }
 
 macro_rules! calls {
@@ -92,12 +98,14 @@ const fn case(when: &'static [Test], then: Action) -> Case {
     Case { when, then }
 }
 
-use Action::{Allow, Ask, Fail, Note, Refuse, Shield};
+use Action::{Allow, Ask, Fail, Nest, Note, Refuse, Shield};
 use Verdict::{Always, Check};
 
 /// Every namespace flag, with CLONE_NEWTIME, which only unshare(2) takes.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
 const NEW_TIME: u32 = 0x80;
+/// CLONE_NEWUSER.
+pub(super) const NEW_USERS: u32 = 0x1000_0000;
 /// A table of descriptors: shared with the parent (clone), or no longer shared (unshare).
 const FILES: u32 = 0x400;
 const THREAD: u32 = 0x1_0000;
@@ -301,10 +309,13 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         calls: calls![SYS_unshare],
         verdict: Check {
-            cases: &[case(
-                &[any(0, NEW_NAMESPACES | NEW_TIME | FILES)],
-                Refuse(Errno::PERM),
-            )],
+            cases: &[
+                case(&[is(0, NEW_USERS)], Nest(Errno::PERM)),
+                case(
+                    &[any(0, NEW_NAMESPACES | NEW_TIME | FILES)],
+                    Refuse(Errno::PERM),
+                ),
+            ],
             otherwise: Allow,
         },
     },

@@ -22,21 +22,21 @@ pub struct Instruction {
     pub k: u32,
 }
 
-const LOAD: u16 = 0x20;
+pub(super) const LOAD: u16 = 0x20;
 const AND: u16 = 0x54;
 const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
+pub(super) const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
-const JUMP_ANY_BIT: u16 = 0x45;
-const RETURN: u16 = 0x06;
+pub(super) const JUMP_ANY_BIT: u16 = 0x45;
+pub(super) const RETURN: u16 = 0x06;
 
-const OFFSET_NR: u32 = 0;
-const OFFSET_ARCH: u32 = 4;
+pub(super) const OFFSET_NR: u32 = 0;
+pub(super) const OFFSET_ARCH: u32 = 4;
 /// The lower half of the first argument, on a little-endian machine.
-const OFFSET_ARGS: u32 = 16;
-const ARCH_X86_64: u32 = 0xc000_003e;
-const RET_ALLOW: u32 = 0x7fff_0000;
-const RET_ERRNO: u32 = 0x0005_0000;
+pub(super) const OFFSET_ARGS: u32 = 16;
+pub(super) const ARCH_X86_64: u32 = 0xc000_003e;
+pub(super) const RET_ALLOW: u32 = 0x7fff_0000;
+pub(super) const RET_ERRNO: u32 = 0x0005_0000;
 const RET_NOTIFY: u32 = 0x7fc0_0000;
 
 /// The numbers below have a place in the kernel's own table, roughly; what is above is unlisted.
@@ -45,18 +45,29 @@ const END: usize = 480;
 const ROOM: usize = 512;
 
 /// The programs, made by the compiler: a start has no time for that.
-static ALONE: Backwards = Backwards::assemble(Profile {
-    listener: true,
-    lends: false,
-});
-static LENDING: Backwards = Backwards::assemble(Profile {
-    listener: true,
-    lends: true,
-});
-static UNHEARD: Backwards = Backwards::assemble(Profile {
-    listener: false,
-    lends: false,
-});
+static ALONE: Backwards = listening(false, false);
+static LENDING: Backwards = listening(true, false);
+static NESTING: Backwards = listening(false, true);
+static LENDING_AND_NESTING: Backwards = listening(true, true);
+static UNHEARD: Backwards = unheard(false);
+static UNHEARD_NESTING: Backwards = unheard(true);
+
+const fn listening(lends: bool, nests: bool) -> Backwards {
+    Backwards::assemble(Profile {
+        listener: true,
+        lends,
+        nests,
+    })
+}
+
+/// Nobody lends who isn't asked.
+const fn unheard(nests: bool) -> Backwards {
+    Backwards::assemble(Profile {
+        listener: false,
+        lends: false,
+        nests,
+    })
+}
 
 /// A filter besides: whoever is kept on some processors doesn't choose others.
 pub static STAY: [Instruction; 4] = [
@@ -88,11 +99,13 @@ pub static STAY: [Instruction; 4] = [
 
 /// The program for a profile.
 pub fn assemble(profile: Profile) -> &'static [Instruction] {
-    match (profile.listener, profile.lends) {
-        (true, false) => ALONE.program(),
-        (true, true) => LENDING.program(),
-        // Nobody lends who isn't asked.
-        (false, _) => UNHEARD.program(),
+    match (profile.listener, profile.lends, profile.nests) {
+        (true, false, false) => ALONE.program(),
+        (true, true, false) => LENDING.program(),
+        (true, false, true) => NESTING.program(),
+        (true, true, true) => LENDING_AND_NESTING.program(),
+        (false, _, false) => UNHEARD.program(),
+        (false, _, true) => UNHEARD_NESTING.program(),
     }
 }
 
@@ -304,7 +317,7 @@ impl Backwards {
     }
 }
 
-const fn op(code: u16, k: u32) -> Instruction {
+pub(super) const fn op(code: u16, k: u32) -> Instruction {
     Instruction {
         code,
         jt: 0,
@@ -322,7 +335,8 @@ impl Profile {
             Action::Refuse(errno) | Action::Ask(errno) => RET_ERRNO | errno.raw_os_error() as u32,
             Action::Shield(errno) if self.lends => return self.ret(Action::Refuse(errno)),
             Action::Note if self.listener && self.lends => RET_NOTIFY,
-            Action::Shield(_) | Action::Note => RET_ALLOW,
+            Action::Nest(errno) if !self.nests => return self.ret(Action::Refuse(errno)),
+            Action::Shield(_) | Action::Nest(_) | Action::Note => RET_ALLOW,
         };
         op(RETURN, value)
     }
@@ -337,6 +351,7 @@ mod tests {
     const LENDS: Profile = Profile {
         listener: true,
         lends: true,
+        nests: false,
     };
 
     /// The few instructions that the assembler emits, interpreted.
@@ -411,8 +426,20 @@ mod tests {
             u64::MAX,
             0x1_0000_0001,
         ];
-        for (listener, lends) in [(true, true), (true, false), (false, false)] {
-            let profile = Profile { listener, lends };
+        let profiles = [
+            (true, true, false),
+            (true, true, true),
+            (true, false, false),
+            (true, false, true),
+            (false, false, false),
+            (false, false, true),
+        ];
+        for (listener, lends, nests) in profiles {
+            let profile = Profile {
+                listener,
+                lends,
+                nests,
+            };
             let program = assemble(profile);
             for nr in (0..600).chain([-1, 0x4000_0000, 0x4000_0001]) {
                 for a in interesting {
@@ -459,6 +486,34 @@ mod tests {
         // SIOCSPGRP, SIOCATMARK, SIOCOUTQNSD, FIONREAD, FIONBIO.
         for request in [0x8902, 0x8905, 0x894b, 0x541b, 0x5421] {
             assert_eq!(ioctl(LENDS, request), RET_ALLOW, "{request:#x}");
+        }
+    }
+
+    #[test]
+    fn only_who_nests_makes_a_user_namespace_and_no_other() {
+        let nests = Profile {
+            nests: true,
+            ..LENDS
+        };
+        let verdict = |profile, nr: i64, flags: i32| {
+            let call = Request {
+                nr: nr as i32,
+                arch: ARCH_X86_64,
+                args: [flags as u64, 0, 0, 0, 0, 0],
+                ..Request::default()
+            };
+            interpret(assemble(profile), &call)
+        };
+        let users = libc::CLONE_NEWUSER;
+        assert_eq!(verdict(nests, libc::SYS_unshare, users), RET_ALLOW);
+        assert_eq!(verdict(LENDS, libc::SYS_unshare, users), RET_NOTIFY);
+        let refused = [
+            (libc::SYS_unshare, users | libc::CLONE_NEWNET),
+            (libc::SYS_unshare, users | libc::CLONE_FILES),
+            (libc::SYS_clone, users | libc::SIGCHLD),
+        ];
+        for (nr, flags) in refused {
+            assert_eq!(verdict(nests, nr, flags), RET_NOTIFY, "{nr} {flags:#x}");
         }
     }
 
