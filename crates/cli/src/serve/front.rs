@@ -8,6 +8,7 @@
 //! They speak https alone to a domain. What they have to be told besides: where its names are
 //! found, if `--dns` answers for them, and which authority signed its certificate, if it's ours.
 
+use super::greeting::Variables;
 use crate::egress::host_roots;
 use casemate_core::error::{Error, Result};
 use casemate_gateway::dns::Responder;
@@ -215,7 +216,7 @@ impl Front {
     }
 
     /// What clients have to have in their environment; writes the files that are named there.
-    pub(super) fn variables(&self, data: &Path) -> Result<Vec<(&'static str, String)>> {
+    pub(super) fn variables(&self, data: &Path) -> Result<Variables> {
         let Some(domain) = self.secure_domain() else {
             let url = self.url();
             return Ok(vec![("E2B_API_URL", url.clone()), ("E2B_SANDBOX_URL", url)]);

@@ -7,15 +7,23 @@ use casemate_control::Control;
 use casemate_core::error::{Error, Result};
 use std::path::Path;
 
+/// What clients have to have in their environment.
+pub(super) type Variables = Vec<(&'static str, String)>;
+
 /// See the module; `keep` keeps the first key for the commands of this user.
-pub(super) fn greet(front: &Front, control: &Control, data: &Path, keep: bool) -> Result<()> {
+pub(super) fn greet(
+    front: &Front,
+    variables: &Variables,
+    control: &Control,
+    data: &Path,
+    keep: bool,
+) -> Result<()> {
     let key = control.first_key();
-    let variables = front.variables(data)?;
     if keep {
         introduce(front, data, key.as_deref())?;
     }
     let key = key.as_ref().map(|key| ("E2B_API_KEY", key.clone()));
-    let words = key.iter().chain(&variables);
+    let words = key.iter().chain(variables);
     let words = words.map(|(name, value)| format!(" {name}={}", quoted(value)));
     let mut text = format!(
         "casemate: serving on {}\nexport{}\n",

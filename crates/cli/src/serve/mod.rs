@@ -110,13 +110,15 @@ async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
     let mut front = args.front.open().await?;
     let local = node(&args, &data).await?;
     let node: Arc<dyn Node> = Arc::new(Watched(Arc::new(Handle(Arc::clone(&local)))));
+    // Before the first key is made: it can be shown only once.
+    let variables = front.variables(&data)?;
     let control = control(&front, &data, Arc::clone(&node)).await?;
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     control.register(&mut registry);
     metrics.register(&mut registry);
     observation.serve(registry)?;
-    greeting::greet(&front, &control, &data, !args.no_client_file)?;
+    greeting::greet(&front, &variables, &control, &data, !args.no_client_file)?;
     let gateway = Gateway::new(
         casemate_gateway::Settings {
             domain: args.front.domain.clone(),
