@@ -169,7 +169,12 @@ fn enveloped(flags: u8, message: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// Reads one answer to its end.
 fn hear(stream: &mut TcpStream) -> Heard {
-    let (mut read, mut buffer) = (Vec::new(), [0; 64 << 10]);
+    rest_of(stream, Vec::new())
+}
+
+/// The same, of which this was read already.
+fn rest_of(stream: &mut TcpStream, mut read: Vec<u8>) -> Heard {
+    let mut buffer = [0; 64 << 10];
     loop {
         let text = String::from_utf8_lossy(&read);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -492,6 +497,13 @@ fn an_agent_that_is_killed(stage: &Stage) {
     let body = enveloped(0, started.to_string());
     let request = client.request(&format!("POST {START}"), &headers, &body);
     stream.write_all(&request).unwrap();
+    // The stream has begun, and says so.
+    let mut read = Vec::new();
+    while !read.windows(7).any(|window| window == b"\"start\"") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        read.extend(byte);
+    }
     let mut agent = None;
     wait_until(PATIENCE, "the command to run", || {
         agent = found(&format!("sleep\0{length}\0"));
@@ -501,7 +513,7 @@ fn an_agent_that_is_killed(stage: &Stage) {
     let agent = Pid::from_raw(agent.try_into().unwrap()).unwrap();
     kill_process(agent, Signal::KILL).unwrap();
     // The stream ends with an error that clients know.
-    let heard = hear(&mut stream);
+    let heard = rest_of(&mut stream, read);
     assert!(heard.body.contains(r#""code":"unavailable""#), "{heard:?}");
     wait_until(PATIENCE, "the sandbox to be known as ended", || {
         let known = report(&serving.says(&["inspect", &client.id]));
