@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::{env, fs};
 
 use tempfile::TempDir;
@@ -49,6 +49,8 @@ struct Platform {
     folder: TempDir,
     uid: u32,
     server: Option<Child>,
+    /// It says more, and must not find this closed.
+    out: Option<BufReader<ChildStdout>>,
 }
 
 impl Platform {
@@ -65,6 +67,7 @@ impl Platform {
             folder,
             uid,
             server: None,
+            out: None,
         };
         let (built, here) = (casemate(), platform.path("casemate"));
         if fs::hard_link(&built, &here).is_err() {
@@ -73,9 +76,10 @@ impl Platform {
         let mut serve = platform.casemate(&["serve", "--listen", "127.0.0.1:0"]);
         let mut server = serve.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        let out = server.stdout.take().unwrap();
-        BufReader::new(out).read_line(&mut line).unwrap();
+        let mut out = BufReader::new(server.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
         assert!(line.contains("serving on"), "{line}");
+        platform.out = Some(out);
         platform.server = Some(server);
         platform
     }
