@@ -16,13 +16,13 @@ mod support;
 
 use island::Island;
 use pty::Seat;
-use sandbox::{Ended, Stage, both, report};
+use sandbox::{Ended, Stage, both, report, wait_until};
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use support::filtered;
+use support::{PATIENCE, filtered};
 
 both!(
     python_sync_and_async,
@@ -346,9 +346,11 @@ impl<'a> CommandLine<'a> {
         second.type_in("echo and $((7 * 9)); exit\n");
         second.expect("and 63");
         assert!(second.end().success());
-        // Who created it ends it with the terminal.
+        // Who created it lets it end with the terminal, after a second.
         first.type_in("exit\n");
         assert!(first.end().success());
-        assert_eq!(self.listed("running"), [""; 0]);
+        wait_until(PATIENCE, "the sandbox to end", || {
+            self.listed("running").is_empty()
+        });
     }
 }

@@ -13,6 +13,7 @@ use serving::Serving;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::process::Command;
+use std::time::Duration;
 use support::PATIENCE;
 
 both!(
@@ -22,6 +23,7 @@ both!(
     the_home_of_root,
     commands_reach_each_other,
     the_agent_is_left_alone,
+    a_pause_stops_everybody,
     what_makes_commands_is_made_anew,
     roots_terminal,
     the_hosts_folders_stay,
@@ -52,6 +54,43 @@ impl<'a> Shell<'a> {
         assert_eq!((ended.code, &*ended.err), (0, ""), "{script}: {ended:?}");
         ended.out
     }
+}
+
+/// The processor time of this machine's processes with these arguments, in ticks, by the user alone
+/// (proc_pid_stat(5), field 14).
+fn ticks(args: &str) -> Vec<u64> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let folders = all.map(|entry| entry.path()).filter(|folder| {
+        fs::read(folder.join("cmdline")).is_ok_and(|text| text == args.as_bytes())
+    });
+    let stats = folders.filter_map(|folder| fs::read_to_string(folder.join("stat")).ok());
+    let ticks = stats.filter_map(|stat| stat.rsplit_once(") ")?.1.split(' ').nth(11)?.parse().ok());
+    ticks.collect()
+}
+
+fn a_pause_stops_everybody(stage: &Stage) {
+    let serving = Serving::new(stage);
+    let id = serving.create(&[]);
+    // Only this test's sandbox has this one.
+    let script = format!("while :; do :; done # {}", std::process::id());
+    let args = format!("sh\0-c\0{script}\0");
+    for user in ["user", "root"] {
+        serving.says(&["exec", "-d", "--user", user, &id, "--", "sh", "-c", &script]);
+    }
+    let run = || {
+        let ticks = ticks(&args);
+        ticks.len() == 2 && ticks.iter().all(|ticks| *ticks > 0)
+    };
+    wait_until(PATIENCE, "both to run", run);
+    serving.says(&["pause", &id]);
+    let paused = ticks(&args);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(ticks(&args), paused);
+    serving.says(&["resume", &id]);
+    let went_on = || std::iter::zip(ticks(&args), &paused).all(|(now, then)| now > *then);
+    wait_until(PATIENCE, "both to go on", went_on);
+    serving.says(&["kill", &id]);
+    wait_until(PATIENCE, "both to end", || ticks(&args).is_empty());
 }
 
 fn who_they_are(stage: &Stage) {

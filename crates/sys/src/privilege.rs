@@ -8,13 +8,21 @@ use rustix::thread::{
 
 /// Empties the sets that count for this process, which will execute nothing.
 pub fn drop_capabilities() -> Result<(), Errno> {
-    let none = CapabilitySet::empty();
+    keep(CapabilitySet::empty())
+}
+
+/// The same, but for the right to signal processes of other users of this user namespace.
+pub fn keep_kill() -> Result<(), Errno> {
+    keep(CapabilitySet::KILL)
+}
+
+fn keep(kept: CapabilitySet) -> Result<(), Errno> {
     set_capabilities(
         None,
         CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
+            effective: kept,
+            permitted: kept,
+            inheritable: CapabilitySet::empty(),
         },
     )
 }
@@ -52,14 +60,7 @@ const ROOTS: CapabilitySet = CapabilitySet::CHOWN
 pub fn keep_roots_capabilities() -> Result<(), Errno> {
     drop_from_bounding_set(ROOTS)?;
     clear_ambient_capability_set()?;
-    set_capabilities(
-        None,
-        CapabilitySets {
-            effective: ROOTS,
-            permitted: ROOTS,
-            inheritable: CapabilitySet::empty(),
-        },
-    )
+    keep(ROOTS)
 }
 
 /// Takes all but these out of the bounding set.

@@ -6,14 +6,15 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines on their way.
 const ON_THE_WAY: usize = 4096;
 /// For the last ones.
 const PATIENCE: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 enum Message {
     Line(Vec<u8>),
@@ -42,10 +43,18 @@ impl Log {
 
     /// Waits for a little until what was said is written.
     pub(super) fn flush(&self) {
+        let until = Instant::now() + PATIENCE;
         let (done, written) = sync_channel(1);
-        if self.messages.try_send(Message::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(PATIENCE);
+        let mut flush = Message::Flush(done);
+        // A full queue empties as fast as somebody reads.
+        while let Err(TrySendError::Full(back)) = self.messages.try_send(flush) {
+            if Instant::now() >= until {
+                return;
+            }
+            flush = back;
+            std::thread::sleep(LOOK_AGAIN);
         }
+        let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -126,7 +126,12 @@ fn prepare(handover: &Handover<'_>, begun: Option<Begun>) -> Result<process::Chi
     privilege::undumpable().map_err(|errno| failed("hide init", errno))?;
     let child = start_program(handover, terminal, &rest)
         .map_err(|errno| failed("start the program's process", errno))?;
-    privilege::drop_capabilities().map_err(|errno| failed("drop init's capabilities", errno))?;
+    // Init stops and ends everybody, whoever they are.
+    let kept = match handover.plan.spec.rooted {
+        true => privilege::keep_kill(),
+        false => privilege::drop_capabilities(),
+    };
+    kept.map_err(|errno| failed("drop init's capabilities", errno))?;
     Ok(child)
 }
 
