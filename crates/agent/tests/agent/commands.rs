@@ -65,6 +65,14 @@ async fn a_command_has_its_folder_and_variables() {
 #[tokio::test]
 async fn what_cannot_start_says_why() {
     let agent = Agent::start();
+    // From the first command on, there is a process in which they are born.
+    let started = json!({"process": {"cmd": "true"}});
+    agent.stream("Start", started).await.rest().await;
+    let children = || {
+        let path = format!("/proc/{0}/task/{0}/children", agent.pid());
+        std::fs::read_to_string(path).ok()
+    };
+    let before = children();
     for (request, code, message) in [
         (
             json!({"process": {"cmd": "ls", "cwd": "/no/where"}}),
@@ -118,10 +126,7 @@ async fn what_cannot_start_says_why() {
     }
     // None of them left anything behind.
     assert_eq!(agent.call("List", json!({})).await.ok(), json!({}));
-    let children = format!("/proc/{0}/task/{0}/children", agent.pid());
-    if let Ok(children) = std::fs::read_to_string(children) {
-        assert_eq!(children, "");
-    }
+    assert_eq!(children(), before);
 }
 
 #[tokio::test]
