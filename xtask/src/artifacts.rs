@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 
 /// Names a `casemate` program to be used instead of building one.
-const CASEMATE_BIN: &str = "CASEMATE_BIN";
+pub(crate) const CASEMATE_BIN: &str = "CASEMATE_BIN";
 /// Names an `attempt` program to be used instead of building one.
 const ATTEMPT_BIN: &str = "ATTEMPT_BIN";
 const TARGET: &str = "x86_64-unknown-linux-gnu";

@@ -25,8 +25,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     cargo.args([
         "test",
         "--quiet",
-        "--package",
-        "casemate",
+        "--workspace",
         "--test",
         "chaos",
         "--",

@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 
+use crate::artifacts::{self, Program};
 use crate::command;
 
 /// The flags of `cargo xtask soak`.
@@ -23,11 +24,13 @@ pub(crate) struct Options {
 
 /// Runs the test; it says what was wrong, if anything was.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let [casemate] = artifacts::built([Program::Casemate])?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["test", "--quiet", "--release", "--package", "casemate"]);
+    cargo.args(["test", "--quiet", "--workspace"]);
     let who = if options.root { "as_root" } else { "as_user" };
     cargo.args(["--test", "soak", who, "--", "--nocapture"]);
     cargo
+        .env(artifacts::CASEMATE_BIN, casemate)
         .env("CASEMATE_SOAK_SECONDS", (options.minutes * 60).to_string())
         .env("CASEMATE_SOAK_RATE", options.rate.to_string());
     command::run(&mut cargo)

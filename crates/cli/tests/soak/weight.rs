@@ -23,7 +23,8 @@ const LITTLE: f64 = 256.0;
 pub(crate) struct Weight {
     /// Since it was first looked at.
     pub(crate) at: Duration,
-    /// Its share of the pages (PSS), in KiB.
+    /// Its share of the pages that it wrote (PSS, anonymous and shared memory), in KiB. The program's
+    /// own code isn't among them: it comes as it is first run, in steps, and the kernel can drop it.
     pub(crate) memory: u64,
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
@@ -54,10 +55,11 @@ impl Scale {
 
     pub(crate) fn weigh(&self) -> Weight {
         let rollup = fs::read_to_string(format!("{}/smaps_rollup", self.folder)).unwrap();
-        let pss = rollup
-            .lines()
-            .find_map(|line| line.strip_prefix("Pss:"))
-            .unwrap();
+        let share = |name| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+            let size = line.expect(name).trim().trim_end_matches(" kB");
+            size.parse::<u64>().unwrap()
+        };
         let entries = |name| {
             fs::read_dir(format!("{}/{name}", self.folder))
                 .unwrap()
@@ -65,7 +67,7 @@ impl Scale {
         };
         Weight {
             at: self.since.elapsed(),
-            memory: pss.trim().trim_end_matches(" kB").parse().unwrap(),
+            memory: share("Pss_Anon:") + share("Pss_Shmem:"),
             descriptors: entries("fd"),
             threads: entries("task"),
         }
