@@ -77,7 +77,7 @@ impl Key {
         quotas: Quotas,
         now: Timestamp,
     ) -> Result<(Self, String), Problem> {
-        let random = random::hex(&random::bytes::<{ LENGTH / 2 }>()?);
+        let random = casemate_core::hex::encode(&random::bytes::<{ LENGTH / 2 }>()?);
         let secret = format!("{PREFIX}{random}");
         let key = Self {
             id: random::uuid()?,

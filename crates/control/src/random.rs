@@ -1,6 +1,7 @@
 //! Ids and secrets: random bytes of the kernel's.
 
 use crate::problem::Problem;
+use casemate_core::hex;
 use casemate_core::sandbox::SandboxId;
 
 /// Random bytes.
@@ -13,7 +14,7 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], Problem> {
 
 /// A secret of 128 bits, in hexadecimal.
 pub(crate) fn token() -> Result<String, Problem> {
-    Ok(hex(&bytes::<16>()?))
+    Ok(hex::encode(&bytes::<16>()?))
 }
 
 /// The id of a new sandbox.
@@ -26,18 +27,9 @@ pub(crate) fn uuid() -> Result<String, Problem> {
     let mut bytes = bytes::<16>()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let text = hex(&bytes);
+    let text = hex::encode(&bytes);
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &text[part]);
     Ok(parts.join("-"))
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)])));
-    digits.collect()
 }
 
 #[cfg(test)]

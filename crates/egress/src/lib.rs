@@ -18,7 +18,6 @@ pub mod denial;
 pub mod dns;
 pub mod graphql;
 pub mod hello;
-mod hex;
 pub mod host;
 pub mod http1;
 pub mod json;

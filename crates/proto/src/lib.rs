@@ -3,6 +3,8 @@
 //! The contract is written in `proto/` and compiled by the build script. The framework behind
 //! the generated code changes often; it is named in this crate, so that one crate changes with it.
 
+pub mod signal;
+
 pub use buffa;
 pub use buffa_types;
 pub use connectrpc;

@@ -1,6 +1,7 @@
 //! How a process ended, in the words that clients know.
 
 use casemate_proto::process::process_event::EndEvent;
+use casemate_proto::signal;
 use rustix::process::WaitIdStatus;
 
 /// The end of a process.
@@ -32,10 +33,7 @@ impl End {
 
     fn signal(number: i32, dumped: bool) -> Self {
         let core = if dumped { " (core dumped)" } else { "" };
-        let status = match name(number) {
-            Some(name) => format!("signal: {name}{core}"),
-            None => format!("signal: signal {number}{core}"),
-        };
+        let status = format!("signal: {}{core}", signal::words(number));
         Self {
             code: -1,
             exited: false,
@@ -63,30 +61,6 @@ impl End {
             ..EndEvent::default()
         }
     }
-}
-
-/// The words of Go's standard library, which the first agent of this contract is written in,
-/// and which clients therefore see.
-fn name(signal: i32) -> Option<&'static str> {
-    const NAMES: [&str; 15] = [
-        "hangup",
-        "interrupt",
-        "quit",
-        "illegal instruction",
-        "trace/breakpoint trap",
-        "aborted",
-        "bus error",
-        "floating point exception",
-        "killed",
-        "user defined signal 1",
-        "segmentation fault",
-        "user defined signal 2",
-        "broken pipe",
-        "alarm clock",
-        "terminated",
-    ];
-    let index = usize::try_from(signal).ok()?.checked_sub(1)?;
-    NAMES.get(index).copied()
 }
 
 #[cfg(test)]

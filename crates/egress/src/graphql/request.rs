@@ -192,7 +192,7 @@ fn is_sha256(text: &str) -> bool {
 
 fn sha256(text: &str) -> String {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    crate::hex::encode(digest.as_ref())
+    casemate_core::hex::encode(digest.as_ref())
 }
 
 fn is_key(key: &str) -> bool {

@@ -1,25 +1,7 @@
 //! How a command ended, as an exit code.
 
 use casemate_proto::process::process_event::EndEvent;
-
-/// The words of Go's standard library for signals 1 to 15, which is what the contract has.
-const SIGNALS: [&str; 15] = [
-    "hangup",
-    "interrupt",
-    "quit",
-    "illegal instruction",
-    "trace/breakpoint trap",
-    "aborted",
-    "bus error",
-    "floating point exception",
-    "killed",
-    "user defined signal 1",
-    "segmentation fault",
-    "user defined signal 2",
-    "broken pipe",
-    "alarm clock",
-    "terminated",
-];
+use casemate_proto::signal;
 
 /// Its own status, or 128 + N for signal N; `None` if nobody knows.
 pub(super) fn code(end: &EndEvent) -> Option<u8> {
@@ -28,12 +10,7 @@ pub(super) fn code(end: &EndEvent) -> Option<u8> {
     }
     let words = end.status.strip_prefix("signal: ")?;
     let words = words.strip_suffix(" (core dumped)").unwrap_or(words);
-    let known = SIGNALS.iter().position(|name| *name == words);
-    let number = match known {
-        Some(at) => u8::try_from(at + 1).ok()?,
-        None => words.strip_prefix("signal ")?.parse().ok()?,
-    };
-    128u8.checked_add(number)
+    128u8.checked_add(signal::number(words)?)
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use casemate_proto::process::{
     ConnectRequest, ConnectResponse, Signal, StartRequest, StartResponse,
 };
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 const STEP: &str = "run a command in a sandbox";
@@ -172,11 +171,10 @@ fn tag() -> Result<String> {
     let mut random = [0; 16];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| Error::errno("read random bytes", errno.raw_os_error()))?;
-    let mut tag = String::from("casemate-exec-");
-    for byte in random {
-        let _ = write!(tag, "{byte:02x}");
-    }
-    Ok(tag)
+    Ok(format!(
+        "casemate-exec-{}",
+        casemate_core::hex::encode(&random)
+    ))
 }
 
 /// Why it didn't start. The agent's words end with what execve(2) said.

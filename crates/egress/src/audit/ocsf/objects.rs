@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::audit::process::Process;
-use crate::hex;
+use casemate_core::hex;
 
 /// The longest text of an event.
 const MAX_TEXT_BYTES: usize = 4096;

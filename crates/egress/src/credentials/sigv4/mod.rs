@@ -19,7 +19,7 @@ use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use super::secret::Secret;
-use crate::hex;
+use casemate_core::hex;
 
 pub use resign::{Payload, Request, resign};
 

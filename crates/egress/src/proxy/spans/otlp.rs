@@ -2,7 +2,7 @@
 //! hexadecimal, numbers of 64 bits as text, enumerations as numbers.
 
 use super::{Side, Span, Value};
-use crate::hex;
+use casemate_core::hex;
 use serde_json::{Value as Json, json};
 
 /// `STATUS_CODE_ERROR`.

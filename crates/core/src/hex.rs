@@ -1,7 +1,8 @@
 //! Lower-case hexadecimal.
 
-/// The bytes as digits.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+/// The bytes as digits, two each (RFC 4648 §8, in lower case).
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes
         .iter()
