@@ -6,9 +6,12 @@
 //! Root takes fixed paths, so that a run which was killed is cleaned up by the next; anyone else
 //! folders of /dev/shm and /var/tmp. Dropping the ground removes them.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -97,6 +100,17 @@ impl Home {
             ("HOME", self.home.display().to_string()),
             ("LANG", "C.UTF-8".to_owned()),
         ]
+    }
+
+    /// A program of its owner's, with that environment and no other.
+    pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .envs(self.environment())
+            .uid(self.uid)
+            .gid(self.uid);
+        command
     }
 }
 

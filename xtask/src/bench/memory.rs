@@ -2,8 +2,7 @@
 //! payload, each weighed by its share of the pages (PSS).
 
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -84,13 +83,10 @@ fn of(wall: &Wall, home: &Home, samples: u32) -> WallMemory {
 
 fn sample(wall: &Wall, home: &Home) -> Result<Memory> {
     let words = wall.command(home, &home.empty, &["/usr/bin/sleep", "60"]);
-    let child = Command::new(&words[0])
+    let child = home
+        .program(&words[0])
         .args(&words[1..])
-        .env_clear()
-        .envs(home.environment())
         .current_dir(&home.empty)
-        .uid(home.uid)
-        .gid(home.uid)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -4,7 +4,6 @@
 //! This runs in a process of its own that already is the user to be measured: a program
 //! that changes its user at each start can't use the fast way of starting others.
 
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -51,13 +50,10 @@ pub(crate) fn as_user(plan: &Plan, tools: &Tools, home: &Home) -> Result<Vec<Cas
         .permissions(readable())
         .tempfile()?;
     serde_json::to_writer(&file, plan)?;
-    let out = Command::new(&tools.xtask)
+    let out = home
+        .program(&tools.xtask)
         .arg("bench-rounds")
         .arg(file.path())
-        .env_clear()
-        .envs(home.environment())
-        .uid(home.uid)
-        .gid(home.uid)
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("cannot start {}", tools.xtask.display()))?;

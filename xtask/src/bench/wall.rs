@@ -1,8 +1,6 @@
 //! The walls that are compared, each as the words before the payload.
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -111,13 +109,10 @@ impl Wall {
     /// Sees that a shell inside can compute: a program that merely exits well is no wall.
     fn probe(&self, home: &Home) -> Result<()> {
         let words = self.command(home, &home.empty, &["/bin/sh", "-c", "echo up $((40+2))"]);
-        let out = Command::new(&words[0])
+        let out = home
+            .program(&words[0])
             .args(&words[1..])
-            .env_clear()
-            .envs(home.environment())
             .current_dir(&home.empty)
-            .uid(home.uid)
-            .gid(home.uid)
             .output()
             .with_context(|| format!("cannot start {}", words[0]))?;
         if !out.status.success() || out.stdout != b"up 42\n" {
