@@ -62,26 +62,26 @@ impl Program {
 
 /// Where each program is, in the order asked for. What is not named by a variable is built.
 pub(crate) fn built<const N: usize>(programs: [Program; N]) -> Result<[PathBuf; N]> {
-    let mut missing = Vec::new();
     let mut files = [const { PathBuf::new() }; N];
     for (file, program) in files.iter_mut().zip(programs) {
         match program.given()? {
             Some(given) => *file = given,
             None => {
-                missing.extend(["--package", program.package()]);
+                build(program.package())?;
                 *file = target().join(TARGET).join("release").join(program.file());
             }
         }
     }
-    if !missing.is_empty() {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .current_dir(workspace())
-            .args(["build", "--quiet", "--release"])
-            .args(missing);
-        command::run(&mut cargo).context("the programs to be tried could not be built")?;
-    }
     Ok(files)
+}
+
+/// Builds one alone: together they would be built with the features of all.
+fn build(package: &str) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(workspace())
+        .args(["build", "--quiet", "--release", "--package", package]);
+    command::run(&mut cargo).with_context(|| format!("{package} could not be built"))
 }
 
 /// The folder for what a chore writes and keeps, made if it is absent.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
@@ -124,7 +127,7 @@ fn only_a_socket_that_nobody_can_tell_apart_is_replaced() {
         direct.port(),
         relayed.port()
     );
-    let output = Command::new(env!("CARGO_BIN_EXE_casemate"))
+    let output = Command::new(program::casemate())
         .env("XDG_STATE_HOME", folder.path())
         .args(["run", "--quiet", "--report"])
         .arg(&report)
@@ -191,7 +194,7 @@ fn what_is_set_while_the_other_side_is_awaited_is_kept() {
     std::fs::write(&policy, format!("version: 1\nnetwork_policies:\n{entry}")).unwrap();
     let (host, port) = (address.ip(), address.port());
     let program = format!("HOST, PORT = '{host}', {port}\n{SETS_MEANWHILE}");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_casemate"))
+    let mut child = Command::new(program::casemate())
         .env("XDG_STATE_HOME", folder.path())
         .args(["run", "--quiet", "--policy"])
         .arg(&policy)

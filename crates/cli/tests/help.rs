@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::process::Command;
 
 fn help(of: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+    let mut command = Command::new(program::casemate());
     let output = command.args(of).arg("--help").output().unwrap();
     assert!(output.status.success(), "{of:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use casemate_identity::{Digest, Digests, Identifier, Refusal, Scope, Store, Subject, Trust};
 use std::ffi::OsStr;
 use std::fs;
@@ -31,7 +34,7 @@ impl State {
     }
 
     fn casemate(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        let mut command = Command::new(program::casemate());
         command
             .env_clear()
             .env("XDG_STATE_HOME", self.folder.path());

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use casemate_egress::audit::ocsf::{Kind, NetworkActivity};
 use casemate_egress::audit::{Event, Outcome};
 use std::fs::{self, OpenOptions};
@@ -33,7 +36,7 @@ impl Log {
     }
 
     fn casemate(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        let mut command = Command::new(program::casemate());
         command
             .env_clear()
             .env("XDG_STATE_HOME", self.0.path())

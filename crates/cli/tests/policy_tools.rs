@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use casemate_policy::Document;
 use casemate_policy::learn::{Around, Observation, learn_around};
 use serde_json::{Value, json};
@@ -48,7 +51,7 @@ impl Folder {
 
     /// Runs `casemate policy ARGS`, the arguments separated by blanks.
     fn run(&self, args: &str) -> (i32, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_casemate"))
+        let output = Command::new(program::casemate())
             .arg("policy")
             .args(args.split_whitespace())
             .current_dir(self.0.path())

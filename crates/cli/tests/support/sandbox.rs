@@ -11,6 +11,8 @@
     reason = "each test program uses a part of it"
 )]
 
+mod program;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -85,8 +87,8 @@ impl Stage {
     }
 
     fn link_binary(&self) {
-        let (built, here) = (env!("CARGO_BIN_EXE_casemate"), self.path("casemate"));
-        if fs::hard_link(built, &here).is_err() {
+        let (built, here) = (program::casemate(), self.path("casemate"));
+        if fs::hard_link(&built, &here).is_err() {
             fs::copy(built, &here).unwrap();
         }
     }
