@@ -60,6 +60,44 @@ pub(crate) fn count(proc: BorrowedFd<'_>) -> (u64, u64) {
     (tasks, anonymous + mapped.max(files.values().sum()))
 }
 
+/// What one process takes.
+pub(crate) struct Size {
+    pub(crate) pid: i32,
+    pub(crate) threads: u64,
+    /// Bytes: of what is shared as in [`count`], of this process alone.
+    pub(crate) memory: u64,
+}
+
+/// What each process takes, init left out.
+pub(crate) fn sizes(proc: BorrowedFd<'_>) -> Vec<Size> {
+    let size = |pid| {
+        let status = status_of(proc, pid)?;
+        let mut files = BTreeMap::new();
+        memory_files(proc, pid, &mut files);
+        Some(Size {
+            pid,
+            threads: status.threads,
+            memory: status.anonymous + status.shared.max(files.values().sum()),
+        })
+    };
+    let others = processes(proc).into_iter().filter(|pid| *pid != 1);
+    others.filter_map(size).collect()
+}
+
+/// The folder of one process: also what signals can be sent by (pidfd_send_signal(2)), to this
+/// process or to none.
+pub(crate) fn folder(proc: BorrowedFd<'_>, pid: i32) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(proc, pid.to_string(), flags, Mode::empty()).ok()
+}
+
+/// Whether the process of a folder has anything left: neither gone nor only waiting to be reaped.
+pub(crate) fn lives(folder: BorrowedFd<'_>) -> bool {
+    let stat = read(folder, "stat").unwrap_or_default();
+    let state = after_name(&stat).and_then(|rest| rest.bytes().next());
+    state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
+}
+
 fn stat_of(proc: BorrowedFd<'_>, pid: i32) -> Option<String> {
     read(proc, &format!("{pid}/stat"))
 }
@@ -137,7 +175,7 @@ fn read(folder: BorrowedFd<'_>, path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{after_name, count, processes, processor_time, states};
+    use super::{after_name, count, folder, lives, processes, processor_time, sizes, states};
     use rustix::fd::AsFd;
 
     #[test]
@@ -157,6 +195,10 @@ mod tests {
         );
         let (tasks, memory) = count(proc.as_fd());
         assert!(tasks > 1 && memory > 0);
+        let sizes = sizes(proc.as_fd());
+        let own_size = sizes.iter().find(|size| size.pid == own).unwrap();
+        assert!(own_size.threads > 0 && own_size.memory > 0);
+        assert!(lives(folder(proc.as_fd(), own).unwrap().as_fd()));
         let before = processor_time(proc.as_fd(), &[own]);
         while processor_time(proc.as_fd(), &[own]) < before + 20_000 {}
         assert_eq!(processor_time(proc.as_fd(), &[i32::MAX]), 0);

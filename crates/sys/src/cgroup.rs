@@ -30,6 +30,9 @@ pub struct Wanted {
     pub pids: u32,
     /// CPU bandwidth in thousandths of a CPU.
     pub milli_cpus: Option<u32>,
+    /// When memory runs out, all processes are killed and not only one. Version 1 has no such
+    /// choice: there, it is one.
+    pub ends_together: bool,
 }
 
 /// What a cgroup of this machine could be given.
@@ -131,7 +134,8 @@ impl Cgroup {
                 write(fd, "memory.max", &wanted.memory.to_string())?;
                 // Swap would hide the limit; a kernel without swap accounting has no such file.
                 let _ = write(fd, "memory.swap.max", "0");
-                write(fd, "memory.oom.group", "1")?;
+                let together = if wanted.ends_together { "1" } else { "0" };
+                write(fd, "memory.oom.group", together)?;
             }
             if held.pids {
                 write(fd, "pids.max", &wanted.pids.to_string())?;

@@ -3,8 +3,11 @@
 use crate::census::{Sandbox, lock};
 use crate::clock::later;
 use crate::control::Control;
+use crate::meters::Level;
+use casemate_core::limits::ByteSize;
 use casemate_core::sandbox::lifecycle::State;
 use futures_util::StreamExt as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -85,8 +88,15 @@ impl Control {
     pub(crate) async fn sample(&self, sandbox: &Sandbox) {
         let usage = tokio::time::timeout(PATIENCE, self.node.usage(&sandbox.id));
         if let Ok(Ok(usage)) = usage.await {
-            let cpus = sandbox.record().wish.resources.cpus;
-            lock(&sandbox.samples).add(self.clock.now(), usage, cpus);
+            let resources = sandbox.record().wish.resources;
+            let killed = lock(&sandbox.samples).add(self.clock.now(), usage, resources.cpus);
+            if killed > 0 {
+                self.numbers.killed(killed);
+                let limit = ByteSize(resources.memory);
+                let message = format!("memory limit {limit} reached: processes were killed");
+                let count = BTreeMap::from([("processes".to_owned(), killed.to_string())]);
+                self.note(sandbox, Level::Warn, message, count);
+            }
         }
     }
 

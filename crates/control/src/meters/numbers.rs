@@ -34,6 +34,7 @@ struct Labels {
 pub(crate) struct Numbers {
     took: Family<Labels, Histogram, fn() -> Histogram>,
     failed: Family<Labels, Counter>,
+    killed: Counter,
     running: Gauge,
     paused: Gauge,
 }
@@ -43,6 +44,7 @@ impl Default for Numbers {
         let numbers = Self {
             took: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             failed: Family::default(),
+            killed: Counter::default(),
             running: Gauge::default(),
             paused: Gauge::default(),
         };
@@ -65,6 +67,11 @@ impl Numbers {
         }
     }
 
+    /// So many processes were killed for memory.
+    pub(crate) fn killed(&self, processes: u64) {
+        self.killed.inc_by(processes);
+    }
+
     pub(crate) fn there_are(&self, running: usize, paused: usize) {
         self.running.set(running as i64);
         self.paused.set(paused as i64);
@@ -81,6 +88,11 @@ impl Numbers {
             "casemate_sandbox_step_failures",
             "Steps in the life of a sandbox that failed",
             self.failed.clone(),
+        );
+        registry.register(
+            "casemate_sandbox_killed_processes",
+            "Processes in sandboxes that were killed because memory was used up",
+            self.killed.clone(),
         );
         registry.register(
             "casemate_sandboxes_running",

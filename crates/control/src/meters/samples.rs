@@ -24,11 +24,13 @@ pub(crate) struct Samples {
     ring: VecDeque<Sample>,
     /// What to compare the next one with.
     before: Option<(Timestamp, u64)>,
+    /// Processes that had been killed by then.
+    killed: u64,
 }
 
 impl Samples {
-    /// Adds what the node says now.
-    pub(crate) fn add(&mut self, at: Timestamp, usage: Usage, cpus: u32) {
+    /// Adds what the node says now. How many processes were killed since the sample before.
+    pub(crate) fn add(&mut self, at: Timestamp, usage: Usage, cpus: u32) -> u64 {
         let cpu_percent = self.before.map_or(0.0, |(then, cpu)| {
             let passed = at.duration_since(then).as_micros() as f64 * f64::from(cpus.max(1));
             let used = usage.cpu_usec.saturating_sub(cpu) as f64;
@@ -48,6 +50,8 @@ impl Samples {
             cpu_percent,
             usage,
         });
+        let before = std::mem::replace(&mut self.killed, usage.killed);
+        usage.killed.saturating_sub(before)
     }
 
     /// The time from here on isn't part of what came before: the sandbox was paused.

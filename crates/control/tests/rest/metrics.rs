@@ -29,6 +29,7 @@ async fn a_sample_is_taken_every_five_seconds() {
             cache: 7,
             disk: 9,
             pids: 3,
+            killed: round / 2 * 2,
         };
         rig.sim.use_up(&id(&name), usage);
         rig.pass(5).await;
@@ -74,6 +75,23 @@ async fn a_sample_is_taken_every_five_seconds() {
     ))
     .await
     .problem(400);
+    // Two processes were killed between the first and the second.
+    let logs = rig.get(&format!("/sandboxes/{name}/logs")).await.ok(200);
+    let lines = logs["logEntries"].as_array().unwrap().iter();
+    let killed = lines.filter(|line| line["message"].as_str().unwrap().contains("killed"));
+    let expected = json!({
+        "timestamp": "2026-01-01T00:00:10Z", "level": "warn", "fields": {"processes": "2"},
+        "message": "memory limit 512 MiB reached: processes were killed",
+    });
+    assert_eq!(killed.collect::<Vec<_>>(), [&expected]);
+    let mut registry = Registry::default();
+    rig.control().register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(
+        text.contains("casemate_sandbox_killed_processes_total 2\n"),
+        "{text}"
+    );
     // They can be read when it is gone.
     rig.delete(&format!("/sandboxes/{name}")).await.ok(204);
     assert_eq!(samples(&rig, &name, "").await, all);

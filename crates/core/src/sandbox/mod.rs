@@ -85,4 +85,7 @@ pub struct Usage {
     pub disk: u64,
     /// Processes and threads.
     pub pids: u64,
+    /// Processes that were killed since the start because memory was used up.
+    #[serde(default)]
+    pub killed: u64,
 }

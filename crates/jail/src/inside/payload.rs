@@ -106,8 +106,10 @@ fn limits(handover: &Handover<'_>) -> Result<()> {
         .unwrap_or_default();
     let mut limits = vec![(Resource::Core, 0), (Resource::Nofile, wanted.open_files)];
     if !held.pids {
-        // Init counts as one, and one more lets the supervisor see that the limit was reached.
-        limits.push((Resource::Nproc, u64::from(wanted.pids.value) + 2));
+        // Init counts as one, and one more lets the supervisor see that the limit was reached, if
+        // that is to end the program.
+        let more = if handover.agent.is_some() { 1 } else { 2 };
+        limits.push((Resource::Nproc, u64::from(wanted.pids.value) + more));
     }
     if !held.memory {
         // The supervisor counts, and says so when the limit is reached; this is for a process

@@ -48,11 +48,13 @@ impl Supervisor<'_> {
             End::Exited(exit) => Some(exit),
             _ => None,
         };
-        let reached = self
-            .stopped
-            .take()
-            .or(kept_on)
-            .or_else(|| self.watch.reached_at_end(&events, ended));
+        let reached = self.stopped.take().or(kept_on).or_else(|| {
+            match self.stay.is_some() && self.told_to_end {
+                // It ended because it was told to.
+                true => None,
+                false => self.watch.reached_at_end(&events, ended),
+            }
+        });
         let exit = match end {
             End::Failed(failure) => return Err(failure),
             End::Exited(exit) => exit,

@@ -15,6 +15,7 @@
 //! - [`terminal`]: streams, pseudo-terminal, raw mode
 //! - [`notifier`]: system calls that the filter hands over
 //! - [`watch`]: limits: who holds each, and whether one was reached
+//! - [`casualties`]: whom a limit costs its life in a sandbox that stays
 //! - [`pace`]: how often it is counted what a sandbox uses that stays
 //! - [`processors`]: a limit on processor time where there is no cgroup for it
 //! - [`late`]: a cgroup that is entered after the start
@@ -23,6 +24,7 @@
 
 mod account;
 mod asked;
+mod casualties;
 mod finish;
 mod guard;
 mod late;

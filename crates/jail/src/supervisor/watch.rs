@@ -3,8 +3,14 @@
 //! The kernel holds what it can for the whole tree: a cgroup memory, tasks and CPU, a tmpfs its
 //! size and inodes, RLIMIT_NPROC the tasks of a user namespace. What it can't hold, the
 //! supervisor counts a few times a second, which a burst can outrun; the report says which of
-//! the two it was. One that stays and sleeps is looked at [less often](super::pace).
+//! the two it was.
+//!
+//! A limit that is reached ends a run. A sandbox that stays is many programs', one after the other,
+//! so there it costs the program that reached it: the kernel kills or refuses that one, and where the
+//! supervisor counts, [it does](super::casualties). One that sleeps is looked at [less
+//! often](super::pace).
 
+use super::casualties::Casualties;
 use super::late::{self, LateCgroup};
 use super::pace::{self, Pace};
 use super::processors::Processors;
@@ -44,15 +50,12 @@ pub(super) struct Watch {
     held: Held,
     as_root: bool,
     writable_host: bool,
-    /// It's many programs' one after the other: what the file system refuses one of them is no reason
-    /// to end all.
-    stays: bool,
     /// The sandbox's /proc and private disk.
     proc: Option<OwnedFd>,
     disk: Option<OwnedFd>,
     last: Instant,
-    /// How often it is counted, if it stays.
-    pace: Option<Pace>,
+    /// If it stays.
+    staying: Option<Staying>,
     /// The processors that it is kept on.
     processors: Option<Processors>,
     /// The largest sum that was counted.
@@ -63,6 +66,13 @@ pub(super) struct Watch {
     counting: Option<JoinHandle<Count>>,
     /// The last one took its time.
     slow: bool,
+}
+
+/// What is different for a sandbox that stays.
+struct Staying {
+    /// How often it is counted.
+    pace: Pace,
+    casualties: Casualties,
 }
 
 /// Tasks, memory in bytes, and how long it took.
@@ -89,6 +99,7 @@ impl Watch {
             // Init counts as one.
             pids: limits.pids.value.saturating_add(1),
             milli_cpus: limits.cpus.filter(|_| !is_choice).map(|cpus| cpus.0),
+            ends_together: !stays,
         };
         let asked = limits.memory.asked || limits.pids.asked || wanted.milli_cpus.is_some();
         let is_late = version == Some(1) && !asked;
@@ -141,11 +152,13 @@ impl Watch {
             held,
             as_root,
             writable_host,
-            stays: spec.given,
             proc: None,
             disk: None,
             last: Instant::now(),
-            pace: stays.then(Pace::new),
+            staying: stays.then(|| Staying {
+                pace: Pace::new(),
+                casualties: Casualties::default(),
+            }),
             processors,
             counted_peak: 0,
             segments: 0,
@@ -215,9 +228,9 @@ impl Watch {
 
     fn tick(&self) -> Duration {
         let by_kernel = self.held.memory || self.cgroup.is_some() && self.is_whole;
-        match &self.pace {
+        match &self.staying {
             Some(_) if self.is_held() => RARE_TICK,
-            Some(pace) => pace.tick(),
+            Some(staying) => staying.pace.tick(),
             None if by_kernel => TICK,
             None => pace::FAST,
         }
@@ -226,7 +239,7 @@ impl Watch {
     /// True if the kernel holds memory and tasks of a whole tree. Of one that stays also by a group
     /// that it entered late: little more than the agent was there before.
     fn is_held(&self) -> bool {
-        let late = match (&self.cgroup, &self.pace) {
+        let late = match (&self.cgroup, &self.staying) {
             (Some(cgroup), Some(_)) if self.is_whole => cgroup.held(),
             _ => Held::default(),
         };
@@ -236,8 +249,8 @@ impl Watch {
 
     /// Something was asked of a sandbox that stays, or it tries something.
     pub(super) fn wake(&mut self) {
-        if let Some(pace) = &mut self.pace {
-            pace.wake();
+        if let Some(staying) = &mut self.staying {
+            staying.pace.wake();
         }
     }
 
@@ -249,9 +262,9 @@ impl Watch {
     /// True if init has to count what no limit holds.
     pub(super) fn wants_segments(&self) -> bool {
         let rests = self
-            .pace
+            .staying
             .as_ref()
-            .is_some_and(|pace| pace.tick() > pace::FAST);
+            .is_some_and(|staying| staying.pace.tick() > pace::FAST);
         !self.held.memory && !self.is_held() && !rests && self.is_due()
     }
 
@@ -276,14 +289,32 @@ impl Watch {
             return None;
         }
         self.last = Instant::now();
+        if self.staying.is_some() {
+            return self.reached_in_spite_of_all();
+        }
         self.reached_by_events(&self.events())
-            .or_else(|| self.reached_on_disk(0).filter(|_| !self.stays))
-            .or_else(|| self.reached_by_count())
+            .or_else(|| self.reached_on_disk(0))
+            .or_else(|| self.reached_by_count().map(|(reached, _)| reached))
+    }
+
+    /// The limit that was reached in a sandbox that stays, and that nobody's end is enough for.
+    fn reached_in_spite_of_all(&mut self) -> Option<Reached> {
+        let (reached, excess) = self.reached_by_count()?;
+        let (Some(staying), Some(proc)) = (&mut self.staying, &self.proc) else {
+            return Some(reached);
+        };
+        let relieved = staying.casualties.relieve(proc.as_fd(), &reached, excess);
+        (!relieved).then_some(reached)
     }
 
     /// The same after the end, for a program that was faster than the clock.
     pub(super) fn reached_at_end(&self, events: &Events, exit: Option<&Exit>) -> Option<Reached> {
         let failed = exit.is_none_or(|exit| exit.status != 0);
+        if self.staying.is_some() {
+            // What others had reached is long over; but it may have cost the agent itself its life.
+            let by_memory = Some(events).filter(|events| failed && events.oom_kills > 0);
+            return by_memory.and_then(|events| self.reached_by_events(events));
+        }
         // The program itself was one more.
         let left = exit.map_or(0, |exit| exit.left + 1);
         let full = !self.held.pids && left > u64::from(self.limits.pids.value);
@@ -329,13 +360,13 @@ impl Watch {
         })
     }
 
-    /// Counts tasks and memory where no cgroup does.
-    fn reached_by_count(&mut self) -> Option<Reached> {
+    /// Counts tasks and memory where no cgroup does. By how much it is more than the limit, too.
+    fn reached_by_count(&mut self) -> Option<(Reached, u64)> {
         if self.is_held() {
             return None;
         }
-        if let (Some(pace), Some(proc)) = (&mut self.pace, &self.proc)
-            && !pace.look(proc.as_fd())
+        if let (Some(staying), Some(proc)) = (&mut self.staying, &self.proc)
+            && !staying.pace.look(proc.as_fd())
         {
             return None;
         }
@@ -343,16 +374,20 @@ impl Watch {
         self.slow = took > BRIEF;
         let memory = memory + self.on_disk() + self.segments;
         self.counted_peak = self.counted_peak.max(memory);
-        if !self.held.memory && memory > self.limits.memory.value.0 {
-            return Some(Reached::Memory {
-                max: self.limits.memory.value,
+        let limits = &self.limits;
+        let (memory_max, pids_max) = (limits.memory.value.0, u64::from(limits.pids.value));
+        if !self.held.memory && memory > memory_max {
+            let reached = Reached::Memory {
+                max: limits.memory.value,
                 peak: ByteSize(memory),
-            });
+            };
+            return Some((reached, memory - memory_max));
         }
-        let full = !self.held.pids && tasks > u64::from(self.limits.pids.value);
-        full.then_some(Reached::Pids {
-            max: self.limits.pids.value,
-        })
+        let reached = Reached::Pids {
+            max: limits.pids.value,
+        };
+        let full = !self.held.pids && tasks > pids_max;
+        full.then(|| (reached, tasks - pids_max))
     }
 
     /// The next count, unless it is still under way.
@@ -470,7 +505,16 @@ impl Watch {
             cache: disk,
             disk,
             pids,
+            killed: self.killed(),
         }
+    }
+
+    /// Processes that were killed for memory, by whoever holds that limit.
+    fn killed(&self) -> u64 {
+        let staying = self.staying.as_ref();
+        let counted = staying.map_or(0, |staying| staying.casualties.killed());
+        let events = self.cgroup.as_ref().map(Cgroup::events);
+        counted + events.map_or(0, |events| events.oom_kills)
     }
 
     /// Bytes on the private disk.

@@ -48,7 +48,9 @@ impl Launch {
     /// What the wall is asked for. The agent's socket has this number.
     pub(crate) fn specification(&self, listener: i32) -> SandboxSpec {
         let resources = &self.wish.resources;
-        let disk = ByteSize(resources.disk);
+        // The disk is of memory: files alone never take so much that nothing can run.
+        let files = resources.memory - resources.memory / 8;
+        let disk = ByteSize(resources.disk.min(files));
         let pids = u32::try_from(resources.pids).unwrap_or(u32::MAX);
         let limits = Limits {
             memory: Limit::new(None, ByteSize(resources.memory)),

@@ -1,0 +1,79 @@
+//! Whom a limit costs its life in a sandbox that stays, where the supervisor counts.
+//!
+//! A cgroup's limit ends one process, or refuses one. So does this: the largest process goes, and as
+//! many as it takes. Neither init nor the agent is one of them: with either, all would be lost.
+//!
+//! Who was killed may take a moment to go. What it still has is as good as given back, so that
+//! nobody else is killed for it.
+
+use crate::proc::{self, Size};
+use casemate_core::limits::Reached;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::{Signal, pidfd_send_signal};
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Casualties {
+    killed: u64,
+    /// Those that were killed and may still be there.
+    dying: Vec<Dying>,
+}
+
+struct Dying {
+    pid: i32,
+    /// Its folder in /proc, which belongs to this process whoever gets its number.
+    folder: OwnedFd,
+}
+
+impl Casualties {
+    /// How many processes were killed for memory.
+    pub(super) fn killed(&self) -> u64 {
+        self.killed
+    }
+
+    /// Kills until so much less is used than is there, of what a limit that was reached is about.
+    /// False if that can't be had.
+    pub(super) fn relieve(
+        &mut self,
+        proc: BorrowedFd<'_>,
+        reached: &Reached,
+        mut excess: u64,
+    ) -> bool {
+        let weight = |size: &Size| match reached {
+            Reached::Pids { .. } => size.threads,
+            _ => size.memory,
+        };
+        self.dying.retain(|dying| proc::lives(dying.folder.as_fd()));
+        let is_dying = |pid| self.dying.iter().any(|dying| dying.pid == pid);
+        let (gone, mut others): (Vec<_>, Vec<_>) = proc::sizes(proc)
+            .into_iter()
+            .partition(|size| is_dying(size.pid));
+        excess = excess.saturating_sub(gone.iter().map(weight).sum());
+        // The agent was the first one, and numbers that begin anew don't begin as low (RESERVED_PIDS
+        // in the kernel).
+        others.sort_by_key(|size| size.pid);
+        let mut others = others.split_off(others.len().min(1));
+        // Of those that are alike the newest, so that a bomb goes before what was there.
+        others.sort_by_key(|size| (weight(size), size.pid));
+        while excess > 0 {
+            let Some(size) = others.pop() else {
+                return false;
+            };
+            let Some(folder) = proc::folder(proc, size.pid) else {
+                continue;
+            };
+            if pidfd_send_signal(&folder, Signal::KILL).is_err() {
+                continue;
+            }
+            excess = excess.saturating_sub(weight(&size));
+            if !matches!(reached, Reached::Pids { .. }) {
+                self.killed += 1;
+            }
+            self.dying.push(Dying {
+                pid: size.pid,
+                folder,
+            });
+        }
+        true
+    }
+}
