@@ -12,7 +12,7 @@ mod support;
 use sandbox::{Stage, both, wait_until};
 use serving::Serving;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use support::{PATIENCE, start};
 
 both!(
@@ -25,31 +25,36 @@ both!(
 );
 
 /// A command that was there before, and small.
-struct Bystander(Child);
+struct Bystander {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
 
 impl Bystander {
     fn new(serving: &Serving<'_>, id: &str) -> Self {
         let mut command = serving.command(&["exec", "-i", id, "--", "sh", "-c", "echo here; cat"]);
         let mut child = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
-        let (mut line, out) = (String::new(), child.stdout.as_mut().unwrap());
-        // A byte at a time: what comes later is read later.
-        while !line.ends_with('\n') {
-            line.push(char::from(out.bytes().next().unwrap().unwrap()));
-        }
-        assert_eq!(line, "here\n");
-        Self(child)
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut own = Self { child, out };
+        own.says("here\n");
+        own
     }
 
     #[track_caller]
-    fn is_still_there(mut self) {
+    fn says(&mut self, expected: &str) {
         let mut line = String::new();
-        let mut input = self.0.stdin.take().unwrap();
+        self.out.read_line(&mut line).unwrap();
+        assert_eq!(line, expected);
+    }
+
+    /// Fails unless it goes on as if nothing had happened.
+    #[track_caller]
+    fn goes_on(mut self) {
+        let mut input = self.child.stdin.take().unwrap();
         input.write_all(b"still\n").unwrap();
         drop(input);
-        let out = self.0.stdout.take().unwrap();
-        BufReader::new(out).read_line(&mut line).unwrap();
-        assert_eq!(line, "still\n");
-        assert_eq!(self.0.wait().unwrap().code(), Some(0));
+        self.says("still\n");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 }
 
@@ -72,7 +77,7 @@ fn memory_of_one_process(stage: &Stage) {
     let eaten = serving.run(&["exec", &id, "--", "/usr/bin/python3", "-c", EATER]);
     assert_eq!((eaten.code, &*eaten.out), (137, ""), "{eaten:?}");
     goes_on(&serving, &id);
-    bystander.is_still_there();
+    bystander.goes_on();
     // It is seen by the next sample.
     wait_until(PATIENCE, "the log to tell", || {
         let log = serving.says(&["logs", &id]);
@@ -101,7 +106,7 @@ print(-9 in ends, set(ends) <= {0, -9}, 0 in ends)
     let out = serving.says(&["exec", &id, "--", "/usr/bin/python3", "-c", script]);
     assert_eq!(out, "True True True\n");
     goes_on(&serving, &id);
-    bystander.is_still_there();
+    bystander.goes_on();
 }
 
 fn memory_again_and_again(stage: &Stage) {
@@ -113,7 +118,7 @@ fn memory_again_and_again(stage: &Stage) {
         assert_eq!((eaten.code, &*eaten.out), (137, ""), "{eaten:?}");
     }
     goes_on(&serving, &id);
-    bystander.is_still_there();
+    bystander.goes_on();
 }
 
 /// The private disk is of memory, and never takes all of it.
@@ -129,7 +134,7 @@ fn memory_for_files(stage: &Stage) {
     let size: u64 = lines.next().unwrap().parse().unwrap();
     assert!((100 << 20..=112 << 20).contains(&size), "{size}");
     goes_on(&serving, &id);
-    bystander.is_still_there();
+    bystander.goes_on();
 }
 
 fn processes(stage: &Stage) {
@@ -153,7 +158,7 @@ print({os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids})
     let out = serving.says(&["exec", &id, "--", "/usr/bin/python3", "-c", script]);
     assert_eq!(out, "EAGAIN\nTrue\n{-15}\n");
     goes_on(&serving, &id);
-    bystander.is_still_there();
+    bystander.goes_on();
 }
 
 /// All that it makes makes more, for a while.
@@ -186,5 +191,5 @@ while time.monotonic() < end:
         serving.run(&["exec", &id, "--", "true"]).code == 0
     });
     goes_on(&serving, &id);
-    bystander.is_still_there();
+    bystander.goes_on();
 }

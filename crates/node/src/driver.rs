@@ -5,7 +5,7 @@
 //! the same for every kind.
 //!
 //! ```text
-//!  Driver::start ──▶ up ──▶ name ──▶ restrict, dial (the agent is told whose it is) ──▶ own
+//!  Driver::ready ──▶ start ──▶ up ──▶ name ──▶ restrict, dial (the agent is told whose it is) ──▶ own
 //!                     │       │                                                         │
 //!                     └───────┴──────▶ cut ──▶ ended ◀── end ◀── dial, pause, usage … ◀─┤
 //!                                                                                       │
@@ -28,6 +28,9 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// What is wrong with the wish.
     fn check(&self, wish: &Wish) -> Result<(), Refusal>;
+
+    /// Waits for what all sandboxes need and may still be in the making.
+    fn ready(&self) -> Reply<'_, ()>;
 
     /// The same for another network of one that is there.
     ///

@@ -158,7 +158,9 @@ async fn node(args: &ServeArgs, data: &Path) -> Result<Arc<Local>> {
         std::env::current_exe().map_err(|error| Error::io("find this program", &error))?;
     let wall = Wall::open(casemate_node::Settings {
         folder: data.join("sandboxes"),
-        skeletons: data.join("skeletons"),
+        skeletons: crate::state::cache()
+            .unwrap_or_else(|| data.to_owned())
+            .join("skeletons"),
         program,
         root: args.root.clone(),
         allow_missing: args.allow_missing.iter().copied().collect(),

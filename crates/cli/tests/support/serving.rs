@@ -1,4 +1,7 @@
 //! A `casemate serve` of the stage's caller, and commands that talk to it.
+//!
+//! What servers of a user share and take seconds to make, all tests of that user share, unless the
+//! stage's home has a cache of its own.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
@@ -7,6 +10,7 @@ use crate::sandbox::{Ended, Stage};
 use crate::support::{PATIENCE, end_of, filtered, start};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -159,9 +163,22 @@ impl Drop for Running {
     }
 }
 
+fn shared_cache(stage: &Stage) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("casemate-test-cache-{}", stage.uid()));
+    // Another test may just have made it.
+    let _ = std::fs::create_dir(&folder);
+    if rustix::process::geteuid().is_root() {
+        chown(&folder, Some(stage.uid()), Some(stage.uid())).unwrap();
+    }
+    folder
+}
+
 fn serve(stage: &Stage, listen: &str, flags: &[&str]) -> (Child, String, Option<String>) {
     let mut command = stage.casemate();
     command.args(["serve", "--listen", listen]).args(flags);
+    if !stage.path("home/.cache").exists() {
+        command.env("XDG_CACHE_HOME", shared_cache(stage));
+    }
     let log = File::options()
         .create(true)
         .append(true)

@@ -23,6 +23,7 @@ use casemate_core::sandbox::Outward;
 use casemate_core::spec::SandboxSpec;
 use casemate_jail::Plan;
 use casemate_jail::gate::Gate;
+use casemate_jail::layers::skeleton;
 use casemate_jail::stay::{Agent, Stay, remote};
 use casemate_sys::channel::{self, Listener};
 use rustix::fd::{AsFd, AsRawFd};
@@ -57,6 +58,9 @@ pub fn keep(
     let folder = Folder::at(path);
     let launch: Launch = folder.read(LAUNCH)?;
     detach()?;
+    // As long as this process lives, nobody removes what lies below its sandbox.
+    let skeleton = launch.skeleton.as_deref().map(skeleton::hold);
+    let _skeleton = skeleton.transpose()?;
     let place = folder.open()?;
     let fail = |step: &'static str| {
         move |errno: rustix::io::Errno| Error::errno(step, errno.raw_os_error())

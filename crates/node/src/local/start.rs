@@ -13,6 +13,8 @@ use tokio::runtime::Handle;
 
 /// How long a sandbox may take to come up.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long whatever all of them need may take.
+const PREPARATION: Duration = Duration::from_secs(60);
 
 /// A sandbox that is nobody's yet; dropped, it is ended, and what is left of it removed.
 pub(super) struct Draft {
@@ -83,6 +85,8 @@ impl Local {
         wish: &Wish,
     ) -> Result<(), Refusal> {
         self.driver.check(wish)?;
+        let ready = tokio::time::timeout(PREPARATION, self.driver.ready()).await;
+        ready.map_err(|_| Refusal::Slow(PREPARATION))??;
         let asked = self.pool.asked();
         let started = async {
             let draft = match self.pool.take(wish) {

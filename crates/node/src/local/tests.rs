@@ -61,6 +61,10 @@ impl Driver for Play {
         Ok(())
     }
 
+    fn ready(&self) -> Reply<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn check_network(&self, _: &Outward) -> Result<(), Refusal> {
         Ok(())
     }

@@ -3,8 +3,10 @@
 //! - [`body`]: one sandbox: its keeper's process and folder
 //! - [`line`]: what is asked of a keeper
 //! - [`dial`]: connections into a sandbox
+//! - [`above`]: what lies above the host's system folders, for ordinary users
 //! - [`ids`]: users that sandboxes have outside, for root
 
+mod above;
 mod body;
 mod dial;
 mod ids;
@@ -14,12 +16,12 @@ use crate::driver::{Attached, Body, Driver};
 use crate::folder::{Folder, Folders, KEEPER, LAUNCH, OWNED};
 use crate::keeper::Launch;
 use crate::keeper::same::Process;
+use above::Above;
 use body::Walled;
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::node::{Refusal, Reply};
 use casemate_core::sandbox::{Outward, SandboxId, Wish};
-use casemate_jail::layers::skeleton;
 use ids::{Ids, Taken};
 use ipnet::IpNet;
 use rustix::fd::OwnedFd;
@@ -38,7 +40,7 @@ const BASE: &str = "base";
 pub struct Settings {
     /// The folder of the sandboxes, which nobody else may enter.
     pub folder: PathBuf,
-    /// Where the folders above those of the host's system are.
+    /// Where the folders above those of the host's system are: this user's, for all daemons.
     pub skeletons: PathBuf,
     /// The program that keepers are: this one.
     pub program: PathBuf,
@@ -65,8 +67,7 @@ pub struct Wall {
     settings: Settings,
     folders: Folders,
     ids: Ids,
-    /// The folders above those of the host's system, for users other than root.
-    skeleton: Option<PathBuf>,
+    above: Above,
 }
 
 impl Wall {
@@ -78,12 +79,16 @@ impl Wall {
         let folders = Folders::open(&settings.folder)?;
         // What keepers that were killed have left.
         casemate_sys::cgroup::sweep();
-        let skeleton = skeleton(&settings, folders.list().is_empty());
+        // Root's sandboxes need nothing there, and those with a root file system of their own neither.
+        let above = match rustix::process::geteuid().is_root() || settings.root.is_some() {
+            true => Above::nothing(),
+            false => Above::prepare(&settings.skeletons),
+        };
         Ok(Arc::new(Self {
             settings,
             folders,
             ids: Ids::default(),
-            skeleton,
+            above,
         }))
     }
 
@@ -146,28 +151,19 @@ impl Wall {
     }
 }
 
-/// The folders above those of the host's system, which a user other than root needs for root inside
-/// to write there. Without them, those folders are only read. Those of earlier days are removed if
-/// no sandbox can have them.
-fn skeleton(settings: &Settings, unused: bool) -> Option<PathBuf> {
-    if rustix::process::geteuid().is_root() || settings.root.is_some() {
-        return None;
-    }
-    let made = skeleton::below(&settings.skeletons);
-    if unused && made.is_ok() {
-        let place = settings.skeletons.clone();
-        std::thread::spawn(move || skeleton::forget_others(&place));
-    }
-    made.map_err(|error| tracing::warn!(%error, "root in sandboxes can't write to /usr"))
-        .ok()
-}
-
 impl Driver for Wall {
     fn check(&self, wish: &Wish) -> Result<(), Refusal> {
         if wish.template != BASE {
             return Err(Refusal::NoTemplate(wish.template.clone()));
         }
         self.check_network(&wish.network)
+    }
+
+    fn ready(&self) -> Reply<'_, ()> {
+        Box::pin(async {
+            self.above.ready().await;
+            Ok(())
+        })
     }
 
     fn check_network(&self, outward: &Outward) -> Result<(), Refusal> {
@@ -181,7 +177,7 @@ impl Driver for Wall {
             wish: wish.clone(),
             outside: taken.as_ref().map(Taken::id),
             root: self.settings.root.clone(),
-            skeleton: self.skeleton.clone(),
+            skeleton: self.above.path(),
             allow_missing: self.settings.allow_missing.clone(),
             connections: self.settings.connections,
             bandwidth: self.settings.bandwidth,
