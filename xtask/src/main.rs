@@ -50,6 +50,8 @@ enum Chore {
     #[command(hide = true)]
     EgressInside(bench::egress::Inside),
     #[command(hide = true)]
+    BenchPeer(bench::platform::Peer),
+    #[command(hide = true)]
     GuestInit,
 }
 
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Chore::Workload(options) => bench::workload(&options),
         Chore::BenchRounds(options) => bench::rounds(&options),
         Chore::EgressInside(wanted) => bench::egress::inside(&wanted),
+        Chore::BenchPeer(wanted) => bench::platform::peer(&wanted),
         Chore::GuestInit => kernels::guest_init(),
     };
     match outcome {

@@ -25,7 +25,13 @@ impl Client {
 
     /// A sandbox; its id and the token of its agent, with a space in between.
     pub(super) fn create(&self) -> Result<String> {
-        let body = json!({ "templateID": "base", "timeout": 600 }).to_string();
+        self.create_with(&json!({}))
+    }
+
+    /// One with these settings of ours.
+    pub(super) fn create_with(&self, settings: &Value) -> Result<String> {
+        let body = json!({ "templateID": "base", "timeout": 600, "casemate": settings });
+        let body = body.to_string();
         let head = format!(
             "POST /v2/sandboxes HTTP/1.1\r\nX-API-KEY: {}\r\nContent-Type: application/json\r\n",
             self.key

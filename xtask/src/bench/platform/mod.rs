@@ -2,10 +2,17 @@
 //!
 //! Each figure is taken from outside, as a client has it: one HTTP request after the other on a
 //! connection of its own. Sandboxes that are made on demand and those that were ready before are
-//! made by two servers, in turn, so that both meet the same minute.
+//! made by two servers, in turn, so that both meet the same minute. What goes through a server is
+//! measured beside the direct way to the same program, round by round.
 
 mod client;
+mod peer;
 mod server;
+mod session;
+mod traffic;
+mod way;
+
+pub(crate) use peer::{Peer, peer};
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,6 +26,9 @@ use super::machine::Machine;
 use super::memory;
 use crate::artifacts::{self, Program};
 use crate::table::Table;
+
+/// In which as many as a crowd took are made again.
+const REFILL: Duration = Duration::from_secs(3);
 
 /// What the caller chose.
 #[derive(clap::Args)]
@@ -57,11 +67,22 @@ struct Row {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let [program] = artifacts::built([Program::Casemate])?;
     let rounds = if options.quick { 3 } else { 41 };
-    let (cold, warm) = (Server::start(&program, 0)?, Server::start(&program, 8)?);
+    let (cold, warm) = (Server::start(&program, 0)?, Server::start(&program, 64)?);
     let mut machine = Machine::here();
     let mut rows = starts(&cold, &warm, rounds)?;
     rows.push(commands(&cold, rounds * 5)?);
-    rows.push(crowd(&cold, if options.quick { 8 } else { 50 })?);
+    let many = if options.quick { 8 } else { 50 };
+    rows.extend(crowds(
+        &cold,
+        &warm,
+        many,
+        if options.quick { 1 } else { 9 },
+    )?);
+    let (bulk, size) = match options.quick {
+        true => (1, 64 << 20),
+        false => (9, 1 << 30),
+    };
+    rows.extend(traffic::rows(&cold, bulk, size)?);
     rows.push(alive(&cold, if options.quick { 4 } else { options.alive })?);
     machine.finish();
     let report = Report {
@@ -127,8 +148,59 @@ fn commands(server: &Server, rounds: usize) -> Result<Row> {
     Row::of("/bin/true, without a shell", times, "ms", "≤ 3 ms (median)")
 }
 
-/// Many at once.
-fn crowd(server: &Server, many: usize) -> Result<Row> {
+/// Many at once, each crowd beside one that comes alone; and where as many came a moment ago.
+fn crowds(cold: &Server, warm: &Server, many: usize, rounds: usize) -> Result<Vec<Row>> {
+    let (mut on_demand, mut again) = (Vec::new(), Vec::new());
+    let (mut of_one, mut of_one_again) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let alone = alone(cold)?;
+        let made = crowd(cold, many)?;
+        of_one.push(last(&made) / alone);
+        on_demand.extend(made);
+        // The first crowd is what the pool is filled for.
+        crowd(warm, many)?;
+        std::thread::sleep(REFILL);
+        let made = crowd(warm, many)?;
+        of_one_again.push(last(&made) / alone);
+        again.extend(made);
+    }
+    Ok(vec![
+        Row::of("50 creates at once", on_demand, "ms", "")?,
+        Row::of("99th of them", of_one, "× one", "≤ 10 × (median)")?,
+        Row::of("50 at once, as a moment ago", again, "ms", "")?,
+        Row::of(
+            "99th of them",
+            of_one_again,
+            "× one on demand",
+            "≤ 10 × (median)",
+        )?,
+    ])
+}
+
+/// The median of some that come one after the other, each on demand.
+fn alone(server: &Server) -> Result<f64> {
+    let client = server.client()?;
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let since = Instant::now();
+        let id = client.create()?;
+        times.push(milliseconds(since));
+        client.kill(&id)?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+/// The 99th percentile.
+fn last(times: &[f64]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_by(f64::total_cmp);
+    times[((times.len() - 1) as f64 * 0.99).round() as usize]
+}
+
+/// Many at once, and how long each took.
+fn crowd(server: &Server, many: usize) -> Result<Vec<f64>> {
     let made: Vec<Result<(f64, String)>> = std::thread::scope(|scope| {
         let one = || {
             let client = server.client()?;
@@ -147,13 +219,7 @@ fn crowd(server: &Server, many: usize) -> Result<Row> {
     for (_, id) in &made {
         client.kill(id)?;
     }
-    let times = made.into_iter().map(|(time, _)| time).collect();
-    Row::of(
-        "50 creates at once",
-        times,
-        "ms",
-        "99th ≤ 10 × the median of one",
-    )
+    Ok(made.into_iter().map(|(time, _)| time).collect())
 }
 
 /// Memory of sandboxes that live at one time: each its keeper, its init and its agent.
@@ -176,6 +242,22 @@ fn milliseconds(since: Instant) -> f64 {
 }
 
 impl Row {
+    /// Of what should be much: the 99th percentile is that of the least.
+    fn least(
+        what: &'static str,
+        samples: Vec<f64>,
+        unit: &'static str,
+        asked: &'static str,
+    ) -> Result<Self> {
+        let turned = samples.into_iter().map(|sample| -sample).collect();
+        let row = Self::of(what, turned, unit, asked)?;
+        Ok(Self {
+            median: -row.median,
+            p99: -row.p99,
+            ..row
+        })
+    }
+
     fn of(
         what: &'static str,
         mut samples: Vec<f64>,

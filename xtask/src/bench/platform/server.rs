@@ -1,5 +1,6 @@
 //! A server to be measured.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,6 +9,10 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::client::Client;
+use super::way::Way;
+
+/// What a server has to say besides.
+const LOG: &str = "log";
 
 /// A `casemate serve` with a folder of its own; it ends with this.
 pub(super) struct Server {
@@ -27,6 +32,7 @@ impl Server {
             .arg("--data")
             .arg(folder.path().join("data"))
             .stdout(Stdio::piped())
+            .stderr(log(folder.path())?)
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
         let out = process.stdout.take().context("no standard output")?;
@@ -40,7 +46,8 @@ impl Server {
                     return Ok(found.to_owned());
                 }
             }
-            anyhow::bail!("the server doesn't say {name}")
+            let log = std::fs::read_to_string(folder.path().join(LOG)).unwrap_or_default();
+            anyhow::bail!("the server doesn't say {name}: {log}")
         };
         let address = value("http://")?;
         let key = value("E2B_API_KEY=")?;
@@ -50,6 +57,26 @@ impl Server {
             address: address.parse().context("the server's address")?,
             key,
         })
+    }
+
+    /// The way to a door of a sandbox.
+    pub(super) fn way(&self, sandbox: &str, port: u16) -> Result<Way> {
+        let (id, token) = sandbox.split_once(' ').context("no token")?;
+        let headers = format!(
+            "E2b-Sandbox-Id: {id}\r\nE2b-Sandbox-Port: {port}\r\nX-Access-Token: {token}\r\n"
+        );
+        Ok(Way {
+            address: self.address,
+            headers,
+        })
+    }
+
+    /// The most memory that it ever had, KiB.
+    pub(super) fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.context("no VmHWM")?.parse().context("VmHWM")
     }
 
     pub(super) fn client(&self) -> Result<Client> {
@@ -71,6 +98,10 @@ impl Server {
         let pid = value["pid"].as_u64().context("no pid")?;
         Ok(u32::try_from(pid)?)
     }
+}
+
+fn log(folder: &Path) -> Result<File> {
+    File::create(folder.join(LOG)).context("cannot make a log")
 }
 
 impl Drop for Server {
