@@ -24,7 +24,7 @@ const PRIVATE: &[(&str, &str, u32)] = &[
 ];
 
 /// The steps before any grant.
-pub(super) fn steps(spec: &SandboxSpec, host: &Host) -> Result<Vec<Step>> {
+pub(super) fn steps(spec: &mut SandboxSpec, host: &Host) -> Result<Vec<Step>> {
     let mut steps = Vec::with_capacity(64);
     match &spec.root {
         Root::Host => {

@@ -40,7 +40,8 @@ const SHARED: &[&str] = &[
 const NETWORK: &[&str] = &["resolv.conf", "host.conf", "gai.conf", "hosts"];
 
 /// The steps for /etc.
-pub(super) fn steps(spec: &SandboxSpec, host: &Host, layered: &[Layered]) -> Vec<Step> {
+pub(super) fn steps(spec: &mut SandboxSpec, host: &Host, layered: &[Layered]) -> Vec<Step> {
+    let files = std::mem::take(&mut spec.files);
     let is_layered = |name: &&str| {
         let path = Path::new("/etc").join(name);
         let replaced = !layered.is_empty() && *name == "ld.so.cache";
@@ -52,11 +53,8 @@ pub(super) fn steps(spec: &SandboxSpec, host: &Host, layered: &[Layered]) -> Vec
         names.extend(NETWORK);
     }
     let mut steps = identity(spec, host);
-    let files = spec.files.iter();
-    steps.extend(files.map(|(target, contents)| Step::File {
-        target: target.clone(),
-        contents: contents.clone(),
-    }));
+    let files = files.into_iter();
+    steps.extend(files.map(|(target, contents)| Step::File { target, contents }));
     steps.extend(java());
     steps.extend(
         names

@@ -70,7 +70,7 @@ pub struct Plan {
 
 impl Plan {
     /// Checks a specification against this machine and plans its run.
-    pub fn new(spec: SandboxSpec) -> Result<Self, Failure> {
+    pub fn new(mut spec: SandboxSpec) -> Result<Self, Failure> {
         let mut host = Host::read()?;
         if let Some(user) = &spec.user {
             host.user.clone_from(user);
@@ -115,7 +115,7 @@ impl Plan {
         if let Root::Archive(path) = &spec.root {
             archive::check(path)?;
         }
-        let mut steps = base::steps(&spec, &host)?;
+        let mut steps = base::steps(&mut spec, &host)?;
         let mut rules = base::rules();
         for grant in &grants {
             steps.extend(grant.steps());

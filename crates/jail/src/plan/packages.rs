@@ -91,12 +91,13 @@ fn setting(path: PathBuf) -> Option<Step> {
 
 /// A URL with a user in it, as in `https://user:password@host/`.
 fn holds_password(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text);
-    text.match_indices("://").any(|(at, _)| {
-        let rest = &text[at + 3..];
-        let ends = |c: char| c == '/' || c == '"' || c.is_whitespace();
+    // Much of it is keys, in which there is hardly a colon.
+    let colons = text.iter().enumerate().filter(|(_, byte)| **byte == b':');
+    let mut rests = colons.filter_map(|(at, _)| text[at + 1..].strip_prefix(b"//"));
+    rests.any(|rest| {
+        let ends = |c: &u8| matches!(c, b'/' | b'"') || c.is_ascii_whitespace();
         let authority = rest.split(ends).next().unwrap_or_default();
-        authority.contains('@')
+        authority.contains(&b'@')
     })
 }
 

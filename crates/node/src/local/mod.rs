@@ -22,16 +22,22 @@ use pool::Pool;
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Ends that nobody has taken yet. Who doesn't take them finds them missing in [`Node::list`].
 const UNTAKEN: usize = 1024;
+
+/// Sandboxes that are brought up at one time, on each processor. All that takes is processor time:
+/// were many begun at once, all would be there as late as the last.
+const TURNS: usize = 2;
 
 /// This machine.
 pub struct Local {
     driver: Arc<dyn Driver>,
     kept: Mutex<HashMap<SandboxId, Arc<Kept>>>,
     pool: Pool,
+    /// Sandboxes that may be brought up at one time, first come, first served.
+    turns: Semaphore,
     ends: mpsc::Sender<Ended>,
     ended: tokio::sync::Mutex<mpsc::Receiver<Ended>>,
 }
@@ -45,6 +51,7 @@ impl Local {
             driver,
             kept: Mutex::default(),
             pool: Pool::new(warm),
+            turns: Semaphore::new(TURNS * processors()),
             ends,
             ended: tokio::sync::Mutex::new(ended),
         });
@@ -76,6 +83,10 @@ impl Local {
     fn find(&self, id: &SandboxId) -> Result<Arc<Kept>, Refusal> {
         self.table().get(id).cloned().ok_or(Refusal::Unknown)
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The trait is for what owns a node, so it is implemented for the shared one: watchers of

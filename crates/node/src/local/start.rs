@@ -104,6 +104,8 @@ impl Local {
 
     /// Makes a sandbox that is nobody's.
     pub(super) async fn prepare(&self, id: &SandboxId, wish: &Wish) -> Result<Draft, Refusal> {
+        // It is never closed.
+        let _turn = self.turns.acquire().await;
         let body = self.driver.start(id, wish)?;
         let draft = Draft {
             id: id.clone(),
