@@ -1,6 +1,7 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
 //! what the wall costs (`bench run`), what the way out costs (`bench egress`) and keeps
-//! (`soak`), what a platform's sandbox costs (`bench platform`), and whether the wall stands on an older kernel (`kernels`).
+//! (`soak`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), and whether
+//! the wall stands on an older kernel (`kernels`).
 //!
 //! The program is static, so the same file also works as the load inside a wall
 //! (`workload`), as the process that times the others (`bench-rounds`) and as the first
@@ -10,6 +11,7 @@ mod artifacts;
 mod bench;
 mod chaos;
 mod command;
+mod cycles;
 mod kernels;
 mod packages;
 mod soak;
@@ -39,6 +41,8 @@ enum Chore {
     },
     /// Kill supervisors at random moments and look for what they leave behind
     Chaos(chaos::Options),
+    /// Make, use and end many sandboxes of the platform, and look for what stays
+    Cycles(cycles::Options),
     /// Boot an older kernel in an emulator and try the wall there
     Kernels(kernels::Options),
     /// Let programs connect for minutes, kill some of them, and look for what grows
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
             suite: Suite::Platform(options),
         } => bench::platform::run(&options),
         Chore::Chaos(options) => chaos::run(&options),
+        Chore::Cycles(options) => cycles::run(&options),
         Chore::Kernels(options) => kernels::run(&options),
         Chore::Soak(options) => soak::run(&options),
         Chore::Workload(options) => bench::workload(&options),

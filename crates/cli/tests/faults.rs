@@ -198,6 +198,7 @@ fn rest_of(stream: &mut TcpStream, mut read: Vec<u8>) -> Heard {
         match stream.read(&mut buffer) {
             Ok(0) => return heard(),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return heard(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             count => {
                 let count = count.expect("an answer, or an end");
                 read.extend_from_slice(&buffer[..count]);

@@ -42,6 +42,7 @@ both!(
     the_file_for_clients,
     no_file_for_clients,
     a_server_that_dies,
+    a_server_that_dies_under_twenty_commands,
     a_sandbox_that_dies,
     lines,
 );
@@ -718,6 +719,26 @@ fn a_server_that_dies(stage: &Stage) {
         serving.says(&["exec", &id, "--", "sh", "-c", &there]),
         "there\n"
     );
+}
+
+fn a_server_that_dies_under_twenty_commands(stage: &Stage) {
+    let mut serving = Serving::new(stage);
+    let ids = [(); 2].map(|()| serving.create(&["--timeout", "never"]));
+    // They are at it before, while and after there is no server.
+    let script =
+        "for i in $(seq 3000); do echo $i; [ $((i % 100)) != 0 ] || sleep 0.1; done; exit 7";
+    let begin =
+        |number: usize| serving.begin(&["exec", &ids[number % 2], "--", "bash", "-c", script]);
+    let mut commands: Vec<_> = (0..20).map(begin).collect();
+    serving.kill();
+    serving.restart();
+    let expected: String = (2..=3000).map(|number| format!("{number}\n")).collect();
+    for command in &mut commands {
+        let mut rest = String::new();
+        command.out().read_to_string(&mut rest).unwrap();
+        assert!(command.first == "1\n" && rest == expected, "{rest}");
+        assert_eq!(command.end(), 7);
+    }
 }
 
 fn a_sandbox_that_dies(stage: &Stage) {

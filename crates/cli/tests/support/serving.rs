@@ -42,6 +42,12 @@ impl<'a> Serving<'a> {
         }
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        rustix::process::Pid::from_child(&self.server)
+            .as_raw_nonzero()
+            .get()
+    }
+
     /// Tells the server to end, and waits until it has.
     pub(crate) fn stop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.server);
