@@ -23,7 +23,7 @@ use casemate_core::sandbox::SandboxId;
 /// A response's head, and what is read from a socket at once, in bytes. Interactive classes have
 /// little to say at a time; what is held back for them is latency.
 const SMALL: usize = 64 << 10;
-const BULK: usize = 256 << 10;
+const BULK: usize = 1 << 20;
 
 /// What a connection can be used for again: never another sandbox, door or host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -9,14 +9,16 @@ use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use patience::{Busy, Patient};
 use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,8 +37,11 @@ pub struct Client {
     pub secure: bool,
 }
 
-/// A request's head, and what is read of a body at once.
+/// A request's head.
 const HEAD: usize = 128 << 10;
+/// What is read of an HTTP/1.1 connection at once, as far as the client has sent it, in bytes. Each
+/// read wakes somebody on either side, which costs more than to copy what was read.
+const BULK: usize = 1 << 20;
 /// What the kernel may hold that isn't on its way yet: in HTTP/2 a key's echo has to wait for what
 /// was written before it.
 const UNSENT: u32 = 128 << 10;
@@ -149,7 +154,15 @@ async fn http(
     mut closed: watch::Receiver<()>,
 ) {
     let patience = gateway.settings().patience;
-    let (stream, busy) = Patient::new(stream, patience.head, patience.idle, h2);
+    let (mut stream, busy) = Patient::new(stream, patience.head, patience.idle, h2);
+    let h2 = h2
+        || tokio::select! {
+            begun = stream.is_h2() => match begun {
+                Ok(h2) => h2,
+                Err(_) => return,
+            },
+            _ = closed.changed() => return,
+        };
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, busy) = (
             gateway.clone(),
@@ -160,26 +173,58 @@ async fn http(
             Ok::<_, Infallible>(attended(response, busy))
         }
     });
-    let streams = Streams::default();
-    let builder = builder(streams);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let stream = TokioIo::new(stream);
+    // One type for both: the compiler can't see by itself that either may move between threads.
+    let served: Pin<Box<dyn Future<Output = ()> + Send>> = match h2 {
+        true => {
+            let connection = second(Streams::default()).serve_connection(stream, service);
+            Box::pin(attend(
+                connection,
+                closed,
+                http2::Connection::graceful_shutdown,
+            ))
+        }
+        false => {
+            let connection = first().serve_connection(stream, service).with_upgrades();
+            Box::pin(attend(
+                connection,
+                closed,
+                UpgradeableConnection::graceful_shutdown,
+            ))
+        }
+    };
+    served.await;
+}
+
+/// Serves a connection until it is over, or has done what was begun when everything stops.
+async fn attend<C: Future>(
+    connection: C,
+    mut closed: watch::Receiver<()>,
+    stop: impl FnOnce(Pin<&mut C>),
+) {
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = closed.changed() => connection.as_mut().graceful_shutdown(),
+        _ = closed.changed() => stop(connection.as_mut()),
     }
     let _ = connection.await;
 }
 
-fn builder(streams: Streams) -> Builder<Streams> {
-    let mut builder = Builder::new(streams);
+/// HTTP/1.1.
+fn first() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
-        .max_buf_size(HEAD)
+        .max_buf_size(BULK)
+        .max_header_size(HEAD)
         // The connection itself has it, which knows a slow head from a quiet client.
         .header_read_timeout(None);
     builder
-        .http2()
+}
+
+/// HTTP/2.
+fn second(streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD as u32)
         .max_concurrent_streams(STREAMS)

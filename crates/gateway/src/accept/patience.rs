@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What the stream and its requests both know.
@@ -74,9 +74,14 @@ enum Waiting {
     Idle,
 }
 
+/// How HTTP/2 begins, and no method of HTTP/1.1 (RFC 9113 §3.4).
+const PREFACE: [u8; 3] = *b"PRI";
+
 /// See the module.
 pub(super) struct Patient<S> {
     stream: S,
+    /// What was looked at already, and is read once more.
+    first: Vec<u8>,
     requests: Arc<Requests>,
     head: Duration,
     idle: Duration,
@@ -94,6 +99,7 @@ impl<S> Patient<S> {
         let since = Instant::now();
         let patient = Self {
             stream,
+            first: Vec::new(),
             requests: Arc::clone(&requests),
             head,
             idle,
@@ -150,12 +156,37 @@ impl<S> Patient<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Patient<S> {
+    /// Whether the client begins as one of HTTP/2 does. Asked before anything was read.
+    ///
+    /// # Errors
+    /// It took too long, or broke off.
+    pub(super) async fn is_h2(&mut self) -> io::Result<bool> {
+        let mut first = Vec::with_capacity(PREFACE.len());
+        while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+            let left = (PREFACE.len() - first.len()) as u64;
+            if (&mut *self).take(left).read_buf(&mut first).await? == 0 {
+                break;
+            }
+        }
+        let is_h2 = first == PREFACE;
+        self.first = first;
+        Ok(is_h2)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let count = self.first.len().min(buffer.remaining());
+            buffer.put_slice(&self.first[..count]);
+            self.first.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Pending => {
