@@ -51,19 +51,10 @@ pub(in super::super) async fn conduct(server: &Server, agent: &Agent, own: Condu
             None => Ok(()),
         }
     };
-    let mut feeding = std::pin::pin!(feeding);
-    let (mut fed, mut said) = (false, Vec::new());
+    let mut feeding = Some(std::pin::pin!(feeding));
+    let mut said = Vec::new();
     loop {
-        let event = tokio::select! {
-            biased;
-            event = session.next() => event?,
-            cut_off = &mut feeding, if !fed => {
-                cut_off?;
-                fed = true;
-                continue;
-            }
-        };
-        match event {
+        match session.next_while(&mut feeding).await? {
             Event::Data(data) => match data.output {
                 Some(Output::Stdout(bytes)) => {
                     let unread = match &output {

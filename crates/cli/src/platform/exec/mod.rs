@@ -228,19 +228,9 @@ async fn follow(
     feeding: impl Future<Output = Result<()>>,
 ) -> Result<u8> {
     let output = Output::new()?;
-    let mut feeding = std::pin::pin!(feeding);
-    let mut fed = false;
+    let mut feeding = Some(std::pin::pin!(feeding));
     loop {
-        let event = tokio::select! {
-            biased;
-            event = session.next() => event?,
-            cut_off = &mut feeding, if !fed => {
-                cut_off?;
-                fed = true;
-                continue;
-            }
-        };
-        match event {
+        match session.next_while(&mut feeding).await? {
             Event::Data(data) => {
                 let Some(printed) = data.output else { continue };
                 let (to, bytes) = match printed {

@@ -11,6 +11,7 @@ use casemate_proto::process::{
     ConnectRequest, ConnectResponse, Signal, StartRequest, StartResponse,
 };
 use serde_json::Value;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 const STEP: &str = "run a command in a sandbox";
@@ -61,8 +62,26 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// What happens next, while its input is fed to it, as long as there is any.
+    pub(super) async fn next_while<F>(&mut self, feeding: &mut Option<Pin<&mut F>>) -> Result<Event>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        while let Some(input) = feeding {
+            tokio::select! {
+                biased;
+                event = self.next() => return event,
+                fed = input.as_mut() => {
+                    *feeding = None;
+                    fed?;
+                }
+            }
+        }
+        self.next().await
+    }
+
     /// What happens next. Nothing is lost if this is given up.
-    pub(super) async fn next(&mut self) -> Result<Event> {
+    async fn next(&mut self) -> Result<Event> {
         loop {
             let event =
                 match self.attached {
