@@ -68,7 +68,7 @@ pub(crate) async fn forward(
     let began = Instant::now();
     let path = match &target.prefix {
         None => whole(&asked.parts),
-        Some(prefix) => prefix::stripped(&asked.parts, prefix)?,
+        Some(prefix) => prefix::inside(&asked.parts, prefix)?,
     };
     if target.door == Door::Agent && is_internal(path.path()) {
         return Err(Answer::NotFound);
@@ -101,7 +101,11 @@ pub(crate) async fn forward(
                 .mask_host
                 .as_deref()
                 .filter(|_| target.door != Door::Agent),
-            prefix: target.prefix.as_deref(),
+            prefix: target
+                .prefix
+                .as_ref()
+                .filter(|prefix| !prefix.kept)
+                .map(|prefix| prefix.path.as_str()),
             behind_proxy: shared.settings.behind_proxy,
             upgrade: upgrade.as_ref(),
             has_body: !upload.is_empty(),
@@ -171,7 +175,7 @@ impl Forward<'_> {
         headers::clean(response.headers_mut());
         if let Some(prefix) = &self.target.prefix {
             let own = [self.host.text(), Some(&sent_host)];
-            let place = prefix::Place::new(prefix, self.target.port(), own);
+            let place = prefix::Place::new(&prefix.path, self.target.port(), own);
             place.lengthen(response.headers_mut());
         }
         let escort = Escort {

@@ -1,9 +1,11 @@
-//! The path mode: `/proxy/{id}/{port}/…` outside is `/…` inside.
+//! The path mode: `/proxy/{id}/{port}/…` outside is `/…` inside; `/proxy/absolute/{id}/{port}/…` is the
+//! same inside, for programs that write it into their pages.
 //!
 //! For browsers where no wildcard DNS is. All sandboxes share an origin there, with each other and
 //! with the API, so what a response says about a whole origin is taken away.
 
 use crate::answer::Answer;
+use crate::route::Prefix;
 use http::header::{CONTENT_LOCATION, LOCATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -17,11 +19,16 @@ const FOR_ALL: [HeaderName; 3] = [
 ];
 
 /// The path inside, byte by byte what follows the prefix. Without its slash, the folder is
-/// elsewhere: relative links would lead out of it.
-pub(super) fn stripped(parts: &Parts, prefix: &str) -> Result<PathAndQuery, Answer> {
+/// elsewhere: relative links would lead out of it. Where the prefix is kept, whether the folder has
+/// a slash is the program's affair.
+pub(super) fn inside(parts: &Parts, prefix: &Prefix) -> Result<PathAndQuery, Answer> {
     let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let rest = path.strip_prefix(prefix).unwrap_or(path);
     let bad = Answer::Bad("the path can't be read");
+    if prefix.kept {
+        return path.parse().map_err(|_| bad);
+    }
+    let prefix = prefix.path.as_str();
+    let rest = path.strip_prefix(prefix).unwrap_or(path);
     if rest.starts_with('/') {
         return rest.parse().map_err(|_| bad);
     }

@@ -5,6 +5,7 @@
 //! | host | `{port}-{id}.domain`, `{port}-{id}-….domain` | wins over all others |
 //! | headers | `E2b-Sandbox-Id` and `E2b-Sandbox-Port`, at localhost, an address, `sandbox.…`, or a name that isn't under our domain | |
 //! | path | `/proxy/{id}/{port}/…` at any other name | the only one whose path is changed |
+//! | | `/proxy/absolute/{id}/{port}/…` | for programs that are told what precedes their paths |
 //! | signature | `/files?…&signature=…` | which sandbox it is, the control plane finds out |
 //! | | none of these | it's for the API |
 
@@ -28,6 +29,8 @@ pub(crate) const AGENT: u16 = 49983;
 const ID: &str = "e2b-sandbox-id";
 const PORT: &str = "e2b-sandbox-port";
 const FOLDER: &str = "/proxy/";
+/// What is below is left as it is. No sandbox has this id.
+const WHOLE: &str = "absolute/";
 
 /// Whose a request is.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,8 +48,17 @@ pub(crate) enum Route {
 pub(crate) struct Target {
     pub(crate) id: SandboxId,
     pub(crate) door: Door,
-    /// In path mode, what precedes the program's own path: `/proxy/{id}/{port}`.
-    pub(crate) prefix: Option<String>,
+    /// In path mode, what precedes the program's own path.
+    pub(crate) prefix: Option<Prefix>,
+}
+
+/// What precedes a program's path outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    /// `/proxy/{id}/{port}`.
+    pub(crate) path: String,
+    /// It precedes the path inside, too.
+    pub(crate) kept: bool,
 }
 
 impl Target {
@@ -128,6 +140,10 @@ fn by_path(uri: &Uri) -> Result<Option<Target>, Answer> {
     let Some(rest) = uri.path().strip_prefix(FOLDER) else {
         return Ok(None);
     };
+    let (rest, kept) = match rest.strip_prefix(WHOLE) {
+        Some(rest) => (rest, true),
+        None => (rest, false),
+    };
     let mut segments = rest.splitn(3, '/');
     let (Some(id), Some(port)) = (segments.next(), segments.next()) else {
         return Ok(None);
@@ -135,9 +151,14 @@ fn by_path(uri: &Uri) -> Result<Option<Target>, Answer> {
     let Ok(id) = id.parse::<SandboxId>() else {
         return Ok(None);
     };
-    let prefix = format!("{FOLDER}{id}/{port}");
+    let whole = if kept { WHOLE } else { "" };
+    let path = format!("{FOLDER}{whole}{id}/{port}");
     let mut target = Target::new(id, self::port(port)?);
-    target.prefix = Some(prefix);
+    // The agent has no such paths, and what is asked of it is known by its path.
+    if kept && target.door == Door::Agent {
+        return Err(Answer::NotFound);
+    }
+    target.prefix = Some(Prefix { path, kept });
     Ok(Some(target))
 }
 

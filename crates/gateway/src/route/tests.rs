@@ -125,7 +125,8 @@ fn a_path_names_it() {
         let Ok(Route::Sandbox(target)) = of(rest) else {
             panic!("{rest}");
         };
-        assert_eq!(target.prefix, Some(format!("/proxy/{ID_TEXT}/80")));
+        let path = format!("/proxy/{ID_TEXT}/80");
+        assert_eq!(target.prefix, Some(Prefix { path, kept: false }));
     }
     assert_eq!(of(""), Ok(Route::Api));
     assert!(matches!(of("/x/"), Err(Answer::Bad(_))));
@@ -133,6 +134,21 @@ fn a_path_names_it() {
         routed("/proxy/x/80/", &[("host", "localhost")]),
         Ok(Route::Api)
     );
+}
+
+#[test]
+fn a_path_names_a_program_that_knows_it() {
+    let of = |rest: &str| {
+        let uri = format!("/proxy/absolute/{ID_TEXT}{rest}");
+        routed(&uri, &[("host", "localhost")])
+    };
+    let Ok(Route::Sandbox(target)) = of("/80/x") else {
+        panic!("it names none");
+    };
+    let path = format!("/proxy/absolute/{ID_TEXT}/80");
+    assert_eq!(target.prefix, Some(Prefix { path, kept: true }));
+    assert_eq!(of(""), Ok(Route::Api));
+    assert_eq!(of("/49983/health"), Err(Answer::NotFound));
 }
 
 #[test]

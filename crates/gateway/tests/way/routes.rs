@@ -82,6 +82,22 @@ async fn a_path_leads_to_a_port_and_loses_only_its_prefix() {
 }
 
 #[tokio::test]
+async fn a_program_that_knows_its_prefix_gets_it() {
+    let world = World::new().await;
+    let (address, _server) = mirror().await;
+    world.port(3000, address);
+    let prefix = format!("/proxy/absolute/{}/3000", id());
+    // Some of these programs have a page there, others send from there to the folder.
+    for target in TARGETS.iter().copied().chain(["", "?a=b"]) {
+        let request = format!("GET {prefix}{target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let heard = world.ask(&request).await;
+        let line = format!("GET {prefix}{target} HTTP/1.1\r\n");
+        assert!(heard.text().starts_with(&line), "{heard:?}");
+        assert!(!heard.text().contains("x-forwarded-prefix"), "{heard:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_folder_of_a_port_has_a_slash() {
     let world = World::new().await;
     let (address, _server) = mirror().await;
