@@ -8,6 +8,8 @@
 
 #[path = "support/island.rs"]
 mod island;
+#[path = "support/packages.rs"]
+mod packages;
 #[path = "support/pty.rs"]
 mod pty;
 #[path = "support/sandbox.rs"]
@@ -15,6 +17,7 @@ mod sandbox;
 mod support;
 
 use island::Island;
+use packages::{npm, python};
 use pty::Seat;
 use sandbox::{Ended, Stage, both, report, wait_until};
 use std::ffi::OsStr;
@@ -22,7 +25,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use support::{PATIENCE, filtered};
+use support::{PATIENCE, filtered, works};
 
 both!(
     python_sync_and_async,
@@ -129,52 +132,17 @@ impl Drop for Server<'_> {
     }
 }
 
-#[track_caller]
-fn works(command: &mut Command) {
-    let status = command.status().unwrap();
-    assert!(status.success(), "{command:?}: {status}");
-}
-
 /// This repository's part.
 fn here(path: &str) -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sdk");
     tests.join(path)
 }
 
-/// False, and said so, if an ordinary client can't get it.
-fn comes(command: &mut Command) -> bool {
-    let output = command.output().unwrap();
-    if !output.status.success() {
-        println!(
-            "skipped: {command:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    output.status.success()
-}
-
-/// The Python package in a folder of its own.
-fn python() -> Option<tempfile::TempDir> {
-    let folder = tempfile::tempdir().unwrap();
-    let mut make = Command::new("/usr/bin/python3");
-    works(make.args(["-m", "venv"]).arg(folder.path()));
-    let mut install = Command::new(folder.path().join("bin/python"));
-    comes(install.args(["-m", "pip", "install", "-q", PYTHON])).then_some(folder)
-}
-
-/// A package of npm's in a folder of its own.
-fn npm(package: &str) -> Option<tempfile::TempDir> {
-    let folder = tempfile::tempdir().unwrap();
-    let mut install = Command::new("npm");
-    install.args(["install", "--silent", "--no-audit", "--no-fund", package]);
-    comes(install.current_dir(folder.path())).then_some(folder)
-}
-
 fn python_tests(server: &Server<'_>, package: &Path) {
     for module in ["test_sync", "test_async"] {
         works(
             server
-                .client(&here("python"), package.join("bin/python"))
+                .client(&here("python"), package.join("venv/bin/python"))
                 .args(["-m", "unittest", module])
                 .env("PYTHONDONTWRITEBYTECODE", "1"),
         );
@@ -182,13 +150,13 @@ fn python_tests(server: &Server<'_>, package: &Path) {
 }
 
 fn python_sync_and_async(stage: &Stage) {
-    if let Some(package) = python() {
+    if let Some(package) = python(PYTHON) {
         python_tests(&Server::start(stage), package.path());
     }
 }
 
 fn python_by_domain(stage: &Stage) {
-    if let Some(package) = python()
+    if let Some(package) = python(PYTHON)
         && let Some(server) = Server::by_domain(stage)
     {
         python_tests(&server, package.path());
@@ -202,13 +170,13 @@ fn javascript_tests(server: &Server<'_>, package: &Path) {
 }
 
 fn javascript(stage: &Stage) {
-    if let Some(package) = npm(JAVASCRIPT) {
+    if let Some(package) = npm(&[JAVASCRIPT]) {
         javascript_tests(&Server::start(stage), package.path());
     }
 }
 
 fn javascript_by_domain(stage: &Stage) {
-    if let Some(package) = npm(JAVASCRIPT)
+    if let Some(package) = npm(&[JAVASCRIPT])
         && let Some(server) = Server::by_domain(stage)
     {
         javascript_tests(&server, package.path());
@@ -248,7 +216,7 @@ impl CommandLine<'_> {
 }
 
 fn command_line(stage: &Stage) {
-    if let Some(package) = npm(COMMAND_LINE) {
+    if let Some(package) = npm(&[COMMAND_LINE]) {
         // It's the stage's user who sits at the terminal.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(package.path(), open).unwrap();
@@ -260,7 +228,7 @@ fn command_line(stage: &Stage) {
 }
 
 fn command_line_by_domain(stage: &Stage) {
-    if let Some(package) = npm(COMMAND_LINE)
+    if let Some(package) = npm(&[COMMAND_LINE])
         && let Some(server) = Server::by_domain(stage)
     {
         CommandLine::of(&server, package.path()).a_life();

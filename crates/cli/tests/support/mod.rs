@@ -33,6 +33,13 @@ pub(crate) fn start(command: &mut Command) -> Child {
         .unwrap_or_else(|error| panic!("start {command:?}: {error}"))
 }
 
+/// Runs a program that must succeed.
+#[track_caller]
+pub(crate) fn works(command: &mut Command) {
+    let status = start(command).wait().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+}
+
 /// The end of a program that must come soon; one that hangs is killed, and the test fails.
 #[track_caller]
 pub(crate) fn end_of(child: &mut Child, within: Duration) -> ExitStatus {
