@@ -67,22 +67,17 @@ struct Row {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let [program] = artifacts::built([Program::Casemate])?;
     let rounds = if options.quick { 3 } else { 41 };
-    let (cold, warm) = (Server::start(&program, 0)?, Server::start(&program, 64)?);
+    let (cold, warm) = (Server::start(&program, 0)?, Server::start(&program, 8)?);
     let mut machine = Machine::here();
     let mut rows = starts(&cold, &warm, rounds)?;
     rows.push(commands(&cold, rounds * 5)?);
-    let many = if options.quick { 8 } else { 50 };
-    rows.extend(crowds(
-        &cold,
-        &warm,
-        many,
-        if options.quick { 1 } else { 9 },
-    )?);
-    let (bulk, size) = match options.quick {
-        true => (1, 64 << 20),
-        false => (9, 1 << 30),
+    drop(warm);
+    let (many, turns, size) = match options.quick {
+        true => (8, 1, 64 << 20),
+        false => (50, 9, 1 << 30),
     };
-    rows.extend(traffic::rows(&cold, bulk, size)?);
+    rows.extend(crowds(&cold, &Server::start(&program, 64)?, many, turns)?);
+    rows.extend(traffic::rows(&cold, turns, size)?);
     rows.push(alive(&cold, if options.quick { 4 } else { options.alive })?);
     machine.finish();
     let report = Report {
