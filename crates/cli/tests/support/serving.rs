@@ -182,7 +182,7 @@ fn shared_cache(stage: &Stage) -> PathBuf {
 fn serve(stage: &Stage, listen: &str, flags: &[&str]) -> (Child, String, Option<String>) {
     let mut command = stage.casemate();
     command.args(["serve", "--listen", listen]).args(flags);
-    if !stage.path("home/.cache").exists() {
+    if !stage.is_root() && !stage.path("home/.cache").exists() {
         command.env("XDG_CACHE_HOME", shared_cache(stage));
     }
     let log = File::options()
