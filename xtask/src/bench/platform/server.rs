@@ -27,7 +27,14 @@ impl Server {
     pub(super) fn start(program: &Path, warm: usize) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
         let mut process = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--warm"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--drain",
+                "kill",
+                "--warm",
+            ])
             .arg(warm.to_string())
             .arg("--data")
             .arg(folder.path().join("data"))
