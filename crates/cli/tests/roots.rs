@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+#[path = "support/https.rs"]
+mod https;
 #[path = "support/rootfs.rs"]
 mod rootfs;
 #[path = "support/sandbox.rs"]
 mod sandbox;
+#[path = "support/server.rs"]
+mod server;
 
+use https::Https;
 use rootfs::Tar;
 use sandbox::{Ended, Stage, both};
+use server::Server;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -44,6 +50,7 @@ both!(
     broken_archives,
     a_gzip_checksum_that_is_wrong,
     names_that_would_drive_a_terminal,
+    the_authority_of_what_is_inspected,
 );
 
 /// Unpacks nothing on the host and says so: the whole stage looks as before.
@@ -694,4 +701,36 @@ fn names_that_would_drive_a_terminal(stage: &Stage) {
     let ended = in_archive(stage, archive, &[], "echo ran");
     assert_eq!((ended.code, &*ended.out), (125, ""));
     assert!(!ended.err.contains(['\u{1b}', '\u{7}']), "{:?}", ended.err);
+}
+
+/// The programs of a root know nothing of it but what variables name.
+fn the_authority_of_what_is_inspected(stage: &Stage) {
+    let address = Server::start().map(|server| server.ip());
+    let https = address.and_then(|ip| Https::start(stage, ip));
+    let (Some(https), true) = (https, Path::new("/usr/bin/curl").exists()) else {
+        return println!("skipped: needs curl, openssl and an address that isn't loopback");
+    };
+    stage.folder("outside/root");
+    for name in ["bin", "lib", "lib64"] {
+        stage.symlink(Path::new("usr").join(name), &format!("outside/root/{name}"));
+    }
+    let (ip, port) = (https.address.ip(), https.address.port());
+    stage.write(
+        "outside/p.yaml",
+        format!(
+            "version: 1\nfilesystem_policy: {{ read_only: [/usr] }}\nnetwork_policies:\n  it:\n    \
+             binaries: [{{ path: /usr/bin/curl }}]\n    endpoints: [{{ host: \"{ip}\", port: {port}, \
+             protocol: rest, enforcement: enforce, access: read-only }}]\n"
+        ),
+    );
+    let before = stage.listing("outside");
+    let mut casemate = stage.casemate();
+    casemate.env("SSL_CERT_FILE", &https.authority);
+    casemate.args(["run", "--quiet", "--root", &stage.text("outside/root")]);
+    casemate.args(["--policy", &stage.text("outside/p.yaml"), "--"]);
+    let url = format!("https://{ip}:{port}/");
+    let script = format!("grep -c BEGIN $NODE_EXTRA_CA_CERTS; curl -sS {url}");
+    casemate.args(["sh", "-c", &script]);
+    Ended::of(&mut casemate).assert(0, "1\nsecret", "");
+    stage.assert_same("outside", &before);
 }

@@ -42,6 +42,8 @@ pub(super) fn steps(spec: &mut SandboxSpec, host: &Host) -> Result<Vec<Step>> {
         }
         Root::Directory(_) | Root::Archive(_) => steps.extend(etc::identity(spec, host)),
     }
+    let files = std::mem::take(&mut spec.files).into_iter();
+    steps.extend(files.map(|(target, contents)| Step::File { target, contents }));
     steps.extend(devices());
     steps.push(Step::Proc);
     steps.extend(processors());

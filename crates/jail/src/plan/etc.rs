@@ -40,8 +40,7 @@ const SHARED: &[&str] = &[
 const NETWORK: &[&str] = &["resolv.conf", "host.conf", "gai.conf", "hosts"];
 
 /// The steps for /etc.
-pub(super) fn steps(spec: &mut SandboxSpec, host: &Host, layered: &[Layered]) -> Vec<Step> {
-    let files = std::mem::take(&mut spec.files);
+pub(super) fn steps(spec: &SandboxSpec, host: &Host, layered: &[Layered]) -> Vec<Step> {
     let is_layered = |name: &&str| {
         let path = Path::new("/etc").join(name);
         let replaced = !layered.is_empty() && *name == "ld.so.cache";
@@ -53,8 +52,6 @@ pub(super) fn steps(spec: &mut SandboxSpec, host: &Host, layered: &[Layered]) ->
         names.extend(NETWORK);
     }
     let mut steps = identity(spec, host);
-    let files = files.into_iter();
-    steps.extend(files.map(|(target, contents)| Step::File { target, contents }));
     steps.extend(java());
     steps.extend(
         names
