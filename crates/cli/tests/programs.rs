@@ -30,6 +30,7 @@ both!(
     gcc_and_threads,
     cargo_build_offline,
     gdb_on_a_child,
+    strace_on_a_child,
     tar_round_trip,
     sqlite_with_a_log,
     perl_one_liner,
@@ -459,6 +460,16 @@ fn cargo_build_offline(stage: &Stage) {
     );
 }
 
+/// It asks to be told of ends, which one process at a time may.
+fn strace_on_a_child(stage: &Stage) {
+    if !has(&["/usr/bin/strace"]) {
+        return;
+    }
+    let script = "for i in 1 2; do strace -f -qq -e trace=execve -o calls bash -c '/bin/echo traced; true' && \
+                  grep -c 'execve.\"/bin/echo\"' calls; done";
+    bash(stage, script).assert_out("traced\n1\ntraced\n1\n");
+}
+
 fn gdb_on_a_child(stage: &Stage) {
     if !has(&["/usr/bin/gdb", "/usr/bin/gcc"]) {
         return;
@@ -547,11 +558,10 @@ fn processes_see_each_other(stage: &Stage) {
     if !has(&["/usr/bin/ps"]) {
         return;
     }
-    bash(
-        stage,
-        "sleep 100 & ps -e -o comm= | sort; kill %1; wait %1 || echo $?",
-    )
-    .assert_out("bash\nps\nsleep\nsort\n143\n");
+    // A process has its shell's name until it executes its own program.
+    let script = "sleep 100 & until ps -p $! -o comm= | grep -q sleep; do :; done\n\
+                  ps -e -o comm= > seen; kill %1; wait %1 || echo $?; sort seen";
+    bash(stage, script).assert_out("143\nbash\nps\nsleep\n");
 }
 
 fn all_bytes_pass(stage: &Stage) {

@@ -126,7 +126,8 @@ fn pidfd_of(thread: u32) -> Result<(OwnedFd, bool), Errno> {
     }
 }
 
-fn leader(thread: u32) -> Option<Pid> {
+/// The process of a thread.
+pub(crate) fn leader(thread: u32) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let id = status
         .lines()

@@ -2,6 +2,7 @@
 //! of its own: whoever is init holds its descriptors and its place in the wall.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 
 use crate::attempt::{Attempt, Stop, Verdict, attempt};
 use crate::call::{Step, blocked, inconclusive, sys};
@@ -34,6 +35,10 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
     ),
     attempt!(move_pages_init, "ask where the pages of init lie"),
     attempt!(prlimit_init, "set a limit of init"),
+    attempt!(
+        circle_of_tracers,
+        "wait for each other's end, so that neither can be ended"
+    ),
 ];
 
 fn request(request: u32, pid: i32, call: &str) -> Verdict {
@@ -207,4 +212,58 @@ fn prlimit_init() -> Verdict {
         "the limit of {} open files was set anew",
         limit.rlim_cur
     ))
+}
+
+/// Traces a process whose end is then held up until this one lets it go.
+fn hold_up(pid: i32) -> std::io::Result<i64> {
+    let null = std::ptr::null_mut::<libc::c_void>();
+    sys!(libc::ptrace(
+        libc::PTRACE_SEIZE,
+        pid,
+        null,
+        libc::PTRACE_O_TRACEEXIT
+    ))
+}
+
+/// PTRACE_O_TRACEEXIT in both directions. Killed, the two would stay for ever; here a thread that
+/// nobody traces does one half, and lets go by ending.
+fn circle_of_tracers() -> Verdict {
+    let own = std::process::id() as i32;
+    // Without Yama there is no such option, and no need of it.
+    let _ = sys!(libc::prctl(
+        libc::PR_SET_PTRACER,
+        libc::PR_SET_PTRACER_ANY,
+        0,
+        0,
+        0
+    ));
+    let (told, tell) = std::io::pipe().prepare("pipe")?;
+    let (wait, go) = std::io::pipe().prepare("pipe")?;
+    // SAFETY: this process has one thread, and the child makes system calls only.
+    let child = sys!(libc::fork()).prepare("fork")? as i32;
+    if child == 0 {
+        drop((told, go));
+        let result = [u8::from(hold_up(own).is_ok())];
+        let _ = (&tell).write(&result);
+        let _ = (&wait).read(&mut [0]);
+        // SAFETY: nothing is left to be done.
+        unsafe { libc::_exit(0) };
+    }
+    drop((tell, wait));
+    let mut first = [0];
+    (&told).read_exact(&mut first).prepare("read")?;
+    let both = match first {
+        [1] => std::thread::spawn(move || hold_up(child)).join().unwrap(),
+        _ => Err(std::io::Error::last_os_error()),
+    };
+    drop(go);
+    let mut status = 0;
+    sys!(libc::waitpid(child, &mut status, 0)).prepare("waitpid")?;
+    match first {
+        [1] => {
+            both.attack("PTRACE_SEIZE")?;
+            Ok("each holds up the other's end".into())
+        }
+        _ => inconclusive("nobody may trace with PTRACE_O_TRACEEXIT"),
+    }
 }

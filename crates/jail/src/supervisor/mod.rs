@@ -14,6 +14,7 @@
 //! - [`asked`]: what is asked of a sandbox that stays
 //! - [`terminal`]: streams, pseudo-terminal, raw mode
 //! - [`notifier`]: system calls that the filter hands over
+//! - [`tracer`]: who may hold up others at their end
 //! - [`watch`]: limits: who holds each, and whether one was reached
 //! - [`casualties`]: whom a limit costs its life in a sandbox that stays
 //! - [`pace`]: how often it is counted what a sandbox uses that stays
@@ -34,6 +35,7 @@ mod processors;
 mod serve;
 mod start;
 mod terminal;
+mod tracer;
 mod watch;
 
 pub use finish::Finished;

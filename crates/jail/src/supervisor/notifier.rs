@@ -3,9 +3,11 @@
 //! connect(2) is made here, on the program's own socket, with an address that was copied once:
 //! what the program changes afterwards changes nothing. A Unix path is resolved below the
 //! sandbox's root and connected to only if the socket there was bound inside. Of a setsockopt(2) or
-//! an epoll_create(2) the gate is told, by its registers, and it goes on. Every other call that arrives is one that the
-//! profile refuses; it is counted and gets its errno.
+//! an epoll_create(2) the gate is told, by its registers, and it goes on; so does a ptrace(2) of the
+//! only process that [may hold up others](super::tracer). Every other call that arrives is one that
+//! the profile refuses; it is counted and gets its errno.
 
+use super::tracer::ExitTracer;
 use crate::callers::Callers;
 use crate::gate::{self, Attempt, Gate, Rare};
 use casemate_core::report::Refusal;
@@ -47,6 +49,7 @@ pub(super) struct Notifier {
     lender: Option<u64>,
     ports: Option<Vec<u16>>,
     blocking: Arc<AtomicUsize>,
+    tracer: ExitTracer,
     refused: BTreeMap<(&'static str, String), (String, u64)>,
     not_listed: u64,
     over: bool,
@@ -72,6 +75,7 @@ impl Notifier {
                 .and_then(Result::ok),
             ports: spec.tcp_connect.clone(),
             blocking: Arc::default(),
+            tracer: ExitTracer::default(),
             refused: BTreeMap::new(),
             not_listed: 0,
             over: false,
@@ -94,6 +98,7 @@ impl Notifier {
             return;
         };
         match evaluate(&call.call) {
+            Action::Ask(_) if name(call.call.nr) == Some("ptrace") => self.trace(&call),
             Action::Ask(_) => self.connect(&call, gate),
             Action::Note => {
                 if let Some(gate) = gate {
@@ -113,6 +118,19 @@ impl Notifier {
             }
             // The filter doesn't hand these over.
             Action::Allow => self.callers.listener().answer(call.id, Err(Errno::PERM)),
+        }
+    }
+
+    /// Who traces with PTRACE_O_TRACEEXIT: of the call, which goes on, only registers were read.
+    fn trace(&mut self, call: &Notification) {
+        let listener = self.callers.listener();
+        match self.tracer.admit(call.pid, || listener.is_valid(call.id)) {
+            Ok(()) => listener.let_go_on(call.id),
+            Err(errno) => {
+                listener.answer(call.id, Err(errno));
+                let why = "another process of the sandbox does that".into();
+                self.refuse("syscall", "ptrace with PTRACE_O_TRACEEXIT".into(), why);
+            }
         }
     }
 

@@ -111,6 +111,8 @@ const FILES: u32 = 0x400;
 const THREAD: u32 = 0x1_0000;
 /// CLOSE_RANGE_UNSHARE.
 const UNSHARE_RANGE: u32 = 2;
+/// PTRACE_O_TRACEEXIT.
+const TRACE_EXIT: u32 = 0x40;
 /// S_ISUID and S_ISGID.
 const SET_ID: u32 = 0o6000;
 /// O_CREAT and the bit of O_TMPFILE that is its own.
@@ -288,8 +290,27 @@ pub(super) const GROUPS: &[Group] = &[
     // Debugging one's own children works; Landlock keeps it within the sandbox, and the
     // sandbox's init is outside that domain and can't be dumped.
     Group {
-        calls: calls![SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev],
+        calls: calls![SYS_process_vm_readv SYS_process_vm_writev],
         verdict: Always(Allow),
+    },
+    // Two that wait for each other's end, to which PTRACE_O_TRACEEXIT holds them up, never end: no
+    // signal helps, nor does the end of their init. The supervisor lets one process at a time ask
+    // for it, as strace(1) does.
+    Group {
+        calls: calls![SYS_ptrace],
+        verdict: Check {
+            cases: &[
+                case(
+                    &[is(0, libc::PTRACE_SETOPTIONS), any(3, TRACE_EXIT)],
+                    Ask(Errno::PERM),
+                ),
+                case(
+                    &[is(0, libc::PTRACE_SEIZE), any(3, TRACE_EXIT)],
+                    Ask(Errno::PERM),
+                ),
+            ],
+            otherwise: Allow,
+        },
     },
     // New namespaces are new kernel surface: a program that is root in a namespace of its own
     // reaches nftables, overlayfs and mount code that it otherwise can't.

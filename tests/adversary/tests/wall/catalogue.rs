@@ -172,6 +172,7 @@ groups! {
         robust_list_init
         move_pages_init
         prlimit_init
+        circle_of_tracers
     }
     namespaces {
         unshare_user
