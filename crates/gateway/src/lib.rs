@@ -19,7 +19,8 @@
 //! - [`cors`]: what pages of other origins may read
 //! - [`class`]: interactive, calls, files, ports; [`pool`]: their connections, never shared
 //! - [`inside`]: a sandbox as the gateway knows it, and its end
-//! - [`dial`], [`link`]: a connection to a sandbox; [`paced`]: how fast its bytes may go
+//! - [`dial`], [`link`]: a connection to a sandbox; [`paced`]: how fast its bytes may go;
+//!   [`reads`]: how many come at once
 //! - [`forward`]: a request there and a response back; upgrades; the path mode's rewriting
 //! - [`accept`]: connections of clients; [`tls`]: certificates; [`dns`]: names for them
 //! - [`metrics`]: numbers for Prometheus
@@ -38,6 +39,7 @@ mod link;
 pub mod metrics;
 mod paced;
 mod pool;
+mod reads;
 mod route;
 mod sandboxes;
 mod settings;

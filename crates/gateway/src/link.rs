@@ -4,6 +4,7 @@ use crate::answer::Body;
 use crate::class::Class;
 use crate::metrics::Counted;
 use crate::paced::Paced;
+use crate::reads::Reads;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -20,10 +21,9 @@ use tokio::task::{AbortHandle, JoinHandle};
 use casemate_core::node::Door;
 use casemate_core::sandbox::SandboxId;
 
-/// A response's head, and what is read from a socket at once, in bytes. Interactive classes have
-/// little to say at a time; what is held back for them is latency.
+/// A response's head, in bytes, and what is read at once of interactive classes: they have little to
+/// say at a time, and what is held back for them is latency.
 const SMALL: usize = 64 << 10;
-const BULK: usize = 1 << 20;
 
 /// What a connection can be used for again: never another sandbox, door or host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,16 +58,17 @@ impl Link {
         place: OwnedSemaphorePermit,
         counted: Counted,
     ) -> hyper::Result<Self> {
-        let most = match class {
-            Class::Pty | Class::Rpc => SMALL,
-            Class::Files | Class::Port => BULK,
+        let reads = match class {
+            Class::Pty | Class::Rpc => Reads::of(SMALL),
+            Class::Files | Class::Port => Reads::new(),
         };
         let mut builder = Builder::new();
-        builder.max_buf_size(most).max_header_size(SMALL);
+        builder.max_buf_size(reads.size).max_header_size(SMALL);
         let (sender, connection) = builder.handshake(TokioIo::new(Heard(socket))).await?;
         let driver: JoinHandle<()> = tokio::spawn(async move {
             // Why it ended is told to whoever waits for its response.
             let _ = connection.with_upgrades().await;
+            drop(reads);
         });
         Ok(Self {
             way,

@@ -4,6 +4,7 @@ mod patience;
 
 use crate::answer::Body;
 use crate::gateway::Gateway;
+use crate::reads::Reads;
 use crate::tasks::Tasks;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -39,9 +40,6 @@ pub struct Client {
 
 /// A request's head.
 const HEAD: usize = 128 << 10;
-/// What is read of an HTTP/1.1 connection at once, as far as the client has sent it, in bytes. Each
-/// read wakes somebody on either side, which costs more than to copy what was read.
-const BULK: usize = 1 << 20;
 /// What the kernel may hold that isn't on its way yet: in HTTP/2 a key's echo has to wait for what
 /// was written before it.
 const UNSENT: u32 = 128 << 10;
@@ -174,6 +172,8 @@ async fn http(
         }
     });
     let stream = TokioIo::new(stream);
+    // HTTP/2 has windows of its own.
+    let reads = if h2 { Reads::of(0) } else { Reads::new() };
     // One type for both: the compiler can't see by itself that either may move between threads.
     let served: Pin<Box<dyn Future<Output = ()> + Send>> = match h2 {
         true => {
@@ -185,15 +185,16 @@ async fn http(
             ))
         }
         false => {
-            let connection = first().serve_connection(stream, service).with_upgrades();
+            let connection = first(&reads).serve_connection(stream, service);
             Box::pin(attend(
-                connection,
+                connection.with_upgrades(),
                 closed,
                 UpgradeableConnection::graceful_shutdown,
             ))
         }
     };
     served.await;
+    drop(reads);
 }
 
 /// Serves a connection until it is over, or has done what was begun when everything stops.
@@ -211,10 +212,10 @@ async fn attend<C: Future>(
 }
 
 /// HTTP/1.1.
-fn first() -> http1::Builder {
+fn first(reads: &Reads) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .max_buf_size(BULK)
+        .max_buf_size(reads.size)
         .max_header_size(HEAD)
         // The connection itself has it, which knows a slow head from a quiet client.
         .header_read_timeout(None);

@@ -75,7 +75,7 @@ enum Waiting {
 }
 
 /// How HTTP/2 begins, and no method of HTTP/1.1 (RFC 9113 §3.4).
-const PREFACE: [u8; 3] = *b"PRI";
+const PREFACE: [u8; 4] = *b"PRI ";
 
 /// See the module.
 pub(super) struct Patient<S> {

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use upload::Upload;
 
-/// Bytes that one task moves before another may: what a key's echo waits for at most.
+/// Bytes after which a task lets others go first, a read apart: what a key's echo waits for.
 const BURST: usize = 256 << 10;
 
 /// A request that was read as far as its head.
