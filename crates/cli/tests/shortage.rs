@@ -19,6 +19,7 @@ both!(
     memory_of_one_process,
     memory_of_many_processes,
     memory_again_and_again,
+    memory_that_no_single_end_gives_back,
     memory_for_files,
     processes,
     a_fork_bomb,
@@ -122,6 +123,32 @@ fn memory_again_and_again(stage: &Stage) {
 }
 
 /// The private disk is of memory, and never takes all of it.
+/// A file that grows belongs to two: whichever of them is killed, the other has it, and starts the
+/// next. Where no cgroup kills both, the sandbox ends.
+fn memory_that_no_single_end_gives_back(stage: &Stage) {
+    let serving = Serving::new(stage);
+    let id = serving.create(&["--memory", "128M"]);
+    let script = "
+import os, time
+file, child = os.memfd_create('shared'), None
+for _ in range(256):
+    if child is None:
+        child = os.fork()
+        if child == 0:
+            os.closerange(0, 3)
+            held = bytearray(4 << 20)
+            time.sleep(1000)
+    elif os.waitpid(child, os.WNOHANG)[0]:
+        child = None
+    os.write(file, bytes(4 << 20))
+    time.sleep(0.02)
+print('a gibibyte')
+";
+    let ended = serving.run(&["exec", &id, "--", "/usr/bin/python3", "-c", script]);
+    assert!([125, 137].contains(&ended.code), "{ended:?}");
+    assert_eq!(ended.out, "");
+}
+
 fn memory_for_files(stage: &Stage) {
     let serving = Serving::new(stage);
     let id = serving.create(&["--memory", "128M"]);

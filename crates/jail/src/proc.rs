@@ -6,9 +6,12 @@
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat};
 use std::collections::BTreeMap;
+use std::io::Read as _;
 
 /// Descriptors of one process that are looked at for memory files.
-const MOST_FILES: usize = 1024;
+const MOST_FILES: usize = 16_384;
+/// Bytes of a file that are read: a list of 65,536 groups, and the rest.
+const MOST_TEXT: u64 = 1 << 20;
 /// Microseconds in the clock ticks that times are given in (USER_HZ).
 const TICK: u64 = 10_000;
 
@@ -91,11 +94,14 @@ pub(crate) fn folder(proc: BorrowedFd<'_>, pid: i32) -> Option<OwnedFd> {
     openat(proc, pid.to_string(), flags, Mode::empty()).ok()
 }
 
-/// Whether the process of a folder has anything left: neither gone nor only waiting to be reaped.
+/// Whether the process of a folder has anything left: neither gone nor only waiting to be reaped,
+/// as one looks whose first thread has ended, while others go on.
 pub(crate) fn lives(folder: BorrowedFd<'_>) -> bool {
     let stat = read(folder, "stat").unwrap_or_default();
-    let state = after_name(&stat).and_then(|rest| rest.bytes().next());
-    state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
+    match after_name(&stat).and_then(|rest| rest.bytes().next()) {
+        Some(b'Z') => numbers(folder, "task").len() > 1,
+        state => state.is_some_and(|state| state != b'X'),
+    }
 }
 
 fn stat_of(proc: BorrowedFd<'_>, pid: i32) -> Option<String> {
@@ -168,9 +174,11 @@ fn numbers(folder: BorrowedFd<'_>, path: &str) -> Vec<i32> {
 fn read(folder: BorrowedFd<'_>, path: &str) -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let fd = openat(folder, path, flags, Mode::empty()).ok()?;
-    let mut buffer = [0; 4096];
-    let length = rustix::io::read(&fd, &mut buffer).ok()?;
-    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    // Root inside can be in very many groups, whose list precedes what is looked for.
+    let mut text = Vec::new();
+    let mut file = std::fs::File::from(fd).take(MOST_TEXT);
+    file.read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

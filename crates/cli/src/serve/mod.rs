@@ -158,9 +158,12 @@ async fn node(args: &ServeArgs, data: &Path) -> Result<Arc<Local>> {
         std::env::current_exe().map_err(|error| Error::io("find this program", &error))?;
     let wall = Wall::open(casemate_node::Settings {
         folder: data.join("sandboxes"),
+        // A service's home may be one that it can't write to.
         skeletons: crate::state::cache()
-            .unwrap_or_else(|| data.to_owned())
-            .join("skeletons"),
+            .into_iter()
+            .chain([data.to_owned()])
+            .map(|place| place.join("skeletons"))
+            .collect(),
         program,
         root: args.root.clone(),
         allow_missing: args.allow_missing.iter().copied().collect(),

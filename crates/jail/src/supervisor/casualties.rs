@@ -4,12 +4,17 @@
 //! many as it takes. Neither init nor the agent is one of them: with either, all would be lost.
 //!
 //! Who was killed may take a moment to go. What it still has is as good as given back, so that
-//! nobody else is killed for it.
+//! nobody else is killed for it; but only for that moment: a tracer can hold up who was killed, and
+//! what two share is given back by neither's end alone.
 
 use crate::proc::{self, Size};
 use casemate_core::limits::Reached;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
+use std::time::{Duration, Instant};
+
+/// How long who was killed may take to go, and memory to be less than the limit again.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
@@ -23,12 +28,18 @@ struct Dying {
     pid: i32,
     /// Its folder in /proc, which belongs to this process whoever gets its number.
     folder: OwnedFd,
+    since: Instant,
 }
 
 impl Casualties {
     /// How many processes were killed for memory.
     pub(super) fn killed(&self) -> u64 {
         self.killed
+    }
+
+    /// Lets go of those that were killed and have gone.
+    pub(super) fn forget_gone(&mut self) {
+        self.dying.retain(|dying| proc::lives(dying.folder.as_fd()));
     }
 
     /// Kills until so much less is used than is there, of what a limit that was reached is about.
@@ -43,12 +54,17 @@ impl Casualties {
             Reached::Pids { .. } => size.threads,
             _ => size.memory,
         };
-        self.dying.retain(|dying| proc::lives(dying.folder.as_fd()));
+        self.forget_gone();
         let is_dying = |pid| self.dying.iter().any(|dying| dying.pid == pid);
         let (gone, mut others): (Vec<_>, Vec<_>) = proc::sizes(proc)
             .into_iter()
             .partition(|size| is_dying(size.pid));
-        excess = excess.saturating_sub(gone.iter().map(weight).sum());
+        let is_late = |pid| {
+            let mut own = self.dying.iter().filter(|dying| dying.pid == pid);
+            own.any(|dying| dying.since.elapsed() >= PATIENCE)
+        };
+        let going = gone.iter().filter(|size| !is_late(size.pid));
+        excess = excess.saturating_sub(going.map(weight).sum());
         // The agent was the first one, and numbers that begin anew don't begin as low (RESERVED_PIDS
         // in the kernel).
         others.sort_by_key(|size| size.pid);
@@ -72,6 +88,7 @@ impl Casualties {
             self.dying.push(Dying {
                 pid: size.pid,
                 folder,
+                since: Instant::now(),
             });
         }
         true

@@ -21,7 +21,7 @@ use casemate_sys::signal::Signals;
 use casemate_sys::{Errno, cgroup};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -55,6 +55,18 @@ pub fn run_staying<'a>(
     start(plan, gate, Some(stay))
 }
 
+/// The gate's connections are descriptors of this process, and without one to spare nothing inside
+/// could be counted. The program's own limit is set when it starts.
+fn take_all_descriptors() {
+    let own = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: own.maximum,
+        maximum: own.maximum,
+    };
+    // The limit stays as it was.
+    let _ = setrlimit(Resource::Nofile, all);
+}
+
 fn start<'a>(
     plan: &'a Plan,
     gate: Option<&'a mut dyn Gate>,
@@ -72,6 +84,9 @@ fn start<'a>(
         nests: plan.nests(),
     });
     casemate_sys::signal::wait_for_children();
+    if gate.is_some() {
+        take_all_descriptors();
+    }
     let landlock = landlock(plan)?;
     let watch = Watch::prepare(plan, stay.is_some())?;
     // SIGIO is the guard's. SIGTTOU would stop whoever sets a terminal's foreground group or

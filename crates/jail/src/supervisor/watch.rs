@@ -10,7 +10,7 @@
 //! supervisor counts, [it does](super::casualties). One that sleeps is looked at [less
 //! often](super::pace).
 
-use super::casualties::Casualties;
+use super::casualties::{Casualties, PATIENCE};
 use super::late::{self, LateCgroup};
 use super::pace::{self, Pace};
 use super::processors::Processors;
@@ -73,6 +73,8 @@ struct Staying {
     /// How often it is counted.
     pace: Pace,
     casualties: Casualties,
+    /// Since when every count found more memory than the limit.
+    over: Option<Instant>,
 }
 
 /// Tasks, memory in bytes, and how long it took.
@@ -158,6 +160,7 @@ impl Watch {
             staying: stays.then(|| Staying {
                 pace: Pace::new(),
                 casualties: Casualties::default(),
+                over: None,
             }),
             processors,
             counted_peak: 0,
@@ -303,8 +306,12 @@ impl Watch {
         let (Some(staying), Some(proc)) = (&mut self.staying, &self.proc) else {
             return Some(reached);
         };
+        // What the ends of some should have given back isn't: nothing but everybody's end will.
+        let is_hopeless = staying
+            .over
+            .is_some_and(|since| since.elapsed() >= PATIENCE);
         let relieved = staying.casualties.relieve(proc.as_fd(), &reached, excess);
-        (!relieved).then_some(reached)
+        (is_hopeless || !relieved).then_some(reached)
     }
 
     /// The same after the end, for a program that was faster than the clock.
@@ -376,7 +383,12 @@ impl Watch {
         self.counted_peak = self.counted_peak.max(memory);
         let limits = &self.limits;
         let (memory_max, pids_max) = (limits.memory.value.0, u64::from(limits.pids.value));
-        if !self.held.memory && memory > memory_max {
+        let is_over = !self.held.memory && memory > memory_max;
+        if let Some(staying) = &mut self.staying {
+            staying.casualties.forget_gone();
+            staying.over = is_over.then(|| staying.over.unwrap_or_else(Instant::now));
+        }
+        if is_over {
             let reached = Reached::Memory {
                 max: limits.memory.value,
                 peak: ByteSize(memory),

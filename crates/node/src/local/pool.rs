@@ -5,7 +5,7 @@
 //! its own. They are made when nobody waits for one that is asked for.
 
 use super::Local;
-use super::start::Draft;
+use super::start::{Draft, PATIENCE};
 use casemate_core::sandbox::{Outward, SandboxId, Wish};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,10 +141,12 @@ async fn fill(local: Arc<Local>, wish: Wish) {
             Ok(()) => SandboxId::of(random),
             Err(_) => return local.pool.ready().filling = false,
         };
-        match local.prepare(&id, &wish).await {
-            Ok(draft) => local.pool.ready().drafts.push_back(draft),
+        // One that is never up must not keep the others from being made.
+        let prepared = tokio::time::timeout(PATIENCE, local.prepare(&id, &wish)).await;
+        match prepared {
+            Ok(Ok(draft)) => local.pool.ready().drafts.push_back(draft),
             // Who wants one will hear why.
-            Err(_) => tokio::time::sleep(LATELY / 6).await,
+            Ok(Err(_)) | Err(_) => tokio::time::sleep(LATELY / 6).await,
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// How long a sandbox may take to come up.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long whatever all of them need may take.
 const PREPARATION: Duration = Duration::from_secs(60);
 

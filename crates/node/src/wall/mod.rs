@@ -40,8 +40,9 @@ const BASE: &str = "base";
 pub struct Settings {
     /// The folder of the sandboxes, which nobody else may enter.
     pub folder: PathBuf,
-    /// Where the folders above those of the host's system are: this user's, for all daemons.
-    pub skeletons: PathBuf,
+    /// Where the folders above those of the host's system may be kept, the best place first: this
+    /// user's, for all daemons.
+    pub skeletons: Vec<PathBuf>,
     /// The program that keepers are: this one.
     pub program: PathBuf,
     /// The root file system of the template `base`; `None` is a view of the host's.
@@ -82,7 +83,7 @@ impl Wall {
         // Root's sandboxes need nothing there, and those with a root file system of their own neither.
         let above = match rustix::process::geteuid().is_root() || settings.root.is_some() {
             true => Above::nothing(),
-            false => Above::prepare(&settings.skeletons),
+            false => Above::prepare(settings.skeletons.clone()),
         };
         Ok(Arc::new(Self {
             settings,

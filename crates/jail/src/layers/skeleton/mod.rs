@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// How folders are opened.
 const FOLDER: OFlags = OFlags::RDONLY
@@ -45,6 +46,9 @@ const SIGNS: &[&str] = &[
 const FORM: u64 = 2;
 const LOCK: &str = ".lock";
 const PART: &str = ".part-";
+/// How long it is waited for whoever makes or removes one, and between two looks.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Of the same host, if some are damaged and still used.
 const MOST: usize = 16;
 
@@ -52,13 +56,23 @@ const MOST: usize = 16;
 #[derive(Debug)]
 pub struct Skeleton {
     path: PathBuf,
-    _held: OwnedFd,
+    held: OwnedFd,
 }
 
 impl Skeleton {
     /// Its folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it is still in its place: whoever tidies up a cache asks nobody.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        let there = rustix::fs::lstat(&self.path);
+        let (Ok(there), Ok(held)) = (there, fstat(&self.held)) else {
+            return false;
+        };
+        (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
     }
 }
 
@@ -156,14 +170,21 @@ impl Shelf {
         self.place.join(format!("{}-{number}", self.key))
     }
 
-    /// Waits until nobody else makes or removes one.
+    /// Waits until nobody else makes or removes one, but not for ever: who does may hang.
     fn lock(&self) -> Result<OwnedFd> {
         let path = self.place.join(LOCK);
         let fail = |errno: Errno| Error::errno("lock", errno.raw_os_error()).on(path.display());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = openat(CWD, &path, flags, Mode::from_raw_mode(0o600)).map_err(fail)?;
-        rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive)).map_err(fail)?;
-        Ok(lock)
+        let begun = Instant::now();
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(lock),
+                Err(Errno::AGAIN) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(fail(errno)),
+            }
+        }
     }
 
     /// Makes one where none is. The lock is held.
@@ -252,7 +273,7 @@ fn whole(path: &Path) -> Option<Skeleton> {
     let census = Census::read(path)?;
     (Census::of(path).ok()? == census).then(|| Skeleton {
         path: path.to_owned(),
-        _held: held,
+        held,
     })
 }
 
