@@ -149,6 +149,8 @@ fn chaos(stage: &Stage) {
         std::env::var(ROUNDS).map_or(FEW, |rounds| rounds.parse().expect("a number of rounds"));
     stage.folder("temporary");
     let before = Machine::look();
+    // Ids of processes come again.
+    let older = cgroups(Path::new(CGROUPS), &|_| true, DEEPEST);
     let (mut killed, mut adopted) = (BTreeSet::new(), 0);
     for round in 0..rounds {
         let moment = Duration::from_micros(RandomState::new().build_hasher().finish() % LATEST);
@@ -170,7 +172,7 @@ fn chaos(stage: &Stage) {
         written,
         "no program had started when its supervisor was killed"
     );
-    after_the_next_command(stage, &killed);
+    after_the_next_command(stage, &killed, &older);
     println!("{rounds} supervisors killed, nothing left");
 }
 
@@ -310,29 +312,33 @@ fn processes(stage: &Stage) -> Vec<String> {
 
 /// Only root leaves something: the folders of a cgroup that died with its supervisor. The next
 /// command removes them.
-fn after_the_next_command(stage: &Stage, killed: &BTreeSet<i32>) {
+fn after_the_next_command(stage: &Stage, killed: &BTreeSet<i32>, older: &[PathBuf]) {
     stage.run(["--", "true"]).assert_out("");
-    let left = cgroups(Path::new("/sys/fs/cgroup"), killed, 8);
+    let mut left = cgroups(Path::new(CGROUPS), &|pid| killed.contains(&pid), DEEPEST);
+    left.retain(|cgroup| !older.contains(cgroup));
     assert!(left.is_empty(), "cgroups were left: {left:#?}");
 }
 
+const CGROUPS: &str = "/sys/fs/cgroup";
+const DEEPEST: u32 = 8;
+
 /// Cgroups of these supervisors, by the pid in the folder's name.
-fn cgroups(folder: &Path, killed: &BTreeSet<i32>, depth: u32) -> Vec<PathBuf> {
+fn cgroups(folder: &Path, wanted: &dyn Fn(i32) -> bool, depth: u32) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let folders = entries
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let of_killed = |name: &str| {
+    let is_wanted = |name: &str| {
         name.strip_prefix("casemate-")
             .and_then(|pid| pid.parse().ok())
-            .is_some_and(|pid| killed.contains(&pid))
+            .is_some_and(wanted)
     };
     folders
         .flat_map(|entry| match entry.file_name().to_string_lossy() {
-            name if of_killed(&name) => vec![entry.path()],
-            _ if depth > 0 => cgroups(&entry.path(), killed, depth - 1),
+            name if is_wanted(&name) => vec![entry.path()],
+            _ if depth > 0 => cgroups(&entry.path(), wanted, depth - 1),
             _ => Vec::new(),
         })
         .collect()
