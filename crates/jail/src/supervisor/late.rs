@@ -12,13 +12,13 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a run lives without a cgroup.
 pub(super) const AFTER: Duration = Duration::from_millis(25);
-/// A tree that changes faster than it is moved is a bomb, and what is outside of the cgroup then is
-/// left to the counters.
-const MOST_PASSES: u32 = 400;
+/// For how long a tree is looked through. One that changes faster than it is moved is a bomb, and
+/// what is outside of the cgroup then is left to the counters.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A thread that moves a tree.
 pub(super) struct LateCgroup(JoinHandle<Option<Entered>>);
@@ -60,7 +60,8 @@ impl LateCgroup {
 /// none outside. A child of one that is inside is inside.
 ///
 /// A process that forks and ends at once is gone when it is looked at, and its child may be
-/// outside. So a pass in which one went away proves nothing, and the newest come first.
+/// outside. So a pass in which one went away proves nothing, and the newest come first. To hit such
+/// a one takes a hundred passes and more, each of which is some 100 microseconds.
 fn move_in(cgroup: &Cgroup, init: i32) -> bool {
     let Ok(namespace) = namespace_of(init) else {
         return false;
@@ -68,9 +69,18 @@ fn move_in(cgroup: &Cgroup, init: i32) -> bool {
     // Processes that are in, or none of the sandbox's.
     let mut settled = BTreeSet::new();
     let mut later = Later::than(init);
-    for _ in 0..MOST_PASSES {
-        let pids = later.processes();
-        let mut is_whole = !pids.is_empty();
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        let (pids, began_anew) = later.processes();
+        if pids.is_empty() {
+            // Init has ended, and all with it.
+            return false;
+        }
+        if began_anew {
+            // A number may be another process's by now.
+            settled.clear();
+        }
+        let mut is_whole = !began_anew;
         for pid in pids.into_iter().rev() {
             if settled.contains(&pid) {
                 continue;
@@ -98,33 +108,40 @@ fn move_in(cgroup: &Cgroup, init: i32) -> bool {
 /// Processes that are as young as an init, or younger: to look at all of a machine with a thousand
 /// sandboxes takes longer than to make one.
 struct Later {
-    init: i32,
-    /// The id that was given out last, as far as it is known; none if ids began anew since.
-    last: Option<i32>,
+    /// The lowest id that a process of the tree can have.
+    first: i32,
+    /// The id that was given out last, as far as it is known.
+    last: i32,
 }
 
 impl Later {
     fn than(init: i32) -> Self {
         Self {
-            init,
-            last: Some(init),
+            first: init,
+            last: init,
         }
     }
 
-    /// The newest last, unless the ids began anew.
-    fn processes(&mut self) -> Vec<i32> {
+    /// The newest last, and whether ids began anew since the last time: then a new process may have
+    /// any, and may have got it behind the back of whoever read the list.
+    fn processes(&mut self) -> (Vec<i32>, bool) {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let pids: Vec<i32> = pids.collect();
+        let mut pids: Vec<i32> = pids.collect();
         // Asked afterwards, so that whoever is in the list is known about.
-        self.see(last_pid());
-        let first = self.last.map_or(0, |_| self.init);
-        pids.into_iter().filter(|pid| *pid >= first).collect()
+        let began_anew = self.see(last_pid());
+        pids.retain(|pid| *pid >= self.first);
+        (pids, began_anew)
     }
 
-    /// Ids grow until they begin anew (pid_namespaces(7)).
-    fn see(&mut self, now: Option<i32>) {
-        self.last = self.last.and_then(|last| now.filter(|now| *now >= last));
+    /// Ids grow until they begin anew (pid_namespaces(7)). True if they did.
+    fn see(&mut self, now: Option<i32>) -> bool {
+        let began_anew = now.is_some_and(|now| now < self.last);
+        if began_anew || now.is_none() {
+            self.first = 0;
+        }
+        self.last = now.unwrap_or(self.last);
+        began_anew
     }
 }
 
@@ -144,24 +161,30 @@ mod tests {
 
     #[test]
     fn ids_that_began_anew_make_everybody_a_candidate() {
-        let own = std::process::id() as i32;
-        let mut later = Later::than(own);
+        let mut later = Later::than(500);
+        assert!(!later.see(Some(510)));
+        assert_eq!(later.first, 500);
+        assert!(later.see(Some(505)));
+        assert_eq!(later.first, 0);
+        assert!(!later.see(Some(510)), "once is not twice");
+        assert!(later.see(Some(300)));
+    }
+
+    #[test]
+    fn who_does_not_know_looks_at_all() {
         assert!(last_pid().is_some());
-        later.see(Some(own + 1));
-        assert_eq!(later.last, Some(own + 1));
-        later.see(Some(own));
-        later.see(Some(own + 5));
-        assert_eq!(later.last, None);
-        let all = later.processes();
-        assert!(all.contains(&1) && all.contains(&own));
+        let mut later = Later::than(500);
+        assert!(!later.see(None));
+        assert_eq!(later.first, 0);
     }
 
     #[test]
     fn nobody_younger_is_left_out() {
         let own = std::process::id() as i32;
-        let pids = Later::than(own).processes();
+        let (pids, _) = Later::than(own).processes();
         assert!(pids.contains(&own));
-        let mut anew = Later::than(i32::MAX);
-        assert!(anew.processes().contains(&1), "no id is larger");
+        let (all, began_anew) = Later::than(i32::MAX).processes();
+        assert!(began_anew, "no id is larger");
+        assert!(all.contains(&1));
     }
 }
