@@ -122,7 +122,6 @@ fn memory_again_and_again(stage: &Stage) {
     bystander.goes_on();
 }
 
-/// The private disk is of memory, and never takes all of it.
 /// A file that grows belongs to two: whichever of them is killed, the other has it, and starts the
 /// next. Where no cgroup kills both, the sandbox ends.
 fn memory_that_no_single_end_gives_back(stage: &Stage) {
@@ -149,6 +148,7 @@ print('a gibibyte')
     assert_eq!(ended.out, "");
 }
 
+/// The private disk is of memory, and never takes all of it.
 fn memory_for_files(stage: &Stage) {
     let serving = Serving::new(stage);
     let id = serving.create(&["--memory", "128M"]);

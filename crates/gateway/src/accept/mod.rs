@@ -172,25 +172,20 @@ async fn http(
         }
     });
     let stream = TokioIo::new(stream);
-    // HTTP/2 has windows of its own.
-    let reads = if h2 { Reads::of(0) } else { Reads::new() };
     // One type for both: the compiler can't see by itself that either may move between threads.
-    let served: Pin<Box<dyn Future<Output = ()> + Send>> = match h2 {
+    let (served, reads): (Pin<Box<dyn Future<Output = ()> + Send>>, _) = match h2 {
+        // It has windows of its own.
         true => {
             let connection = second(Streams::default()).serve_connection(stream, service);
-            Box::pin(attend(
-                connection,
-                closed,
-                http2::Connection::graceful_shutdown,
-            ))
+            let stop = http2::Connection::graceful_shutdown;
+            (Box::pin(attend(connection, closed, stop)), None)
         }
         false => {
+            let reads = Reads::new();
             let connection = first(&reads).serve_connection(stream, service);
-            Box::pin(attend(
-                connection.with_upgrades(),
-                closed,
-                UpgradeableConnection::graceful_shutdown,
-            ))
+            let stop = UpgradeableConnection::graceful_shutdown;
+            let served = attend(connection.with_upgrades(), closed, stop);
+            (Box::pin(served), Some(reads))
         }
     };
     served.await;

@@ -11,6 +11,7 @@ use crate::proc::{self, Size};
 use casemate_core::limits::Reached;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long who was killed may take to go, and memory to be less than the limit again.
@@ -20,12 +21,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Casualties {
     killed: u64,
-    /// Those that were killed and may still be there.
-    dying: Vec<Dying>,
+    /// Those that were killed and may still be there, by their number.
+    dying: BTreeMap<i32, Dying>,
 }
 
 struct Dying {
-    pid: i32,
     /// Its folder in /proc, which belongs to this process whoever gets its number.
     folder: OwnedFd,
     since: Instant,
@@ -39,11 +39,12 @@ impl Casualties {
 
     /// Lets go of those that were killed and have gone.
     pub(super) fn forget_gone(&mut self) {
-        self.dying.retain(|dying| proc::lives(dying.folder.as_fd()));
+        self.dying
+            .retain(|_, dying| proc::lives(dying.folder.as_fd()));
     }
 
     /// Kills until so much less is used than is there, of what a limit that was reached is about.
-    /// False if that can't be had.
+    /// False if that can't be had. Those that have gone are [forgotten](Self::forget_gone) already.
     pub(super) fn relieve(
         &mut self,
         proc: BorrowedFd<'_>,
@@ -54,17 +55,16 @@ impl Casualties {
             Reached::Pids { .. } => size.threads,
             _ => size.memory,
         };
-        self.forget_gone();
-        let is_dying = |pid| self.dying.iter().any(|dying| dying.pid == pid);
-        let (gone, mut others): (Vec<_>, Vec<_>) = proc::sizes(proc)
-            .into_iter()
-            .partition(|size| is_dying(size.pid));
-        let is_late = |pid| {
-            let mut own = self.dying.iter().filter(|dying| dying.pid == pid);
-            own.any(|dying| dying.since.elapsed() >= PATIENCE)
-        };
-        let going = gone.iter().filter(|size| !is_late(size.pid));
-        excess = excess.saturating_sub(going.map(weight).sum());
+        let mut others = Vec::new();
+        for size in proc::sizes(proc) {
+            match self.dying.get(&size.pid) {
+                None => others.push(size),
+                Some(own) if own.since.elapsed() < PATIENCE => {
+                    excess = excess.saturating_sub(weight(&size));
+                }
+                Some(_) => {}
+            }
+        }
         // The agent was the first one, and numbers that begin anew don't begin as low (RESERVED_PIDS
         // in the kernel).
         others.sort_by_key(|size| size.pid);
@@ -85,11 +85,8 @@ impl Casualties {
             if !matches!(reached, Reached::Pids { .. }) {
                 self.killed += 1;
             }
-            self.dying.push(Dying {
-                pid: size.pid,
-                folder,
-                since: Instant::now(),
-            });
+            let since = Instant::now();
+            self.dying.insert(size.pid, Dying { folder, since });
         }
         true
     }

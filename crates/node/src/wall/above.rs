@@ -89,18 +89,15 @@ fn take(places: &[PathBuf]) -> Result<(Shelf, Skeleton)> {
         let skeleton = shelf.take()?;
         Ok((shelf, skeleton))
     };
-    let nowhere = || {
-        Error::rule(
-            "make folders above those of the system",
-            "there is no place",
-        )
-    };
-    let mut taken = Err(nowhere());
+    let mut last = Error::rule(
+        "make folders above those of the system",
+        "there is no place",
+    );
     for place in places {
-        taken = from(place);
-        if taken.is_ok() {
-            break;
+        match from(place) {
+            Ok(taken) => return Ok(taken),
+            Err(error) => last = error,
         }
     }
-    taken
+    Err(last)
 }

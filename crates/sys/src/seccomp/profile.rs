@@ -16,7 +16,8 @@ pub enum Action {
     Fail(Errno),
     /// It fails with this errno, and is counted where there is a listener.
     Refuse(Errno),
-    /// The supervisor makes it; without a listener it fails with this errno.
+    /// The supervisor makes it, or says whether it may be made; without a listener it fails with
+    /// this errno.
     Ask(Errno),
     /// It is refused where the program may be given sockets of another network
     /// ([`Profile::lends`]), and made elsewhere.

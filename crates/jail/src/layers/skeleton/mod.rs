@@ -22,7 +22,7 @@ use super::{beneath, folders};
 use casemate_core::error::{Error, Result};
 use census::Census;
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, lstat, openat};
 use rustix::io::Errno;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -68,11 +68,7 @@ impl Skeleton {
     /// Whether it is still in its place: whoever tidies up a cache asks nobody.
     #[must_use]
     pub fn stands(&self) -> bool {
-        let there = rustix::fs::lstat(&self.path);
-        let (Ok(there), Ok(held)) = (there, fstat(&self.held)) else {
-            return false;
-        };
-        (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+        is_at(&self.held, &self.path).unwrap_or(false)
     }
 }
 
@@ -260,11 +256,16 @@ fn held(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     }
     flock(&folder, FlockOperation::NonBlockingLockShared)?;
     // It may have been removed a moment before.
-    let named = rustix::fs::lstat(path)?;
-    match (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) {
+    match is_at(&folder, path)? {
         true => Ok(folder),
         false => Err(Errno::NOENT),
     }
+}
+
+/// Whether an open folder has this name still.
+fn is_at(folder: &OwnedFd, path: &Path) -> std::result::Result<bool, Errno> {
+    let (own, named) = (fstat(folder)?, lstat(path)?);
+    Ok((named.st_dev, named.st_ino) == (own.st_dev, own.st_ino))
 }
 
 /// The one of this name, if it is there and nothing of it is missing.
