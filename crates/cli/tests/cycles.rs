@@ -54,7 +54,7 @@ fn nothing_of_a_sandbox_stays(stage: &Stage) {
     println!("{count} sandboxes in {:.1?}", begun.elapsed());
     let after = settled(&serving, &seen, Some(&before));
     println!("before: {before:?}\nafter: {after:?}");
-    assert_eq!(after, before, "something stayed");
+    assert_eq!(after.and_what_went(&before), before, "something stayed");
     // At least the keeper, init and the agent of each.
     assert!(
         seen.processes() >= count,
@@ -97,7 +97,9 @@ fn settled(serving: &Serving<'_>, seen: &Seen, expected: Option<&Census>) -> Cen
     loop {
         std::thread::sleep(std::time::Duration::from_millis(500));
         let now = Census::take(serving, seen);
-        let is_settled = expected.map_or(now == last, |expected| now == *expected);
+        let is_settled = expected.map_or(now == last, |expected| {
+            now.clone().and_what_went(expected) == *expected
+        });
         if is_settled || begun.elapsed() > PATIENCE {
             return now;
         }

@@ -54,7 +54,7 @@ impl Seen {
 }
 
 /// See the module. Two that are equal differ in nothing that a sandbox consists of.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Census {
     processes: usize,
     namespaces: usize,
@@ -62,8 +62,8 @@ pub(crate) struct Census {
     mounts: usize,
     /// Groups of processes that have been here and are gone.
     cgroups: BTreeSet<PathBuf>,
-    /// Of the server: files, sockets, anything.
-    descriptors: usize,
+    /// Of the server, by what they are: files, sockets, anything.
+    descriptors: BTreeMap<String, usize>,
     /// Unix sockets that are bound to a name in this test's folder.
     sockets: usize,
     /// Rows by table; of sandboxes, those that haven't ended.
@@ -93,12 +93,41 @@ impl Census {
             processes: processes.len(),
             mounts: mentions(&format!("{server}/mountinfo")),
             cgroups: found,
-            descriptors: fs::read_dir(format!("{server}/fd")).unwrap().count(),
+            descriptors: descriptors(&format!("{server}/fd")),
             sockets: mentions("/proc/net/unix"),
             rows: rows(serving),
             files,
         }
     }
+}
+
+impl Census {
+    /// This one, with what descriptors the server had before and has let go of since: of what it
+    /// keeps for a while, the first census may have found more.
+    pub(crate) fn and_what_went(mut self, before: &Self) -> Self {
+        for (kind, count) in &before.descriptors {
+            let now = self.descriptors.entry(kind.clone()).or_default();
+            *now = (*now).max(*count);
+        }
+        self
+    }
+}
+
+fn descriptors(folder: &str) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        // One may be closed meanwhile.
+        let Ok(link) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let kind = link.to_string_lossy();
+        let kind = match kind.split_once(":[") {
+            Some((kind @ ("socket" | "pipe"), _)) => kind,
+            _ => &kind,
+        };
+        *found.entry(kind.to_owned()).or_default() += 1;
+    }
+    found
 }
 
 /// Takes note of the ends of those that this process adopted.
