@@ -1,0 +1,2 @@
+//! The Wasm wall: guests in separate, hostile processes over shared memory.
+#![allow(unsafe_code)]
