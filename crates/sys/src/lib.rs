@@ -16,6 +16,7 @@
 //! - [`splice`]: bytes from socket to socket that no memory of ours sees
 //! - [`cgroup`]: limits of versions 1 and 2
 //! - [`memory`]: what a process keeps and gives back; [`secret`]: what nobody else may find
+//! - [`pages`]: a canister's memory: kept, lent, tracked, pulled back
 //! - [`dnotify`]: a signal when a name appears in a folder
 //! - [`lease`], [`verity`]: whether a file can still change
 //! - [`ownership`]: files that are made for another user
@@ -40,6 +41,7 @@ pub mod net;
 mod netlink;
 pub mod owners;
 pub mod ownership;
+pub mod pages;
 pub mod privilege;
 pub mod probe;
 pub mod process;

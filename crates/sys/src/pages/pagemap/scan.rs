@@ -1,0 +1,220 @@
+//! PAGEMAP_SCAN: which pages of a range are of a kind, and protecting them in the same call
+//! (Documentation/admin-guide/mm/pagemap.rst).
+//!
+//! It has traps. A scan can stop early after it has returned pages from behind where it stopped;
+//! going on from there returns those again, so what it returns is a set and never a count. A scan
+//! that protects has already protected those, so they must not be cut off either: they won't be
+//! returned again. And a scan that protects passes in silence over what isn't tracked unless it is
+//! told to object (PM_SCAN_CHECK_WPASYNC).
+
+use super::{Region, Runs, Then};
+use crate::pages::Run;
+use crate::pages::{Error, PAGE};
+use crate::{Errno, check};
+use rustix::fd::AsRawFd;
+use std::fs::File;
+use std::ops::Range;
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: libc::Ioctl = 0xC060_6610;
+/// `PM_SCAN_WP_MATCHING`: protect what is found.
+const PROTECT: u64 = 1 << 0;
+/// `PM_SCAN_CHECK_WPASYNC`: object (EPERM) to what isn't tracked.
+const ALL_TRACKED: u64 = 1 << 1;
+/// `PAGE_IS_WRITTEN`: not write-protected.
+const WRITTEN: u64 = 1 << 1;
+/// `PAGE_IS_FILE`: of a file, or shared.
+const FILE: u64 = 1 << 2;
+/// `PAGE_IS_PRESENT`.
+const PRESENT: u64 = 1 << 3;
+/// `PAGE_IS_SWAPPED`.
+const SWAPPED: u64 = 1 << 4;
+/// `PAGE_IS_PFNZERO`: the page of zeros that stands for anonymous memory which was only read.
+const ZERO: u64 = 1 << 5;
+
+/// How many ranges one call can return.
+const MOST: usize = 2048;
+
+/// What is said where there is no such call.
+pub(in crate::pages) const UNSUPPORTED: Error = Error::Unsupported {
+    feature: "scan of a process's pages (PAGEMAP_SCAN)",
+    needs: "Linux 6.7",
+};
+
+/// `struct pm_scan_arg` of linux/fs.h.
+#[repr(C)]
+#[derive(Default)]
+struct Scan {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    found: u64,
+    found_length: u64,
+    max_pages: u64,
+    inverted: u64,
+    all_of: u64,
+    any_of: u64,
+    returned: u64,
+}
+
+/// `struct page_region` of linux/fs.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Found {
+    start: u64,
+    end: u64,
+    kinds: u64,
+}
+
+/// What is looked for: all of the one and any of the other, none of `FILE` and `ZERO`.
+struct Question {
+    flags: u64,
+    all_of: u64,
+    any_of: u64,
+}
+
+pub(super) fn private(
+    file: &File,
+    region: &Region,
+    pages: Range<usize>,
+    runs: &mut Runs,
+) -> Result<(), Error> {
+    let question = Question {
+        flags: 0,
+        all_of: 0,
+        any_of: PRESENT | SWAPPED,
+    };
+    scan(
+        file,
+        region,
+        pages,
+        &question,
+        &mut [Found::default(); MOST],
+        runs,
+    )
+}
+
+pub(super) fn written(
+    file: &File,
+    region: &Region,
+    pages: Range<usize>,
+    then: Then,
+    runs: &mut Runs,
+) -> Result<(), Error> {
+    let question = question(then);
+    scan(
+        file,
+        region,
+        pages,
+        &question,
+        &mut [Found::default(); MOST],
+        runs,
+    )
+}
+
+fn question(then: Then) -> Question {
+    Question {
+        flags: match then {
+            Then::Protect => ALL_TRACKED | PROTECT,
+            Then::Leave => ALL_TRACKED,
+        },
+        all_of: WRITTEN,
+        // To some kernels a page that isn't there is one that was written.
+        any_of: PRESENT | SWAPPED,
+    }
+}
+
+/// Asks until the end is reached, however little comes back at once.
+fn scan(
+    file: &File,
+    region: &Region,
+    pages: Range<usize>,
+    question: &Question,
+    buffer: &mut [Found],
+    runs: &mut Runs,
+) -> Result<(), Error> {
+    let base = region.start() as u64;
+    let (mut start, end) = (address(base, pages.start), address(base, pages.end));
+    while start < end {
+        let (count, reached) = ask(file, question, start..end, buffer).map_err(refused)?;
+        let found = buffer.get(..count).unwrap_or(&[]);
+        runs.extend(found.iter().map(|found| Run {
+            start: page(base, found.start),
+            end: page(base, found.end),
+        }));
+        if reached <= start {
+            return Err(refused(Errno::IO));
+        }
+        start = reached;
+    }
+    Ok(())
+}
+
+fn address(base: u64, page: usize) -> u64 {
+    base + (page * PAGE) as u64
+}
+
+fn page(base: u64, address: u64) -> usize {
+    address.saturating_sub(base) as usize / PAGE
+}
+
+fn refused(errno: Errno) -> Error {
+    match errno {
+        Errno::PERM => Error::Untracked,
+        Errno::NOTTY => UNSUPPORTED,
+        why => Error::Refused {
+            tried: "asking which pages were written (PAGEMAP_SCAN)",
+            why,
+        },
+    }
+}
+
+/// One call: how many ranges it found, and the address that it got to.
+fn ask(
+    file: &File,
+    question: &Question,
+    range: Range<u64>,
+    found: &mut [Found],
+) -> Result<(usize, u64), Errno> {
+    let mut scan = Scan {
+        size: size_of::<Scan>() as u64,
+        flags: question.flags,
+        start: range.start,
+        end: range.end,
+        found: found.as_mut_ptr() as u64,
+        found_length: found.len() as u64,
+        inverted: FILE | ZERO,
+        all_of: question.all_of | FILE | ZERO,
+        any_of: question.any_of,
+        returned: PRESENT,
+        ..Scan::default()
+    };
+    // SAFETY: the request reads and writes one pm_scan_arg, and writes at most `found_length` entries
+    // to `found`; both outlive the call. Pages are looked at, and at most write-protected in a way
+    // that the next write undoes.
+    let count =
+        check(unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut scan) }.into())?;
+    Ok((count as usize, scan.walk_end))
+}
+
+/// Whether there is such a call.
+pub(super) fn works(file: &File) -> Result<bool, Error> {
+    let question = Question {
+        flags: 0,
+        all_of: 0,
+        any_of: PRESENT,
+    };
+    let here = (&raw const question) as u64 / PAGE as u64 * PAGE as u64;
+    let range = here..here + PAGE as u64;
+    match ask(file, &question, range, &mut [Found::default(); 1]) {
+        Ok((1, _)) => Ok(true),
+        // The stack is this process's own: a kernel that doesn't see that isn't to be relied on.
+        Ok(_) | Err(Errno::NOTTY | Errno::NOSYS | Errno::PERM) => Ok(false),
+        Err(errno) => Err(refused(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
