@@ -24,6 +24,7 @@
 //! - [`region`]: addresses with guards around them, into which files are mapped
 //! - [`userfault`], [`pagemap`], [`tracker`]: what was written; [`runs`]: how that is said
 //! - [`remote`]: reading another process's memory
+//! - [`ring`]: calls between two processes that don't trust each other
 //! - `kin`: what must not be used in a process that was forked since
 //!
 //! All numbers are pages of [`PAGE`] bytes, so nothing can lie across two of them.
@@ -34,6 +35,7 @@ mod kin;
 pub mod pagemap;
 pub mod region;
 pub mod remote;
+pub mod ring;
 pub mod runs;
 pub mod sealed;
 #[cfg(test)]
