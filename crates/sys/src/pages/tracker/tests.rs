@@ -367,3 +367,47 @@ fn a_forked_process_cannot_ask_for_its_parents_pages() {
         .unwrap();
     assert_eq!(list(&found), [5]);
 }
+
+/// A process has 65,530 mappings (vm.max_map_count), and a memory may grow more often.
+#[test]
+fn growing_makes_no_more_mappings_if_it_is_watched_before_it_is_written() {
+    if !tracks_writes() {
+        return eprintln!("skipped: this kernel doesn't track writes");
+    }
+    let tracker = Tracker::with(Method::Protect).unwrap();
+    let reader = Committed::new("heap", 1000).unwrap().reader().unwrap();
+    let region = Region::reserve(1, 1000, 1).unwrap();
+    for page in 0..1000 {
+        region.map_private(page..page + 1, &reader, page).unwrap();
+        tracker.watch(&region, page..page + 1).unwrap();
+        poke(&region, page, 1);
+    }
+    let (from, to) = (region.start() as usize, region.address(1000) as usize);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(maps.contains(&format!("{from:x}-{to:x} rw-p")));
+    let mut found = Runs::default();
+    tracker.take(&region, 0..1000, &reader, &mut found).unwrap();
+    assert_eq!(
+        found.as_slice(),
+        [Run {
+            start: 0,
+            end: 1000
+        }]
+    );
+}
+
+#[test]
+fn what_was_written_before_it_is_watched_counts() {
+    if !tracks_writes() {
+        return eprintln!("skipped: this kernel doesn't track writes");
+    }
+    let tracker = Tracker::with(Method::Protect).unwrap();
+    let reader = Committed::new("heap", 9).unwrap().reader().unwrap();
+    let region = Region::reserve(1, 9, 1).unwrap();
+    region.map_private(0..9, &reader, 0).unwrap();
+    poke(&region, 4, 1);
+    tracker.watch(&region, 0..9).unwrap();
+    let mut found = Runs::default();
+    tracker.take(&region, 0..9, &reader, &mut found).unwrap();
+    assert_eq!(list(&found), [4]);
+}

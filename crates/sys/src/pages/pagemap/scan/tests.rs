@@ -35,7 +35,11 @@ fn tracked() -> Option<Tracked> {
 
 /// Writes every third page, so that no two are one range.
 fn write_some(region: &Region) -> BTreeSet<usize> {
-    let pages: BTreeSet<usize> = (1..PAGES).step_by(3).collect();
+    write_every(region, 3)
+}
+
+fn write_every(region: &Region, step: usize) -> BTreeSet<usize> {
+    let pages: BTreeSet<usize> = (1..PAGES).step_by(step).collect();
     pages.iter().for_each(|page| poke(region, *page, 1));
     pages
 }
@@ -71,10 +75,10 @@ fn however_few_are_returned_at_once_none_is_lost() {
 }
 
 /// Goes on from where each call stopped and adds up what it returned, clipped there or not.
-fn counted(tracked: &Tracked, question: &Question, clip: bool) -> usize {
+fn counted(tracked: &Tracked, question: &Question, most: usize, clip: bool) -> usize {
     let base = tracked.region.start() as u64;
     let (mut start, end) = (address(base, 0), address(base, PAGES));
-    let (mut sum, mut buffer) = (0, [Found::default(); 700]);
+    let (mut sum, mut buffer) = (0, vec![Found::default(); most]);
     while start < end {
         let (count, reached) = ask(&tracked.pagemap, question, start..end, &mut buffer).unwrap();
         let kept = |found: &&Found| !clip || found.start < reached;
@@ -88,27 +92,35 @@ fn counted(tracked: &Tracked, question: &Question, clip: bool) -> usize {
 }
 
 /// What the scan would get wrong if it counted, or cut off what lies behind where a call stopped.
-/// A kernel may do without either, so what is held to is that a set is right in any case.
+/// Linux 6.18 does either for the second pair: 107 of 2667 are counted twice, or lost. Another kernel
+/// may not, so what is held to is that a set is right in any case.
 #[test]
 fn what_is_behind_the_stop_is_neither_counted_twice_nor_cut_off() {
     let Some(tracked) = tracked() else { return };
-    let written = write_some(&tracked.region);
-    let leave = question(Then::Leave);
-    let counted_up = counted(&tracked, &leave, false);
-    assert!(counted_up >= written.len());
-    assert_eq!(scanned(&tracked, &leave, 700), written);
-    let clipped = counted(&tracked, &question(Then::Protect), true);
-    assert!(clipped <= written.len());
-    assert_eq!(scanned(&tracked, &leave, 700), BTreeSet::new());
-    write_some(&tracked.region);
-    assert_eq!(
-        counted(&tracked, &question(Then::Protect), false),
-        written.len()
-    );
-    eprintln!(
-        "counting: {counted_up}, clipping: {clipped}, of {}",
-        written.len()
-    );
+    let (leave, protect) = (question(Then::Leave), question(Then::Protect));
+    for (step, most) in [
+        (3, 700),
+        (3, 64),
+        (100, 64),
+        (17, 1000),
+        (15, 2048),
+        (2, 511),
+        (15, 512),
+    ] {
+        let written = write_every(&tracked.region, step);
+        let counted_up = counted(&tracked, &leave, most, false);
+        assert!(counted_up >= written.len());
+        assert_eq!(scanned(&tracked, &leave, most), written);
+        let clipped = counted(&tracked, &protect, most, true);
+        assert!(clipped <= written.len());
+        assert_eq!(scanned(&tracked, &leave, most), BTreeSet::new());
+        write_every(&tracked.region, step);
+        assert_eq!(counted(&tracked, &protect, most, false), written.len());
+        eprintln!(
+            "every {step}, {most} at once: counting {counted_up}, clipping {clipped}, of {}",
+            written.len()
+        );
+    }
 }
 
 /// Without the flag that objects, a scan that protects passes over what isn't tracked.
