@@ -187,7 +187,7 @@ mod tests {
     /// Runs a test in a process with few descriptors, in the place of init, which isn't looked at.
     fn in_household(test: impl Fn(&mut Household, OwnedFd)) {
         let init = child::fork(|| {
-            let _ = crate::process::close_all_from(3);
+            let _ = crate::process::close_from(3);
             let socket = stream();
             let own = std::process::id() as i32;
             let mut household = Household::new(Processes::own().unwrap(), own);
@@ -291,7 +291,7 @@ mod tests {
                 let (closed, end) = rustix::pipe::pipe().unwrap();
                 let child = child::fork(|| {
                     let from = if keeps { socket.as_raw_fd() + 1 } else { 3 };
-                    let _ = crate::process::close_all_from(from);
+                    let _ = crate::process::close_from(from);
                     loop {
                         std::thread::park();
                     }

@@ -20,6 +20,7 @@
 //! - [`dnotify`]: a signal when a name appears in a folder
 //! - [`lease`], [`verity`]: whether a file can still change
 //! - [`ownership`]: files that are made for another user
+//! - [`wasm`]: what the processes of the Wasm wall need beyond that
 //! - [`probe`]: what this machine can enforce, by trying it
 //!
 //! The unsafe code of the process wall lives here and nowhere else.
@@ -57,6 +58,7 @@ pub mod splice;
 mod testing;
 pub mod unixdiag;
 pub mod verity;
+pub mod wasm;
 
 pub use rustix::io::Errno;
 

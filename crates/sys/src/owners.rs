@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn a_thread_that_keeps_a_socket_to_itself_is_seen() {
         let child = child::fork(|| {
-            let _ = crate::process::close_all_from(3);
+            let _ = crate::process::close_from(3);
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
             let pid = std::process::id() as i32;

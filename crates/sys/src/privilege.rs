@@ -3,7 +3,7 @@
 use crate::{Errno, check};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, clear_ambient_capability_set,
-    set_capabilities, set_capabilities_secure_bits,
+    configure_capability_in_ambient_set, set_capabilities, set_capabilities_secure_bits,
 };
 
 /// Empties the sets that count for this process, which will execute nothing.
@@ -30,6 +30,15 @@ fn keep(kept: CapabilitySet) -> Result<(), Errno> {
 /// Empties every capability set, the bounding set included, and locks root's special treatment
 /// out, so that no later execve(2) brings one back (capabilities(7)).
 pub fn drop_capabilities_for_good() -> Result<(), Errno> {
+    keep_for_good(CapabilitySet::empty())
+}
+
+/// The same, but for the right to make namespaces, which this process keeps for itself.
+pub fn keep_namespaces_for_good() -> Result<(), Errno> {
+    keep_for_good(CapabilitySet::SYS_ADMIN)
+}
+
+fn keep_for_good(kept: CapabilitySet) -> Result<(), Errno> {
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
         | CapabilitiesSecureBits::NO_SETUID_FIXUP
@@ -40,7 +49,26 @@ pub fn drop_capabilities_for_good() -> Result<(), Errno> {
     set_capabilities_secure_bits(bits)?;
     drop_from_bounding_set(CapabilitySet::empty())?;
     clear_ambient_capability_set()?;
-    drop_capabilities()
+    keep(kept)
+}
+
+/// Lets a program that is executed next keep every capability of this process (capabilities(7),
+/// the ambient set). For a program of ours in a user namespace of its own: its user isn't root
+/// there, and would lose them.
+pub fn hand_on_capabilities() -> Result<(), Errno> {
+    let own = rustix::thread::capabilities(None)?.permitted;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: own,
+            permitted: own,
+            inheritable: own,
+        },
+    )?;
+    for capability in own.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
 }
 
 /// What root of a sandbox may do beyond others: with files whatever their mode says, with their

@@ -73,14 +73,33 @@ struct CloneArgs {
 ///
 /// Returns twice, like fork(2): once here and once in the child. The caller has one thread.
 pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone, Errno> {
-    const INTO_CGROUP: u64 = 0x2_0000_0000;
-    let mut pidfd: i32 = -1;
-    let mut args = CloneArgs {
-        flags: namespaces | libc::CLONE_PIDFD as u64,
-        pidfd: (&raw mut pidfd) as u64,
+    let child = CloneArgs {
+        flags: namespaces,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
+    clone_with(child, namespaces == 0, cgroup)
+}
+
+/// The same, but what is made is a child of this process's parent, which waits for it.
+pub fn clone_sibling(namespaces: u64) -> Result<Clone, Errno> {
+    let sibling = CloneArgs {
+        // The signal that the parent gets is that for this process.
+        flags: namespaces | libc::CLONE_PARENT as u64,
+        ..CloneArgs::default()
+    };
+    clone_with(sibling, false, None)
+}
+
+fn clone_with(
+    mut args: CloneArgs,
+    older: bool,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Clone, Errno> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: i32 = -1;
+    args.flags |= libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
@@ -89,7 +108,7 @@ pub fn clone(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone, E
     // copy of memory and of this stack, so both sides may return from here. The older call stores
     // the pidfd where its third argument says.
     let pid = check(unsafe {
-        if namespaces == 0 && cgroup.is_none() {
+        if older && cgroup.is_none() {
             // Inside a sandbox there is only this one, whose flags a filter sees.
             let flags = args.flags | args.exit_signal;
             libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0)
@@ -178,6 +197,14 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Closes every descriptor from `first` up, whoever owned it (close_range(2)): for the start of
+/// `main`, before anything else opens files.
+pub fn close_from(first: i32) -> Result<(), Errno> {
+    // SAFETY: the caller gave them up; a later use of one is an error, not undefined.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
+    Ok(())
+}
+
 /// Marks every descriptor from `first` up as close-on-exec (close_range(2)).
 pub fn close_on_exec_from(first: i32) -> Result<(), Errno> {
     const CLOEXEC: libc::c_uint = 4;
@@ -193,14 +220,6 @@ pub fn close_on_exec_from(first: i32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Closes every descriptor from `first` up, whoever owned it, for a test in a child.
-#[cfg(test)]
-pub(crate) fn close_all_from(first: i32) -> Result<(), Errno> {
-    // SAFETY: the child uses none of them; a later use is an error, not undefined.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
-    Ok(())
-}
-
 /// Closes every descriptor above 2 but this one (close_range(2)), whoever owned it: only for a
 /// process that will not use any of them again and ends in [`exit_now`].
 pub fn close_all_but(keep: BorrowedFd<'_>) {
@@ -208,7 +227,7 @@ pub fn close_all_but(keep: BorrowedFd<'_>) {
 }
 
 /// The same with more than one that is kept.
-pub(crate) fn close_all_but_these(keep: &[BorrowedFd<'_>]) {
+pub fn close_all_but_these(keep: &[BorrowedFd<'_>]) {
     let mut kept: Vec<libc::c_uint> = keep.iter().map(|fd| fd.as_raw_fd() as _).collect();
     kept.sort_unstable();
     let mut first = 3;

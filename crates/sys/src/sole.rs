@@ -206,7 +206,7 @@ mod tests {
     /// Runs a test in a process with few descriptors and one thread.
     fn alone(test: impl Fn(&Processes, Held, &OwnedFd)) {
         let child = child::fork(|| {
-            let _ = crate::process::close_all_from(3);
+            let _ = crate::process::close_from(3);
             let socket =
                 rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
             let held = Held {

@@ -15,12 +15,13 @@
 //! call always means what the profile thinks.
 
 pub mod fence;
+pub mod guest;
 mod install;
 mod listener;
 mod profile;
 mod program;
 
-pub use install::install;
+pub use install::{install, install_on_all_threads};
 pub use listener::{Listener, Notification, Request};
 pub use profile::{Action, Profile, evaluate, name};
 pub use program::{Instruction, STAY, assemble};

@@ -79,7 +79,7 @@ macro_rules! calls {
     ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
 }
 
-const fn is(arg: usize, value: u32) -> Test {
+pub(super) const fn is(arg: usize, value: u32) -> Test {
     Test::Is {
         arg,
         mask: u32::MAX,
@@ -87,11 +87,11 @@ const fn is(arg: usize, value: u32) -> Test {
     }
 }
 
-const fn masked(arg: usize, mask: u32, value: u32) -> Test {
+pub(super) const fn masked(arg: usize, mask: u32, value: u32) -> Test {
     Test::Is { arg, mask, value }
 }
 
-const fn any(arg: usize, mask: u32) -> Test {
+pub(super) const fn any(arg: usize, mask: u32) -> Test {
     Test::Any { arg, mask }
 }
 

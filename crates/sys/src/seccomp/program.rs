@@ -23,7 +23,7 @@ pub struct Instruction {
 }
 
 pub(super) const LOAD: u16 = 0x20;
-const AND: u16 = 0x54;
+pub(super) const AND: u16 = 0x54;
 const JUMP: u16 = 0x05;
 pub(super) const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
