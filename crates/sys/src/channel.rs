@@ -127,6 +127,13 @@ impl Channel {
     }
 }
 
+impl From<OwnedFd> for Channel {
+    /// A SOCK_SEQPACKET socket that was inherited.
+    fn from(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+}
+
 impl From<Channel> for OwnedFd {
     fn from(channel: Channel) -> Self {
         channel.0

@@ -44,6 +44,18 @@ pub fn place(source: BorrowedFd<'_>, number: RawFd, close_on_exec: bool) -> Resu
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Takes over what a process of ours put at a number before it became this program, and makes it
+/// close-on-exec. EBADF if it isn't open.
+///
+/// For the start of `main`, once for each number, before anything else opens files.
+pub fn placed(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: borrowed for this call alone, which fails on a number that isn't open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
+    // SAFETY: it is open and nobody else's: whoever put it there is gone with its memory.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,2 +1,8 @@
 //! The Wasm wall: guests in separate, hostile processes over shared memory.
+//!
+//! - [`process`]: the processes that meet a guest, and what they can't do
+//! - [`wire`]: what is said between them and the controller
 #![allow(unsafe_code)]
+
+pub mod process;
+pub mod wire;

@@ -1,0 +1,99 @@
+//! A worker, from the controller's side: one process that belongs to whoever holds this.
+
+use super::death::History;
+use super::ledger::Slot;
+use super::tree::Handed;
+use super::{Death, Obituary};
+use crate::wire::Connection;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most that is told of a worker's standard error, bytes.
+const LONGEST_STDERR: usize = 16 << 10;
+
+/// A worker. It is killed when this is dropped.
+pub struct Worker {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// To it. What comes from there may be anything.
+    pub connection: Connection,
+    stderr: OwnedFd,
+    slot: Arc<Slot>,
+    history: History,
+    said: Vec<u8>,
+}
+
+impl Worker {
+    pub(super) fn of(handed: Handed) -> Self {
+        Self {
+            pid: handed.pid,
+            pidfd: handed.pidfd,
+            connection: handed.connection,
+            stderr: handed.stderr,
+            slot: handed.slot,
+            history: History::default(),
+            said: Vec::new(),
+        }
+    }
+
+    /// Its process id, as this process sees it, for process_vm_readv(2): there is no such call for
+    /// pidfds. It stays the worker's own until the worker is dead.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A descriptor that stays with this very process, readable when it has ended (pidfd_open(2)).
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Remembers what it is asked now, as a short text.
+    pub fn note(&mut self, request: &str) {
+        self.history.note(request);
+    }
+
+    /// Ends it at once.
+    pub fn kill(&self) {
+        // One that is gone needs no signal.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// How it ended, if that is known by then.
+    pub fn wait(&self, patience: Duration) -> Option<Death> {
+        self.slot.wait(patience)
+    }
+
+    /// What it wrote to standard error since it was asked last, as it is.
+    pub fn read_stderr(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; LONGEST_STDERR];
+        // Its end doesn't wait either; this end is its own, made non-blocking here.
+        let flags = rustix::fs::OFlags::NONBLOCK;
+        let read = rustix::fs::fcntl_setfl(&self.stderr, flags)
+            .and_then(|()| rustix::io::read(&self.stderr, &mut bytes[..]));
+        bytes.truncate(read.unwrap_or_default());
+        let room = LONGEST_STDERR.saturating_sub(self.said.len());
+        self.said.extend(bytes.iter().take(room));
+        bytes
+    }
+
+    /// What is to be said of it, for a log.
+    pub fn obituary(&mut self) -> Obituary {
+        self.read_stderr();
+        let said = String::from_utf8_lossy(&self.said);
+        let lines = said.lines().map(|line| line.escape_debug().to_string());
+        Obituary {
+            pid: self.pid,
+            death: self.slot.wait(Duration::ZERO),
+            requests: self.history.requests(),
+            stderr: lines.collect::<Vec<_>>().join("\n"),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
