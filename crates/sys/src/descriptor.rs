@@ -24,24 +24,25 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Puts a copy of a descriptor at a number that a program of ours expects, close-on-exec or not
-/// (dup3(2)). What was there is closed, whoever owned it: for a process that has just been made
-/// and uses nothing of what it inherited but what it names.
-pub fn place(source: BorrowedFd<'_>, number: RawFd, close_on_exec: bool) -> Result<OwnedFd, Errno> {
+/// Moves a descriptor to a number that a program of ours expects, close-on-exec or not (dup3(2)). What
+/// was there is closed, whoever owned it: for a process that has just been made and uses nothing of
+/// what it inherited but what it names.
+pub fn place(source: OwnedFd, number: RawFd, close_on_exec: bool) -> Result<OwnedFd, Errno> {
     use rustix::fd::AsRawFd;
     if source.as_raw_fd() == number {
         let flags = match close_on_exec {
             true => rustix::io::FdFlags::CLOEXEC,
             false => rustix::io::FdFlags::empty(),
         };
-        rustix::io::fcntl_setfd(source, flags)?;
-    } else {
-        let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
-        // SAFETY: the caller has no owner of what was at that number.
-        crate::check(unsafe { libc::dup3(source.as_raw_fd(), number, flags) }.into())?;
+        rustix::io::fcntl_setfd(&source, flags)?;
+        return Ok(source);
     }
-    // SAFETY: it is open, and the caller takes it as its own from here on.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: the caller has no owner of what was at that number, and takes what is there now.
+    unsafe {
+        crate::check(libc::dup3(source.as_raw_fd(), number, flags).into())?;
+        Ok(OwnedFd::from_raw_fd(number))
+    }
 }
 
 /// Takes over what a process of ours put at a number before it became this program, and makes it

@@ -6,18 +6,19 @@
 
 use super::inside::kind;
 use super::order::Order;
-use super::tree::{Handed, Tree};
-use super::{CompileLimits, Death, Failure, LONGEST_REFUSAL};
-use crate::wire::{Broken, Reader};
+use super::tree::Tree;
+use super::{CompileLimits, Failure, LONGEST_REFUSAL, Obituary, Worker};
+use crate::wire::{Broken, Malformed, Reader};
 use casemate_core::error::Error;
 use casemate_sys::Errno;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
-use rustix::process::{Signal, pidfd_send_signal};
 use std::time::{Duration, Instant};
 
 const COMPILER: &str = "the compiler";
+
+/// How long a compiler may take to die once it has closed its socket.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why nothing was compiled.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -32,8 +33,8 @@ pub enum Uncompiled {
     #[error("compile the module: the result is longer than {0} bytes")]
     TooLong(u64),
     /// The compiler died.
-    #[error("compile the module: the compiler died: {}", told(.0))]
-    Died(Option<Death>),
+    #[error("compile the module: the compiler died: {0}")]
+    Died(Box<Obituary>),
     /// There was no compiler.
     #[error(transparent)]
     Unstarted(#[from] Failure),
@@ -41,10 +42,6 @@ pub enum Uncompiled {
 
 fn seconds(time: &Duration) -> String {
     format!("{} s", time.as_secs_f32())
-}
-
-fn told(death: &Option<Death>) -> String {
-    death.map_or_else(|| "nobody knows how".to_owned(), |death| death.to_string())
 }
 
 /// What nobody may do to a file of which two processes have to think the same.
@@ -79,14 +76,14 @@ pub(super) fn compile(
     };
     let handed = tree.order(&order, &[input, output.as_fd()])?;
     let handed = handed.greet(COMPILER, patience.min(limits.time))?;
-    let mut compiler = Compiler(handed);
+    let mut compiler = Compiler(Worker::of(handed));
     let said = compiler.listen(started + limits.time);
-    let death = compiler.end(patience);
+    compiler.end(patience);
     let length = adopt(&output).map_err(|errno| Failure::step("seal the result", errno))?;
     match said {
         Err(Broken::Late) => Err(Uncompiled::Late(limits.time)),
         _ if length > limits.output => Err(Uncompiled::TooLong(limits.output)),
-        Err(_) => Err(Uncompiled::Died(death)),
+        Err(_) => Err(Uncompiled::Died(Box::new(compiler.0.obituary()))),
         Ok(Err(text)) => Err(Uncompiled::Refused(text)),
         Ok(Ok(())) => Ok(output),
     }
@@ -109,7 +106,7 @@ fn adopt(output: &OwnedFd) -> Result<u64, Errno> {
 }
 
 /// One that runs.
-struct Compiler(Handed);
+struct Compiler(Worker);
 
 impl Compiler {
     /// What it says: that it is done, or what is wrong with the guest.
@@ -123,28 +120,17 @@ impl Compiler {
                 reader.end()?;
                 Ok(Err(text))
             }
-            _ => Err(crate::wire::Malformed::Meaningless.into()),
+            _ => Err(Malformed::Meaningless.into()),
         }
     }
 
-    /// Kills it, and returns when it is dead: how it died, if it had before.
-    fn end(&self, patience: Duration) -> Option<Death> {
-        // Its socket closes a moment before it is dead, and what it died of shall be told.
-        self.wait(Duration::from_millis(100));
-        let before = self.0.slot.wait(Duration::ZERO);
-        let _ = pidfd_send_signal(&self.0.pidfd, Signal::KILL);
-        self.wait(patience);
-        before.or_else(|| self.0.slot.wait(patience))
-    }
-
-    fn wait(&self, patience: Duration) {
-        let timeout = rustix::event::Timespec {
-            tv_sec: patience.as_secs() as i64,
-            tv_nsec: patience.subsec_nanos().into(),
-        };
-        let _ = poll(
-            &mut [PollFd::new(&self.0.pidfd, PollFlags::IN)],
-            Some(&timeout),
-        );
+    /// Kills it, and returns when it is dead and known how it died. It may be dying just now, and of
+    /// what shall be told, so the signal isn't sent to one that has closed its socket.
+    fn end(&mut self, patience: Duration) {
+        let rest = self.0.connection.receive(Some(Instant::now()));
+        if !matches!(rest, Err(Broken::Gone)) || self.0.wait(GRACE).is_none() {
+            self.0.kill();
+        }
+        self.0.wait(patience);
     }
 }

@@ -60,7 +60,7 @@ impl History {
     }
 }
 
-/// What is told of a dead worker.
+/// What is told of a dead worker or compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obituary {
     /// Its process id, as this process saw it.
@@ -75,7 +75,7 @@ pub struct Obituary {
 
 impl fmt::Display for Obituary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {}: ", self.pid)?;
+        write!(f, "process {}: ", self.pid)?;
         match self.death {
             Some(death) => write!(f, "{death}")?,
             None => write!(f, "how it ended isn't known")?,

@@ -41,7 +41,8 @@ pub(super) fn main() -> ! {
 /// fork and exec; it goes where every role has it.
 fn take_control() -> Result<Channel, Errno> {
     process::close_from(CONTROL)?;
-    let control = descriptor::place(rustix::stdio::stdin(), CONTROL, false)?;
+    let stdin = rustix::io::dup(rustix::stdio::stdin())?;
+    let control = descriptor::place(stdin, CONTROL, false)?;
     let null = rustix::fs::open(
         "/dev/null",
         rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
@@ -60,11 +61,11 @@ fn enter(control: &Channel) -> Result<()> {
     let Some(message) = message else {
         process::exit_now(0);
     };
-    let (Ok(Order::Enter(user)), [reports]) = (Order::decode(&message.bytes), &message.fds[..])
-    else {
+    let fds = <[OwnedFd; 1]>::try_from(message.fds);
+    let (Ok(Order::Enter(user)), Ok([reports])) = (Order::decode(&message.bytes), fds) else {
         return Err(Error::rule("start the keeper", "the order makes no sense"));
     };
-    let reports = descriptor::place(reports.as_fd(), REPORTS, false).map_err(fail)?;
+    let reports = descriptor::place(reports, REPORTS, false).map_err(fail)?;
     let (wait, go) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(fail)?;
     match process::clone_sibling(NAMESPACES).map_err(|errno| no_namespaces(&errno))? {
         Clone::Child => {

@@ -12,7 +12,7 @@ use casemate_core::error::{Error, Result};
 use casemate_sys::channel::Channel;
 use casemate_sys::process::{self, Clone, namespace};
 use casemate_sys::wasm::root::{self, Kept};
-use casemate_sys::{Errno, descriptor, privilege};
+use casemate_sys::{Errno, descriptor, privilege, signal};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -42,6 +42,8 @@ fn get_ready(control: &Channel, rest: &[String]) -> Result<Kept> {
             .map_err(|errno| failed("become the user of the workers", errno))?;
     }
     die_with_controller(control)?;
+    // A controller that ignores the ends of its children hands that on to what it executes.
+    signal::wait_for_children();
     privilege::dumpable().map_err(|errno| failed("write to own files in /proc", errno))?;
     rustix::system::sethostname(b"wasm").map_err(|errno| failed("set the host name", errno))?;
     start_clocks_at_zero()?;
@@ -89,9 +91,9 @@ fn fork<R: Runtime>(runtime: &R, control: Channel, reports: Channel, kept: Kept)
         ),
         Ok(Clone::Parent(child)) => {
             let launcher = child.pid;
-            let shut = confine::keeper(&[reports.as_fd()]);
             // The controller learns from the launcher's end of it that the launcher is gone.
             drop((child, control, kept));
+            let shut = confine::keeper(&[reports.as_fd()]);
             if shut.is_err() {
                 process::exit_now(super::UNREADY);
             }

@@ -88,7 +88,7 @@ pub(super) fn take<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends) -> Result<Con
     cradle.signals.restore_mask();
     rustix::stdio::dup2_stderr(&ends.stderr)?;
     // The launcher's own channel is closed by this; in this process, nobody uses it.
-    let control = descriptor::place(ends.control.as_fd(), CONTROL, true)?;
+    let control = descriptor::place(ends.control, CONTROL, true)?;
     Ok(Connection::new(control, Descriptors::Taken))
 }
 
