@@ -26,7 +26,7 @@ pub(super) const LOAD: u16 = 0x20;
 pub(super) const AND: u16 = 0x54;
 const JUMP: u16 = 0x05;
 pub(super) const JUMP_EQUAL: u16 = 0x15;
-const JUMP_AT_LEAST: u16 = 0x35;
+pub(super) const JUMP_AT_LEAST: u16 = 0x35;
 pub(super) const JUMP_ANY_BIT: u16 = 0x45;
 pub(super) const RETURN: u16 = 0x06;
 

@@ -103,3 +103,17 @@ impl Processes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_never_asks_for_its_role_starts_nothing() {
+        let refused = Processes::new(Spec::default(), None).worker().err();
+        assert!(
+            matches!(refused, Some(Failure::Forgotten(_))),
+            "{refused:?}"
+        );
+    }
+}

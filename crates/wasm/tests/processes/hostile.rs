@@ -45,6 +45,11 @@ pub(crate) fn attempts(controller: i32, other: i32) -> String {
             libc::SYS_clone,
             [thread_in_users, at, 0, 0, 0, 0],
         ),
+        (
+            "clone of a thread and more",
+            libc::SYS_clone,
+            [thread_in_users & !users | 1, 0, 0, 0, 0, 0],
+        ),
         ("clone3", libc::SYS_clone3, [at, 88, 0, 0, 0, 0]),
         ("socket", libc::SYS_socket, [1, 1, 0, 0, 0, 0]),
         ("socketpair", libc::SYS_socketpair, [1, 1, 0, at, 0, 0]),
@@ -181,6 +186,31 @@ pub(crate) fn attempts(controller: i32, other: i32) -> String {
     report
 }
 
+/// What holds without the filter, and before a worker gives anything up itself: the root is empty and
+/// can't be written, no network is up, nothing written becomes code, and there is nobody to signal.
+pub(crate) fn before_the_filter() {
+    assert_eq!(std::fs::read_dir("/").unwrap().count(), 0);
+    std::fs::File::open("/proc/self/status").unwrap_err();
+    std::fs::write("/new", b"").unwrap_err();
+    std::net::TcpStream::connect("127.0.0.1:1").unwrap_err();
+    std::net::TcpStream::connect("192.0.2.1:1").unwrap_err();
+    assert_eq!(std::process::id(), 1);
+    let write = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: mappings that are this function's own, and a signal that isn't one.
+    unsafe {
+        let map = |protection| libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0);
+        assert_eq!(map(write | libc::PROT_EXEC), libc::MAP_FAILED);
+        let page = map(write);
+        assert_ne!(page, libc::MAP_FAILED);
+        assert_eq!(
+            libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_EXEC),
+            -1
+        );
+        assert_eq!(libc::kill(2, 0), -1);
+    }
+}
+
 /// Maps a file as code and says whether it could.
 pub(crate) fn map_code(file: &OwnedFd) -> String {
     let flags = libc::MAP_PRIVATE;
@@ -294,7 +324,7 @@ pub(crate) fn worker() {
     };
     assert_refused(&ask(&mut worker, PROBE, &payload).unwrap());
     assert_eq!(map_code(&mut worker), b"42");
-    ask(&mut worker, SEAL, b"").unwrap();
+    assert_refused(&ask(&mut worker, SEAL, b"").unwrap());
     assert_eq!(map_code(&mut worker), b"refused");
     assert_refused(&ask(&mut worker, PROBE, &payload).unwrap());
 }

@@ -25,6 +25,7 @@ fn main() {
             "a_worker_lives_behind_its_filter",
             shape::a_worker_lives_behind_its_filter,
         ),
+        ("cgroup", shape::cgroup),
         ("pool", shape::pool),
         ("a_hundred_workers", shape::a_hundred_workers),
         ("times", shape::times),

@@ -1,9 +1,11 @@
 //! What the processes look like from outside.
 
 use crate::guest::{DESCRIPTORS, ECHO, LIVE, SEAL, SECRET, TOLD, ask, processes};
-use casemate_wasm::process::Worker;
+use casemate_sys::cgroup::{Cgroup, Wanted};
+use casemate_wasm::process::{Processes, Spec, Worker};
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A line of /proc/PID/status.
@@ -66,6 +68,7 @@ pub(crate) fn tree_and_parents() {
         assert_eq!(status(pid, "CapPrm:"), "0".repeat(16), "{pid}");
     }
     assert_eq!(status(a.pid(), "Seccomp:"), "2");
+    assert_eq!(status(a.pid(), "THP_enabled:"), "0");
     assert_eq!(status(a.pid(), "NSpid:").split('\t').next_back(), Some("1"));
     let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", a.pid())).unwrap();
     assert_eq!(score.trim(), "1000");
@@ -88,6 +91,36 @@ pub(crate) fn tree_and_parents() {
         let root = fs::read_dir(format!("/proc/{}/root", a.pid())).unwrap();
         assert_eq!(root.count(), 0);
         assert_eq!(fs::read(format!("/proc/{}/environ", a.pid())).unwrap(), b"");
+    }
+}
+
+/// They are in it from their first instruction.
+pub(crate) fn cgroup() {
+    let wanted = Wanted {
+        memory: 256 << 20,
+        pids: 100,
+        milli_cpus: None,
+        ends_together: true,
+    };
+    let Some(cgroup) = Cgroup::create(&wanted).unwrap() else {
+        return println!("  skipped: this user can have no cgroup here");
+    };
+    let cgroup = Arc::new(cgroup);
+    let processes = Processes::new(Spec::default(), Some(Arc::clone(&cgroup)));
+    let worker = processes.worker().unwrap();
+    let of = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let folder = format!("/casemate-{}", std::process::id());
+    for pid in [
+        processes.keeper().unwrap(),
+        parent(worker.pid()),
+        worker.pid(),
+    ] {
+        assert!(of(pid).contains(&folder), "{}", of(pid));
+    }
+    let keeper = rustix::process::Pid::from_raw(processes.keeper().unwrap()).unwrap();
+    drop((worker, processes));
+    while rustix::process::test_kill_process(keeper).is_ok() {
+        std::thread::yield_now();
     }
 }
 
@@ -201,6 +234,22 @@ pub(crate) fn a_hundred_workers() {
     assert_eq!(children(std::process::id() as i32), [parent(launcher)]);
 }
 
+/// How many workers are idle when their memory is looked at.
+const MANY: usize = 200;
+
+fn available() -> f64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
 /// How long things take here. Nothing fails on a time; the numbers are printed.
 pub(crate) fn times() {
     let median = |mut times: Vec<f64>| {
@@ -227,14 +276,15 @@ pub(crate) fn times() {
         worker.kill();
         worker.wait(std::time::Duration::from_secs(60));
     }
-    let empty = casemate_wasm::process::Processes::new(
-        casemate_wasm::process::Spec {
+    let empty = Processes::new(
+        Spec {
             pool: 0,
             ..Default::default()
         },
         None,
     );
-    let held: Vec<(f64, Worker)> = (0..40)
+    let before = available();
+    let held: Vec<(f64, Worker)> = (0..MANY)
         .map(|_| {
             let start = Instant::now();
             let worker = empty.worker().unwrap();
@@ -257,6 +307,10 @@ pub(crate) fn times() {
     );
     match sizes.is_empty() {
         true => println!(),
-        false => println!("; PSS of an idle worker among 40: {:.0} KiB", median(sizes)),
+        false => println!(
+            "; an idle worker among {MANY}: PSS {:.0} KiB, MemAvailable {:.0} KiB",
+            median(sizes),
+            (before - available()) / MANY as f64
+        ),
     }
 }

@@ -25,6 +25,13 @@ use std::collections::{BTreeSet, VecDeque};
 /// SIGCHLD (signal(7)).
 const CHILD: i32 = 17;
 
+/// How long nobody has asked for anything when the pool is refilled: whoever was just answered is woken
+/// on this processor, and would wait for the end of a fork.
+const QUIET: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+
 /// What is kept of a worker's words while nobody reads them, bytes.
 const STDERR: usize = 16 << 10;
 
@@ -183,18 +190,14 @@ impl<R: Runtime> Launcher<'_, R> {
         Ok(())
     }
 
-    /// Whether there is an order, and whether somebody died; waits for either if there is nothing
-    /// else to do.
+    /// Whether there is an order, and whether somebody died; waits for either, and not for long if
+    /// there is something else to do.
     fn look(&self, wait: bool) -> Result<(bool, bool), Errno> {
         let mut fds = [
             PollFd::new(&self.ways.control, PollFlags::IN),
             PollFd::new(self.cradle.signals, PollFlags::IN),
         ];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        match poll(&mut fds, (!wait).then_some(&now)) {
+        match poll(&mut fds, (!wait).then_some(&QUIET)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
