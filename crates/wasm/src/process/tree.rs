@@ -37,7 +37,8 @@ pub(super) struct Tree {
 
 /// A process as it was handed out.
 pub(super) struct Handed {
-    pub(super) pid: i32,
+    /// `None` if it has died already, and its last words may wait in its socket.
+    pid: Option<i32>,
     pub(super) pidfd: OwnedFd,
     pub(super) connection: Connection,
     pub(super) stderr: OwnedFd,
@@ -114,10 +115,15 @@ impl Tree {
 }
 
 impl Handed {
-    /// Waits for its first words; it is killed if they aren't the right ones.
-    pub(super) fn greet(mut self, who: &'static str, patience: Duration) -> Result<Self, Failure> {
-        match self.hear(who, patience) {
-            Ok(()) => Ok(self),
+    /// Waits for its first words; it is killed if they aren't the right ones. Returns its process id.
+    pub(super) fn greet(
+        mut self,
+        who: &'static str,
+        patience: Duration,
+    ) -> Result<(i32, Self), Failure> {
+        let heard = self.hear(who, patience);
+        match heard.and(self.pid.ok_or(Failure::Ended(who))) {
+            Ok(pid) => Ok((pid, self)),
             Err(failure) => {
                 let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
                 Err(failure)
@@ -157,17 +163,16 @@ impl Thread {
         reports: Channel,
         answer: &SyncSender<Result<(Channel, i32), Failure>>,
     ) {
-        let mut keeper = None;
+        let mut keeper: Option<OwnedFd> = None;
         let started = self.start(&ours, theirs, reports, &mut keeper);
-        let pid = keeper
-            .as_ref()
-            .map_or(0, |pidfd: &OwnedFd| pid_of(pidfd.as_fd()));
         if started.is_err()
             && let Some(keeper) = &keeper
         {
             let _ = pidfd_send_signal(keeper, Signal::KILL);
         }
-        let _ = answer.send(started.map(|()| (ours, pid)));
+        let pid = keeper.as_ref().and_then(|keeper| pid_of(keeper.as_fd()));
+        let started = started.and_then(|()| pid.ok_or(Failure::Ended(KEEPER)));
+        let _ = answer.send(started.map(|pid| (ours, pid)));
         if let Some(keeper) = keeper {
             self.attend(told, &keeper);
         }
@@ -269,15 +274,15 @@ impl Thread {
     }
 }
 
-/// The process that a pidfd is of (proc(5), fdinfo), as this one sees it; 0 if it has been reaped.
-fn pid_of(pidfd: BorrowedFd<'_>) -> i32 {
+/// The process that a pidfd is of (proc(5), fdinfo), as this one sees it; `None` if it has been reaped.
+fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     use rustix::fd::AsRawFd;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let pid = info.ok().and_then(|info| {
         let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
         line.trim().parse().ok()
     });
-    pid.filter(|pid| *pid > 0).unwrap_or_default()
+    pid.filter(|pid| *pid > 0)
 }
 
 fn same_build(hello: Hello, who: &'static str) -> Result<(), Failure> {

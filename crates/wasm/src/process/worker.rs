@@ -26,9 +26,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(super) fn of(handed: Handed) -> Self {
+    pub(super) fn of((pid, handed): (i32, Handed)) -> Self {
         Self {
-            pid: handed.pid,
+            pid,
             pidfd: handed.pidfd,
             connection: handed.connection,
             stderr: handed.stderr,

@@ -15,6 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A worker that is closed in, before its guest's first instruction: it gets its module, maps it, and
 /// makes its threads.
+///
+/// Code may still be mapped from a file. What is in the module was written by a process that read a
+/// guest, so a file that this worker may write is for the time after [`Confined::seal`]: mapped before as
+/// code, it would be code that can be written.
 pub struct Confined {
     /// To the controller.
     pub control: Connection,
