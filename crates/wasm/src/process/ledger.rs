@@ -39,7 +39,10 @@ impl Slot {
 
 /// One tree's.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Entries>);
+pub(super) struct Ledger {
+    entries: Mutex<Entries>,
+    closed: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -53,7 +56,7 @@ struct Entries {
 impl Ledger {
     /// A process was handed out.
     pub(super) fn enter(&self, pid: i32) -> Arc<Slot> {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         let slot = Arc::new(Slot::default());
         match entries.early.remove(&pid) {
             Some(death) => slot.fill(death),
@@ -67,7 +70,7 @@ impl Ledger {
 
     /// A process was reaped.
     pub(super) fn report(&self, report: Report) {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         match entries.alive.remove(&report.pid) {
             Some(slot) => slot.fill(report.death),
             None => {
@@ -78,10 +81,26 @@ impl Ledger {
 
     /// The keeper is gone, and with it all others.
     pub(super) fn close(&self) {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         entries.over = true;
         for (_, slot) in entries.alive.drain() {
             slot.fill(Death::WithKeeper);
+        }
+        self.closed.notify_all();
+    }
+
+    /// Waits for the keeper's end, if nobody holds one of its processes, who could live for long.
+    pub(super) fn wait_for_end(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut entries = lock(&self.entries);
+        let held = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1;
+        while !entries.over && !entries.alive.values().any(held) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.closed.wait_timeout(entries, left);
+            entries = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -6,10 +6,17 @@ use super::{CompileLimits, Failure, Spec, Uncompiled, Worker, compile};
 use casemate_sys::cgroup::Cgroup;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 const WORKER: &str = "a worker";
 
+/// How long a tree may take to end.
+const PARTING: Duration = Duration::from_secs(5);
+
 /// Workers and compilers, whoever of their tree dies.
+///
+/// When this is dropped, its launcher and pool end; workers that were handed out live on, each until
+/// its [`Worker`] is dropped.
 pub struct Processes {
     spec: Spec,
     cgroup: Option<Arc<Cgroup>>,
@@ -100,6 +107,16 @@ impl Processes {
         let mut present = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
         if present.as_ref().is_some_and(|tree| Arc::ptr_eq(tree, gone)) {
             *present = None;
+        }
+    }
+}
+
+/// A program that ends right after this leaves no process, not even one that is to be reaped.
+impl Drop for Processes {
+    fn drop(&mut self) {
+        let tree = self.tree.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = tree.take().and_then(Arc::into_inner) {
+            tree.end(PARTING);
         }
     }
 }

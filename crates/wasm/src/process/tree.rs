@@ -88,6 +88,12 @@ impl Tree {
         self.keeper
     }
 
+    /// Ends the launcher and its pool, and waits for the keeper's end if nobody is left.
+    pub(super) fn end(self, patience: Duration) {
+        drop(self.channel);
+        self.ledger.wait_for_end(patience);
+    }
+
     /// Orders a process, which has not said anything yet.
     pub(super) fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<Handed, Failure> {
         let (ns_pid, fds) = {

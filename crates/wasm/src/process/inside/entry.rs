@@ -74,11 +74,12 @@ fn enter(control: &Channel) -> Result<()> {
         }
         Clone::Parent(child) => {
             drop((wait, reports));
-            map_ids(&child, user)?;
-            rustix::io::write(&go, &[1]).map_err(fail)?;
+            // First, so that whatever comes of it, the controller has it to wait for.
             control
                 .send(&Answer::Born.encode(), &[child.pidfd.as_fd()])
-                .map_err(fail)
+                .map_err(fail)?;
+            map_ids(&child, user)?;
+            rustix::io::write(&go, &[1]).map(drop).map_err(fail)
         }
     }
 }
