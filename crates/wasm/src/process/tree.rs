@@ -162,7 +162,7 @@ struct Thread {
 
 impl Thread {
     fn run(
-        self,
+        mut self,
         ours: Channel,
         theirs: Channel,
         told: &Channel,
@@ -178,6 +178,8 @@ impl Thread {
         }
         let pid = keeper.as_ref().and_then(|keeper| pid_of(keeper.as_fd()));
         let started = started.and_then(|()| pid.ok_or(Failure::Ended(KEEPER)));
+        // Whoever has the last of a cgroup removes it, which is for somebody who outlives its processes.
+        drop(self.cgroup.take());
         let _ = answer.send(started.map(|pid| (ours, pid)));
         if let Some(keeper) = keeper {
             self.attend(told, &keeper);

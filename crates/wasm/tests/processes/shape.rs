@@ -117,8 +117,14 @@ pub(crate) fn cgroup() {
     ] {
         assert!(of(pid).contains(&folder), "{}", of(pid));
     }
-    // The cgroup is removed when it is dropped, by when nobody may be in it.
-    drop((worker, processes));
+    drop(worker);
+    drop(processes);
+    // Nobody is in it any more, and it is removed.
+    drop(cgroup);
+    let controllers = fs::read_dir("/sys/fs/cgroup").unwrap();
+    for controller in controllers.map(|entry| entry.unwrap().path()) {
+        assert!(!controller.join(&folder[1..]).exists(), "{controller:?}");
+    }
 }
 
 pub(crate) fn descriptors() {
