@@ -74,4 +74,21 @@ mod tests {
         let (other, _write) = rustix::pipe::pipe().unwrap();
         assert_eq!(inherited(other.into_raw_fd()).unwrap_err(), Errno::ALREADY);
     }
+
+    #[test]
+    fn a_descriptor_is_moved_over_another_or_stays() {
+        use rustix::fd::AsRawFd;
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let number = rustix::io::dup(&read).unwrap().into_raw_fd();
+        let moved = place(read, number, true).unwrap();
+        assert_eq!(moved.as_raw_fd(), number);
+        let flags = rustix::io::fcntl_getfd(&moved).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        let same = place(moved, number, false).unwrap();
+        assert_eq!(same.as_raw_fd(), number);
+        assert!(rustix::io::fcntl_getfd(&same).unwrap().is_empty());
+        // It is the only reader.
+        drop(same);
+        assert_eq!(rustix::io::write(&write, b"x"), Err(Errno::PIPE));
+    }
 }

@@ -98,7 +98,8 @@ impl Tree {
     pub(super) fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<Handed, Failure> {
         let (ns_pid, fds) = {
             let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
-            channel.send(&order.encode(), fds).map_err(gone)?;
+            let sent = channel.send(&order.encode(), fds);
+            sent.map_err(|_| Failure::Gone)?;
             // An answer that comes too late would be taken for that to the next order.
             let answer = receive(&channel, LAUNCHER).map_err(|_| Failure::Gone);
             let Message { bytes, fds } = answer?;
@@ -208,7 +209,8 @@ impl Thread {
             open_files: self.spec.open_files,
             config: self.spec.config.clone(),
         };
-        ours.send(&launch.encode(), &[]).map_err(gone)?;
+        // If nobody reads it any more, they have said why.
+        let _ = ours.send(&launch.encode(), &[]);
         expect_hello(ours, LAUNCHER)?;
         expect(ours, LAUNCHER, |answer| matches!(answer, Answer::Ready)).map(drop)
     }
@@ -247,8 +249,7 @@ impl Thread {
         }
         let root = rustix::process::geteuid().is_root();
         let order = Order::Enter(root.then_some(self.spec.identity));
-        ours.send(&order.encode(), &[reports.as_fd()])
-            .map_err(gone)?;
+        let _ = ours.send(&order.encode(), &[reports.as_fd()]);
         let born = expect(ours, KEEPER, |answer| matches!(answer, Answer::Born))?;
         born.fds.into_iter().next().ok_or(Failure::Gone)
     }
@@ -338,8 +339,4 @@ fn receive(channel: &Channel, who: &'static str) -> Result<Message, Failure> {
         Err(Errno::AGAIN) => Err(Failure::Silent(who)),
         Err(errno) => Err(Failure::at_start(who, Broken::from(errno))),
     }
-}
-
-fn gone(_: Errno) -> Failure {
-    Failure::Gone
 }

@@ -342,3 +342,48 @@ pub(crate) fn unready() {
     let text = "prepare the runtime: it left 2 threads, and workers are forked from one";
     assert_eq!(failure.to_string(), text);
 }
+
+/// Launchers and keepers die while several threads ask for workers.
+pub(crate) fn storm() {
+    let processes = processes("");
+    let held = std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut held = Vec::new();
+                    for _ in 0..25 {
+                        // Two deaths in a row are told to whoever asks.
+                        if let Ok(mut worker) = processes.worker() {
+                            let _ = ask(&mut worker, ECHO, b"x");
+                            held.push(worker);
+                        }
+                    }
+                    held
+                })
+            })
+            .collect();
+        for round in 0..12 {
+            let Some(keeper) = processes.keeper() else {
+                std::thread::yield_now();
+                continue;
+            };
+            let victim = match round % 4 {
+                0 => Some(keeper),
+                _ => children(keeper).first().copied(),
+            };
+            if let Some(victim) = victim.and_then(Pid::from_raw) {
+                let _ = kill_process(victim, Signal::KILL);
+            }
+        }
+        let held = askers.into_iter().map(|asker| asker.join().unwrap());
+        held.flatten().collect::<Vec<_>>()
+    });
+    assert!(!held.is_empty());
+    let mut last = processes.worker().unwrap();
+    assert_eq!(ask(&mut last, ECHO, b"alive").unwrap(), "alive");
+    drop((held, last));
+    drop(processes);
+    while !children(std::process::id() as i32).is_empty() {
+        std::thread::yield_now();
+    }
+}

@@ -10,6 +10,7 @@ mod deaths;
 mod guest;
 mod harness;
 mod hostile;
+mod missing;
 mod shape;
 
 fn main() {
@@ -43,5 +44,7 @@ fn main() {
         ("forgotten", deaths::forgotten),
         ("mute", deaths::mute),
         ("unready", deaths::unready),
+        ("storm", deaths::storm),
+        ("missing", missing::named),
     ]);
 }
