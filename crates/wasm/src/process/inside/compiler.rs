@@ -31,7 +31,7 @@ fn be<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends, job: &Job, limits: &Limits
         let _ = control.send(kind::FAILED, &encode_error(&error), &[], None);
         return UNREADY;
     }
-    let hello = Hello::own(*cradle.hello).encode();
+    let hello = Hello::own(*cradle.build).encode();
     if control.send(kind::HELLO, &hello, &[], None).is_err() {
         return 0;
     }

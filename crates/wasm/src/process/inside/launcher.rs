@@ -32,6 +32,11 @@ const QUIET: Timespec = Timespec {
     tv_nsec: 1_000_000,
 };
 
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 /// What is kept of a worker's words while nobody reads them, bytes.
 const STDERR: usize = 16 << 10;
 
@@ -56,7 +61,7 @@ pub(super) struct Cradle<'a, R: Runtime> {
     pub(super) shared: &'a R::Shared,
     pub(super) kept: &'a Kept,
     pub(super) signals: &'a Signals,
-    pub(super) hello: &'a BuildId,
+    pub(super) build: &'a BuildId,
     pub(super) filters: &'a Filters,
     pub(super) data: u64,
     pub(super) open_files: u64,
@@ -84,6 +89,8 @@ struct Launcher<'a, R: Runtime> {
     handed: BTreeSet<i32>,
     /// A worker died or couldn't be made before anybody asked for it: no more until somebody does.
     discouraged: bool,
+    /// Somebody was just answered.
+    answered: bool,
 }
 
 pub(super) fn main<R: Runtime>(runtime: &R, ways: Ways) -> ! {
@@ -130,7 +137,7 @@ fn serve<R: Runtime>(runtime: &R, ways: &Ways, message: &Message) -> Result<()> 
             shared: &shared,
             kept: &ways.kept,
             signals: &signals,
-            hello: &build,
+            build: &build,
             filters: &filters,
             data,
             open_files,
@@ -139,6 +146,7 @@ fn serve<R: Runtime>(runtime: &R, ways: &Ways, message: &Message) -> Result<()> 
         pool: VecDeque::new(),
         handed: BTreeSet::new(),
         discouraged: false,
+        answered: false,
     };
     let fail = |errno| failed("talk to the controller", errno);
     let hello = Answer::Hello(Hello::own(build)).encode();
@@ -178,6 +186,7 @@ impl<R: Runtime> Launcher<'_, R> {
                     None => break,
                 }
             } else if !ended && !idle {
+                self.answered = false;
                 match self.fork_worker() {
                     Ok(forked) => self.pool.push_back(forked),
                     Err(_) => self.discouraged = true,
@@ -197,7 +206,8 @@ impl<R: Runtime> Launcher<'_, R> {
             PollFd::new(&self.ways.control, PollFlags::IN),
             PollFd::new(self.cradle.signals, PollFlags::IN),
         ];
-        match poll(&mut fds, (!wait).then_some(&QUIET)) {
+        let pause = if self.answered { &QUIET } else { &NOW };
+        match poll(&mut fds, (!wait).then_some(pause)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -222,7 +232,7 @@ impl<R: Runtime> Launcher<'_, R> {
     }
 
     fn obey(&mut self, message: Message) -> Result<(), Errno> {
-        self.discouraged = false;
+        (self.discouraged, self.answered) = (false, true);
         let forked = match Order::decode(&message.bytes) {
             Ok(Order::Worker) => match self.pool.pop_front() {
                 Some(ready) => Ok(ready),

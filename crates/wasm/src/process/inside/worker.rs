@@ -70,7 +70,7 @@ fn be<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends) -> i32 {
     };
     match close_in(cradle, &control) {
         Ok(opened) => {
-            let hello = Hello::own(*cradle.hello).encode();
+            let hello = Hello::own(*cradle.build).encode();
             if control.send(kind::HELLO, &hello, &[], None).is_err() {
                 return 0;
             }
