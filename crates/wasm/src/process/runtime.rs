@@ -17,7 +17,8 @@ pub trait Runtime {
 
     /// In the launcher, once, before there is any worker: what all of them need, and nothing of a
     /// guest. Workers are copies of what is left behind: a seed that is drawn here is the seed of all,
-    /// so randomness is for `open`. No thread may be left.
+    /// so randomness is for `open`. A descriptor that is opened here isn't open in them. No thread may
+    /// be left.
     ///
     /// # Errors
     /// The tree isn't started, and the controller is told why.

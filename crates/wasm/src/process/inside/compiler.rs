@@ -24,7 +24,7 @@ pub(super) fn live<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends, job: &Job, li
 fn be<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends, job: &Job, limits: &Limits) -> i32 {
     process::wipe_start_strings("wasm-compiler");
     let _ = rustix::thread::set_name(c"wasm-compiler");
-    let Ok(mut control) = take(cradle, ends) else {
+    let Ok(mut control) = take(cradle, ends, &[job.input.as_fd(), job.output.as_fd()]) else {
         return UNREADY;
     };
     if let Err(error) = close_in(cradle, &control, job, limits) {

@@ -19,13 +19,14 @@
 //!
 //! A worker ([`worker`]), in a pid namespace of its own:
 //!
-//! 1. its own control socket and standard error: those of the launcher are overwritten first
+//! 1. its own control socket and standard error take the places of the launcher's; the launcher's other
+//!    descriptors are closed, but for the way to /proc
 //! 2. dumpable, for as long as it opens its own files in /proc, which are root's otherwise; the kernel
 //!    is to take it first when memory runs out (oom_score_adj)
 //! 3. the runtime opens what can only be opened here: a page map from before the fork would be the
 //!    launcher's, and after this there is no /proc
 //! 4. undumpable, for good: the filter refuses the call that would change it
-//! 5. every descriptor but the given ones is closed, the way to /proc too
+//! 5. the way to /proc is closed, and all else that was opened and isn't needed
 //! 6. resource limits, after the opening, which they could stop
 //! 7. all capabilities, after the pid namespace was made
 //! 8. Landlock to nothing: after the opening, and before the filter, which refuses its calls. The

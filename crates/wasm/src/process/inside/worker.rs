@@ -9,7 +9,7 @@ use crate::wire::{Connection, Descriptors, Hello};
 use casemate_core::error::Result;
 use casemate_sys::seccomp::{self, Instruction};
 use casemate_sys::{Errno, descriptor, process};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::Resource;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -65,7 +65,7 @@ pub(super) fn live<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends) {
 fn be<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends) -> i32 {
     process::wipe_start_strings("wasm-worker");
     let _ = rustix::thread::set_name(c"wasm-worker");
-    let Ok(mut control) = take(cradle, ends) else {
+    let Ok(mut control) = take(cradle, ends, &[]) else {
         return UNREADY;
     };
     match close_in(cradle, &control) {
@@ -87,12 +87,20 @@ fn be<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends) -> i32 {
     }
 }
 
-/// Takes the places of the launcher's descriptors.
-pub(super) fn take<R: Runtime>(cradle: &Cradle<'_, R>, ends: Ends) -> Result<Connection, Errno> {
+/// Takes the places of the launcher's descriptors, and closes the others: those of the pool would keep
+/// sockets open that are to close with the launcher.
+pub(super) fn take<R: Runtime>(
+    cradle: &Cradle<'_, R>,
+    ends: Ends,
+    files: &[BorrowedFd<'_>],
+) -> Result<Connection, Errno> {
     cradle.signals.restore_mask();
     rustix::stdio::dup2_stderr(&ends.stderr)?;
     // The launcher's own channel is closed by this; in this process, nobody uses it.
     let control = descriptor::place(ends.control, CONTROL, true)?;
+    drop(ends.stderr);
+    let own = [control.as_fd(), cradle.kept.proc.as_fd()];
+    process::close_all_but_these(&[&own, files].concat());
     Ok(Connection::new(control, Descriptors::Taken))
 }
 
