@@ -11,7 +11,7 @@
 //! ```
 //!
 //! All of them are one program, told apart by its arguments ([`role()`]). The controller never looks
-//! into a guest's bytes; whoever does is behind the wall ([`inside`] has its order), and is taken for
+//! into a guest's bytes; whoever does is behind the wall (`inside/confine.rs` has its order), and is taken for
 //! hostile from its first byte on: what it says is decoded with bounds ([`crate::wire`]), and if it makes
 //! no sense, that process is killed and nothing else is touched.
 //!
@@ -39,6 +39,7 @@ mod processes;
 mod role;
 mod runtime;
 mod spec;
+mod start;
 mod tree;
 mod worker;
 

@@ -1,31 +1,26 @@
 //! A keeper and its launcher, from the controller's side.
 //!
-//! One thread of the controller's starts the keeper, is told of deaths, and waits for the keeper's end:
-//! the kernel kills a child when the *thread* that made it ends (PR_SET_PDEATHSIG in prctl(2)), so that
-//! thread lives as long as the keeper does. It also reaps it.
+//! A thread of its own starts the keeper and stays with it ([`start`](super::start)).
 
-use super::inside::{ENTRY, kind};
-use super::ledger::Ledger;
-use super::order::{Answer, LONGEST_CONFIG, Order, Report, decode_error};
-use super::role::{self, EXE, MARK};
+use super::inside::kind;
+use super::ledger::{Ledger, Slot};
+use super::order::{Answer, LONGEST_CONFIG, Order, decode_error};
+use super::role;
+use super::start::Starter;
 use super::{BuildId, Failure, Spec};
-use crate::wire::{Broken, Connection, Descriptors, Hello};
+use crate::wire::{Broken, Connection, Descriptors, Hello, Malformed};
 use casemate_core::error::Error;
 use casemate_sys::Errno;
 use casemate_sys::cgroup::Cgroup;
 use casemate_sys::channel::{Channel, Message};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const KEEPER: &str = "the keeper";
-const LAUNCHER: &str = "the launcher";
+pub(super) const KEEPER: &str = "the keeper";
+pub(super) const LAUNCHER: &str = "the launcher";
 
 /// A running tree. Dropping it ends the launcher and its pool; workers that were handed out live on,
 /// and the keeper until the last of them is gone.
@@ -42,7 +37,7 @@ pub(super) struct Handed {
     pub(super) pidfd: OwnedFd,
     pub(super) connection: Connection,
     pub(super) stderr: OwnedFd,
-    pub(super) slot: Arc<super::ledger::Slot>,
+    pub(super) slot: Arc<Slot>,
 }
 
 impl Tree {
@@ -66,14 +61,14 @@ impl Tree {
         let (told, reports) = Channel::pair().map_err(fail)?;
         let ledger = Arc::new(Ledger::default());
         let (answer, answered) = sync_channel(1);
-        let thread = Thread {
+        let starter = Starter {
             spec: spec.clone(),
             cgroup: cgroup.cloned(),
             ledger: Arc::clone(&ledger),
         };
         std::thread::Builder::new()
             .name("wasm-keeper".to_owned())
-            .spawn(move || thread.run(ours, theirs, &told, reports, &answer))
+            .spawn(move || starter.run(ours, theirs, &told, reports, &answer))
             .map_err(|error| Error::io("start a thread for the keeper", &error))?;
         let (channel, keeper) = answered.recv().map_err(|_| Failure::Ended(KEEPER))??;
         Ok(Self {
@@ -139,7 +134,7 @@ impl Handed {
     }
 
     fn hear(&mut self, who: &'static str, patience: Duration) -> Result<(), Failure> {
-        let nonsense = |malformed: crate::wire::Malformed| Failure::Nonsense(who, malformed.into());
+        let nonsense = |malformed: Malformed| Failure::Nonsense(who, malformed.into());
         let deadline = Some(Instant::now() + patience);
         let received = self.connection.receive(deadline);
         let (frame, _) = received.map_err(|broken| Failure::at_start(who, broken))?;
@@ -149,143 +144,13 @@ impl Handed {
                 same_build(hello, who)
             }
             kind::FAILED => Err(decode_error(&frame.payload).map_err(nonsense)?.into()),
-            _ => Err(nonsense(crate::wire::Malformed::Meaningless)),
+            _ => Err(nonsense(Malformed::Meaningless)),
         }
-    }
-}
-
-/// What the thread needs.
-struct Thread {
-    spec: Spec,
-    cgroup: Option<Arc<Cgroup>>,
-    ledger: Arc<Ledger>,
-}
-
-impl Thread {
-    fn run(
-        mut self,
-        ours: Channel,
-        theirs: Channel,
-        told: &Channel,
-        reports: Channel,
-        answer: &SyncSender<Result<(Channel, i32), Failure>>,
-    ) {
-        let mut keeper: Option<OwnedFd> = None;
-        let started = self.start(&ours, theirs, reports, &mut keeper);
-        if started.is_err()
-            && let Some(keeper) = &keeper
-        {
-            let _ = pidfd_send_signal(keeper, Signal::KILL);
-        }
-        let pid = keeper.as_ref().and_then(|keeper| pid_of(keeper.as_fd()));
-        let started = started.and_then(|()| pid.ok_or(Failure::Ended(KEEPER)));
-        // Whoever has the last of a cgroup removes it, which is for somebody who outlives its processes.
-        drop(self.cgroup.take());
-        let _ = answer.send(started.map(|pid| (ours, pid)));
-        if let Some(keeper) = keeper {
-            self.attend(told, &keeper);
-        }
-    }
-
-    fn start(
-        &self,
-        ours: &Channel,
-        theirs: Channel,
-        reports: Channel,
-        keeper: &mut Option<OwnedFd>,
-    ) -> Result<(), Failure> {
-        let mut entry = self.execute(theirs)?;
-        let born = self.enter(ours, &entry, &reports);
-        drop(reports);
-        if born.is_err() {
-            let _ = entry.kill();
-        }
-        // The entry is done, or dead.
-        let _ = entry.wait();
-        *keeper = Some(born?);
-        let launch = Order::Launch {
-            pool: self.spec.pool,
-            data: self.spec.data,
-            open_files: self.spec.open_files,
-            config: self.spec.config.clone(),
-        };
-        // If nobody reads it any more, they have said why.
-        let _ = ours.send(&launch.encode(), &[]);
-        expect_hello(ours, LAUNCHER)?;
-        expect(ours, LAUNCHER, |answer| matches!(answer, Answer::Ready)).map(drop)
-    }
-
-    fn execute(&self, control: Channel) -> Result<Child, Failure> {
-        let program = self.spec.program.as_deref().unwrap_or(Path::new(EXE));
-        let started = Command::new(program)
-            .arg0(EXE)
-            .args([MARK, ENTRY])
-            .env_clear()
-            .current_dir("/")
-            .stdin(OwnedFd::from(control))
-            .stdout(Stdio::null())
-            .spawn();
-        started.map_err(|error| Error::io("execute", &error).on(program.display()).into())
-    }
-
-    /// Until the keeper is born.
-    fn enter(&self, ours: &Channel, entry: &Child, reports: &Channel) -> Result<OwnedFd, Failure> {
-        if let Some(cgroup) = &self.cgroup {
-            let added = cgroup.add(entry.id() as i32);
-            added.map_err(|errno| Failure::step("put the keeper into its cgroup", errno))?;
-        }
-        match expect_hello(ours, KEEPER) {
-            Err(Failure::Ended(_)) => {
-                return Err(Failure::Forgotten(
-                    "the program that was started for it ended",
-                ));
-            }
-            Err(Failure::Silent(_)) => {
-                return Err(Failure::Forgotten(
-                    "the program that was started for it said nothing",
-                ));
-            }
-            heard => heard?,
-        }
-        let root = rustix::process::geteuid().is_root();
-        let order = Order::Enter(root.then_some(self.spec.identity));
-        let _ = ours.send(&order.encode(), &[reports.as_fd()]);
-        let born = expect(ours, KEEPER, |answer| matches!(answer, Answer::Born))?;
-        born.fds.into_iter().next().ok_or(Failure::Gone)
-    }
-
-    /// Notes who dies, until the keeper does.
-    fn attend(&self, told: &Channel, keeper: &OwnedFd) {
-        loop {
-            let mut fds = [
-                PollFd::new(told, PollFlags::IN),
-                PollFd::new(keeper, PollFlags::IN),
-            ];
-            if poll(&mut fds, None).is_err_and(|errno| errno != Errno::INTR) {
-                break;
-            }
-            let [told_of, ended] = fds.map(|fd| !fd.revents().is_empty());
-            if told_of && let Ok(Some(message)) = told.receive() {
-                if let Ok(report) = Report::decode(&message.bytes) {
-                    self.ledger.report(report);
-                }
-            } else if ended {
-                break;
-            } else if told_of {
-                // Nobody is left who could report; the keeper is just ending.
-                let _ = poll(&mut [PollFd::new(keeper, PollFlags::IN)], None);
-            }
-        }
-        let _ = rustix::io::retry_on_intr(|| {
-            waitid(WaitId::PidFd(keeper.as_fd()), WaitIdOptions::EXITED)
-        });
-        self.ledger.close();
     }
 }
 
 /// The process that a pidfd is of (proc(5), fdinfo), as this one sees it; `None` if it has been reaped.
-fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    use rustix::fd::AsRawFd;
+pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let pid = info.ok().and_then(|info| {
         let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
@@ -294,7 +159,7 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
     pid.filter(|pid| *pid > 0)
 }
 
-fn same_build(hello: Hello, who: &'static str) -> Result<(), Failure> {
+pub(super) fn same_build(hello: Hello, who: &'static str) -> Result<(), Failure> {
     if hello.build == BuildId::own()? {
         Ok(())
     } else {
@@ -302,37 +167,7 @@ fn same_build(hello: Hello, who: &'static str) -> Result<(), Failure> {
     }
 }
 
-fn expect_hello(channel: &Channel, who: &'static str) -> Result<(), Failure> {
-    let message = receive(channel, who)?;
-    match Answer::decode(&message.bytes) {
-        Ok(Answer::Hello(hello)) => same_build(hello, who),
-        Ok(Answer::Failed(error)) => Err(error.into()),
-        Ok(_) => Err(Failure::Nonsense(
-            who,
-            crate::wire::Malformed::Meaningless.into(),
-        )),
-        Err(malformed) => Err(Failure::Nonsense(who, malformed.into())),
-    }
-}
-
-fn expect(
-    channel: &Channel,
-    who: &'static str,
-    is_it: impl Fn(&Answer) -> bool,
-) -> Result<Message, Failure> {
-    let message = receive(channel, who)?;
-    match Answer::decode(&message.bytes) {
-        Ok(Answer::Failed(error)) => Err(error.into()),
-        Ok(answer) if is_it(&answer) => Ok(message),
-        Ok(_) => Err(Failure::Nonsense(
-            who,
-            crate::wire::Malformed::Meaningless.into(),
-        )),
-        Err(malformed) => Err(Failure::Nonsense(who, malformed.into())),
-    }
-}
-
-fn receive(channel: &Channel, who: &'static str) -> Result<Message, Failure> {
+pub(super) fn receive(channel: &Channel, who: &'static str) -> Result<Message, Failure> {
     match channel.receive() {
         Ok(Some(message)) => Ok(message),
         Ok(None) => Err(Failure::Ended(who)),

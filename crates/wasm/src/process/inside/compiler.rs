@@ -1,7 +1,8 @@
 //! A compiler: one job, and it is gone.
 
 use super::confine::{self, Limits};
-use super::launcher::{Cradle, Ends};
+use super::fork::Ends;
+use super::launcher::Cradle;
 use super::worker::take;
 use super::{PANICKED, UNREADY, kind};
 use crate::process::order::encode_error;

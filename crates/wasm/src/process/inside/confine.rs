@@ -7,7 +7,7 @@
 //! time namespaces; the program executed anew in them, with an empty environment; one user, who isn't
 //! root; an empty read-only root and nothing mounted below; no_new_privs.
 //!
-//! The launcher ([`launcher`]), after the runtime was prepared, which may still need all of it:
+//! The launcher ([`launcher()`]), after the runtime was prepared, which may still need all of it:
 //!
 //! 1. a fresh session keyring, shared by workers, none of which can make the calls for keys
 //! 2. capabilities: securebits locked and the bounding set emptied, as long as there is the capability
@@ -17,7 +17,7 @@
 //!    which may load libraries, and before the worker, which maps its module as code from a file
 //! 4. undumpable: its memory is what all workers start with
 //!
-//! A worker ([`worker`]), in a pid namespace of its own:
+//! A worker, in a pid namespace of its own:
 //!
 //! 1. its own control socket and standard error take the places of the launcher's; the launcher's other
 //!    descriptors are closed, but for the way to /proc

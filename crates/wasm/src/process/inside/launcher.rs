@@ -4,21 +4,21 @@
 //! otherwise one more worker for the pool. Nothing of a guest ever gets here.
 
 use super::confine::{self, Limits};
+use super::fork::{Forked, fork};
 use super::{compiler, failed, give_up, worker};
 use crate::process::order::{Answer, Order, Report};
 use crate::process::{BuildId, Death, Job, Runtime};
-use crate::wire::{Connection, Hello};
+use crate::wire::Hello;
 use casemate_core::error::{Error, Result};
 use casemate_sys::Errno;
 use casemate_sys::channel::{Channel, Message};
-use casemate_sys::process::{self, Clone, namespace};
+use casemate_sys::process;
 use casemate_sys::seccomp::{Instruction, guest};
 use casemate_sys::signal::Signals;
 use casemate_sys::wasm::root::Kept;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, OFlags, statat};
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -37,22 +37,11 @@ const NOW: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-/// What is kept of a worker's words while nobody reads them, bytes.
-const STDERR: usize = 16 << 10;
-
 /// What the launcher inherited.
 pub(super) struct Ways {
     pub(super) control: Channel,
     pub(super) reports: Channel,
     pub(super) kept: Kept,
-}
-
-/// A process that was forked, as it is handed out.
-struct Forked {
-    pid: i32,
-    pidfd: OwnedFd,
-    socket: OwnedFd,
-    stderr: OwnedFd,
 }
 
 /// What a child gets of the launcher.
@@ -72,12 +61,6 @@ pub(super) struct Filters {
     pub(super) worker: Vec<Instruction>,
     pub(super) sealed: Vec<Instruction>,
     pub(super) compiler: Vec<Instruction>,
-}
-
-/// A child's ends of what it has with the controller.
-pub(super) struct Ends {
-    pub(super) control: OwnedFd,
-    pub(super) stderr: OwnedFd,
 }
 
 struct Launcher<'a, R: Runtime> {
@@ -301,29 +284,5 @@ impl<R: Runtime> Launcher<'_, R> {
         pages
             .map(|pages| pages * rustix::param::page_size() as u64)
             .ok_or_else(|| fail(Errno::INVAL))
-    }
-}
-
-/// Forks a process into a pid namespace of its own; it can neither see nor name any other.
-fn fork(live: impl FnOnce(Ends)) -> Result<Forked, Errno> {
-    let (socket, control) = Connection::sockets()?;
-    let (stderr, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    // Somebody who doesn't read holds up nobody, and keeps little.
-    rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
-    let _ = fcntl_setpipe_size(&write, STDERR);
-    match process::clone(namespace::PID, None)? {
-        Clone::Child => {
-            live(Ends {
-                control,
-                stderr: write,
-            });
-            process::exit_now(super::UNREADY)
-        }
-        Clone::Parent(child) => Ok(Forked {
-            pid: child.pid,
-            pidfd: child.pidfd,
-            socket,
-            stderr,
-        }),
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! - [`entry`]: executed by the controller; makes the namespaces and, in them, the keeper
 //! - [`keeper`]: process 1 of the pid namespace: an empty root, one fork, then it reaps
-//! - [`launcher`]: gets the runtime ready and forks workers and compilers from it
+//! - [`launcher`]: gets the runtime ready and forks workers and compilers from it ([`fork`])
 //! - [`confine`]: what a process gives up, in order
 //! - [`worker`], [`compiler`]: the processes that meet a guest
 
 mod compiler;
 mod confine;
 mod entry;
+mod fork;
 mod keeper;
 mod launcher;
 mod worker;

@@ -1,7 +1,8 @@
 //! A worker: one guest, for life.
 
 use super::confine::{self, Limits};
-use super::launcher::{Cradle, Ends};
+use super::fork::Ends;
+use super::launcher::Cradle;
 use super::{CONTROL, PANICKED, UNREADY, failed, kind};
 use crate::process::order::encode_error;
 use crate::process::{Doors, Runtime};
