@@ -2,9 +2,11 @@
 //!
 //! - [`module`]: from a guest's bytes to a module that can be run
 //! - [`process`]: the processes that meet a guest, and what they can't do
+//! - [`system`]: what a canister may call
 //! - [`wire`]: what is said between them and the controller
 #![allow(unsafe_code)]
 
 pub mod module;
 pub mod process;
+pub mod system;
 pub mod wire;

@@ -85,7 +85,96 @@
 //! instance has to be replaced. The same goes for every call of a guest that drops
 //! segments ([`Profile::drops_segments`]): what was dropped would stay dropped.
 //!
+//! # Stable memory
+//!
+//! A read or write charges its overhead and one instruction per byte, then returns if
+//! its size is 0, wherever its offsets point. Then come the codes in this order: 1 (before
+//! anything is charged), 2, 3, and 4 or 5. A first write of an OS page is charged
+//! [`STABLE_PAGE_WRITE`] or [`STABLE_PAGE_WRITE_64`] on top. Bits that were set before the
+//! call was stopped stay set, like the budgets: both are to be reset anyway.
+//!
 //! Legality: the `stable*` functions are legal in every context (see
 //! [`system`](crate::system)), so the code that replaced them asks nobody.
 
 pub mod abi;
+mod added;
+mod check;
+mod decode;
+mod features;
+mod indices;
+mod limits;
+mod meter;
+mod profile;
+mod refusal;
+mod rewrite;
+mod source;
+mod stable;
+
+use indices::{ADDED_FUNCTIONS, Indices};
+pub use limits::Limits;
+pub use meter::cost::{COSTS, Category, Cost, STABLE_PAGE_WRITE, STABLE_PAGE_WRITE_64};
+pub use profile::{
+    EntryPoint, GlobalType, Method, MethodKind, PROFILE_BYTES, Pages, Profile, ProfileError, Table,
+};
+pub use refusal::{Counted, Named, Refusal};
+use source::Source;
+
+/// A module that can be run, and what has to be known to run it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The module.
+    pub code: Vec<u8>,
+    /// What there is to know of it.
+    pub profile: Profile,
+    /// What a new heap begins with.
+    pub initial: Vec<Segment>,
+}
+
+/// Bytes that a new heap begins with, at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Where in the heap.
+    pub offset: u64,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
+/// Makes the module that is run out of what a user handed in: Wasm, packed or as text.
+pub fn prepare(bytes: &[u8], limits: &Limits) -> Result<Prepared, Refusal> {
+    let bytes = decode::decode(bytes, limits)?;
+    let source = Source::read(&bytes, limits)?;
+    let checked = check::check(&source, limits)?;
+    let indices = Indices::new(&source, &checked.imports);
+    let (code, seen) = rewrite::rewrite(&source, &checked, &indices, limits)?;
+    let initial = check::initial(&source.data);
+    let profile = profile::of(&source, checked, &indices, seen, limits);
+    Ok(Prepared {
+        code,
+        profile,
+        initial,
+    })
+}
+
+/// The guest's memory in the prepared module: none of no pages if it declares none.
+fn heap(source: &Source<'_>, limits: &Limits) -> Pages {
+    let limit = limits.heap_pages(source.is64());
+    match source.memory {
+        Some(memory) => Pages {
+            minimum: memory.initial,
+            maximum: memory.maximum.map_or(limit, |maximum| maximum.min(limit)),
+        },
+        None => Pages {
+            minimum: 0,
+            maximum: 0,
+        },
+    }
+}
+
+/// Table 0, if callbacks can be in it.
+fn callbacks(source: &Source<'_>) -> Option<Table> {
+    let table = source.tables.first()?;
+    (table.element_type == wasmparser::RefType::FUNCREF).then_some(Table {
+        is64: table.table64,
+        entries: table.initial,
+    })
+}

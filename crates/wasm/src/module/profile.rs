@@ -1,0 +1,375 @@
+//! What is known of a guest without its module.
+//!
+//! The compiler process writes it, the controller and the worker read it. The one that
+//! writes has parsed hostile bytes, so [`Profile::read`] believes nothing of it that
+//! would make the reader allocate, index or show without bounds. A profile that lies
+//! within the bounds makes only its own guest fail.
+
+use serde::{Deserialize, Serialize};
+
+use wasmparser::ValType;
+
+use super::check::Checked;
+use super::indices::Indices;
+use super::meter::Seen;
+use super::source::Source;
+use super::{ADDED_FUNCTIONS, Limits};
+
+/// How long the text of a profile may be. Names and Candid, which are most of it, have
+/// bounds of their own.
+pub const PROFILE_BYTES: usize = 16 << 20;
+/// How many bytes of function names are kept, and how many of each.
+const NAMES_BYTES: usize = 2 << 20;
+const NAME_BYTES: usize = 512;
+
+/// What a controller and a worker have to know of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Pointers of the guest have 64 bits.
+    pub is64: bool,
+    /// The methods it exports, in the module's order.
+    pub methods: Vec<Method>,
+    /// Its other entry points.
+    pub entry_points: Vec<EntryPoint>,
+    /// There is a `canister_start`.
+    pub has_start: bool,
+    /// Its memory.
+    pub heap: Pages,
+    /// Pages that stable memory may reach.
+    pub stable_maximum: u64,
+    /// It imports a function of stable memory.
+    pub uses_stable: bool,
+    /// Types of `__global_0` and those after it.
+    pub globals: Vec<GlobalType>,
+    /// Its `__table`.
+    pub table: Option<Table>,
+    /// It has a `data.drop` or `elem.drop`, whose effect would outlast a call.
+    pub drops_segments: bool,
+    /// Bytes that the initial segments hold in all.
+    pub initial_bytes: u64,
+    /// Functions, imported ones and those added included.
+    pub functions: u32,
+    /// Instructions that the guest's author wrote: what compiling is charged by.
+    pub instructions: u64,
+    /// System functions that it imports, each once.
+    pub imports: Vec<String>,
+    /// The text of `icp:public candid:service`.
+    pub candid: Option<String>,
+    /// Names of functions by their index in the prepared module, in order.
+    pub names: Vec<(u32, String)>,
+}
+
+/// A method that a guest exports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// What it is called by.
+    pub name: String,
+    /// What it may do.
+    pub kind: MethodKind,
+}
+
+/// What a method may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodKind {
+    /// Change state.
+    Update,
+    /// Read state.
+    Query,
+    /// Read state, and call queries of others.
+    CompositeQuery,
+}
+
+impl MethodKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Update, Self::Query, Self::CompositeQuery];
+
+    /// What stands before the space and the method's name.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Update => "canister_update",
+            Self::Query => "canister_query",
+            Self::CompositeQuery => "canister_composite_query",
+        }
+    }
+
+    pub(super) fn from_prefix(prefix: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.prefix() == prefix)
+    }
+}
+
+impl Method {
+    /// The name of its export.
+    pub fn export(&self) -> String {
+        format!("{} {}", self.kind.prefix(), self.name)
+    }
+}
+
+/// An entry point that isn't a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryPoint {
+    /// Once, when the canister is installed.
+    Init,
+    /// Before its module is replaced.
+    PreUpgrade,
+    /// After its module was replaced.
+    PostUpgrade,
+    /// Before a message from outside is accepted.
+    InspectMessage,
+    /// Every round.
+    Heartbeat,
+    /// When the timer it has set is due.
+    GlobalTimer,
+    /// When memory runs low.
+    LowMemory,
+}
+
+impl EntryPoint {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Init,
+        Self::PreUpgrade,
+        Self::PostUpgrade,
+        Self::InspectMessage,
+        Self::Heartbeat,
+        Self::GlobalTimer,
+        Self::LowMemory,
+    ];
+
+    /// The name of its export.
+    pub const fn export(self) -> &'static str {
+        match self {
+            Self::Init => "canister_init",
+            Self::PreUpgrade => "canister_pre_upgrade",
+            Self::PostUpgrade => "canister_post_upgrade",
+            Self::InspectMessage => "canister_inspect_message",
+            Self::Heartbeat => "canister_heartbeat",
+            Self::GlobalTimer => "canister_global_timer",
+            Self::LowMemory => "canister_on_low_wasm_memory",
+        }
+    }
+
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|point| point.export() == name)
+    }
+}
+
+/// How large a memory is at first and may become, in Wasm pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pages {
+    /// At first.
+    pub minimum: u64,
+    /// At most.
+    pub maximum: u64,
+}
+
+/// The type of a mutable global.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GlobalType {
+    /// 4 bytes.
+    I32,
+    /// 8 bytes.
+    I64,
+    /// 4 bytes.
+    F32,
+    /// 8 bytes.
+    F64,
+    /// 16 bytes.
+    V128,
+}
+
+/// A table of functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Its indices have 64 bits.
+    pub is64: bool,
+    /// Its entries. It doesn't grow.
+    pub entries: u64,
+}
+
+/// Why a profile isn't believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// It can't be read.
+    #[error(
+        "can't read the compiler's description of the module: {0}\nhint: the compiler process misbehaved; install the module again"
+    )]
+    Unreadable(String),
+    /// It says what no module that was accepted can have.
+    #[error(
+        "the compiler's description of the module is impossible: {0}\nhint: the compiler process misbehaved; install the module again"
+    )]
+    Impossible(&'static str),
+}
+
+impl Profile {
+    /// The text that [`Profile::read`] reads.
+    pub fn write(&self) -> Vec<u8> {
+        // A struct of numbers, strings and lists has nothing that could fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a profile that somebody wrote who isn't trusted.
+    pub fn read(bytes: &[u8], limits: &Limits) -> Result<Self, ProfileError> {
+        if bytes.len() > PROFILE_BYTES {
+            return Err(ProfileError::Impossible("it is too long"));
+        }
+        let profile: Self = serde_json::from_slice(bytes)
+            .map_err(|error| ProfileError::Unreadable(error.to_string()))?;
+        let broken = profile.bounds(limits).into_iter().find(|(holds, _)| !holds);
+        match broken {
+            Some((_, what)) => Err(ProfileError::Impossible(what)),
+            None => Ok(profile),
+        }
+    }
+
+    /// The method of that name.
+    pub fn method(&self, name: &str) -> Option<&Method> {
+        self.methods.iter().find(|method| method.name == name)
+    }
+
+    /// Whether there is that entry point.
+    pub fn has(&self, point: EntryPoint) -> bool {
+        self.entry_points.contains(&point)
+    }
+
+    /// What the author called a function, by its index in the prepared module.
+    pub fn function_name(&self, index: u32) -> Option<&str> {
+        let at = self.names.binary_search_by_key(&index, |(index, _)| *index);
+        self.names.get(at.ok()?).map(|(_, name)| name.as_str())
+    }
+
+    fn bounds(&self, limits: &Limits) -> [(bool, &'static str); 11] {
+        let heap = limits.heap_pages(self.is64);
+        let names: usize = self.methods.iter().map(|method| method.name.len()).sum();
+        let mut distinct: Vec<_> = self.methods.iter().map(|method| &method.name).collect();
+        distinct.sort_unstable();
+        let functions = limits.functions.saturating_add(limits.types);
+        let known = |name: &String| crate::system::find(name).is_some();
+        let table = self.table.map_or(0, |table| table.entries);
+        let candid = self.candid.as_ref().map_or(0, String::len);
+        let sorted = self.names.windows(2).all(|pair| match pair {
+            [(a, _), (b, _)] => a < b,
+            _ => true,
+        });
+        let short = self.names.iter().all(|(_, name)| name.len() <= NAME_BYTES);
+        [
+            (self.methods.len() <= limits.methods, "too many methods"),
+            (names <= limits.method_name_bytes, "method names too long"),
+            (
+                distinct.windows(2).all(|pair| pair.first() != pair.last()),
+                "a method twice",
+            ),
+            (
+                self.entry_points.len() <= EntryPoint::ALL.len(),
+                "too many entry points",
+            ),
+            (
+                self.heap.minimum <= self.heap.maximum && self.heap.maximum <= heap,
+                "a heap too large",
+            ),
+            (
+                self.stable_maximum <= limits.stable_pages(),
+                "stable memory too large",
+            ),
+            (
+                self.globals.len() <= limits.globals as usize
+                    && table <= limits.table_entries
+                    && self.initial_bytes <= limits.module_bytes as u64,
+                "too many globals, table entries or bytes",
+            ),
+            (
+                self.functions <= functions.saturating_add(ADDED_FUNCTIONS)
+                    && self.instructions <= limits.complexity,
+                "too many functions or instructions",
+            ),
+            (
+                self.imports.len() <= crate::system::FUNCTIONS.len()
+                    && self.imports.iter().all(known),
+                "an import that there isn't",
+            ),
+            (candid <= limits.metadata_bytes, "an interface too long"),
+            (
+                sorted && short && self.names.len() <= self.functions as usize,
+                "function names out of bounds",
+            ),
+        ]
+    }
+}
+
+/// What there is to know of a module that was prepared.
+pub(super) fn of(
+    source: &Source<'_>,
+    checked: Checked<'_>,
+    indices: &Indices,
+    seen: Seen,
+    limits: &Limits,
+) -> Profile {
+    let initial = source.data.iter().filter(|data| is_active(data));
+    let mut imports: Vec<_> = checked.imports.iter().map(|f| f.name.to_owned()).collect();
+    imports.sort_unstable();
+    imports.dedup();
+    Profile {
+        is64: source.is64(),
+        methods: checked.entries.methods,
+        entry_points: checked.entries.points,
+        has_start: source.start.is_some(),
+        heap: super::heap(source, limits),
+        stable_maximum: limits.stable_pages(),
+        uses_stable: indices.stable.is_some(),
+        globals: globals(source),
+        table: super::callbacks(source),
+        drops_segments: seen.drops_segments,
+        initial_bytes: initial.map(|data| data.data.len() as u64).sum(),
+        functions: indices.functions,
+        instructions: seen.instructions,
+        imports,
+        candid: checked.candid.map(str::to_owned),
+        names: names(source, indices),
+    }
+}
+
+fn is_active(data: &wasmparser::Data<'_>) -> bool {
+    matches!(data.kind, wasmparser::DataKind::Active { .. })
+}
+
+fn globals(source: &Source<'_>) -> Vec<GlobalType> {
+    let mutable = source.globals.iter().filter(|global| global.ty.mutable);
+    let kept = |global: &wasmparser::Global<'_>| match global.ty.content_type {
+        ValType::I32 => Some(GlobalType::I32),
+        ValType::I64 => Some(GlobalType::I64),
+        ValType::F32 => Some(GlobalType::F32),
+        ValType::F64 => Some(GlobalType::F64),
+        ValType::V128 => Some(GlobalType::V128),
+        ValType::Ref(_) => None,
+    };
+    mutable.filter_map(kept).collect()
+}
+
+/// Names by new index. What is too much is left out: they are for messages only.
+fn names(source: &Source<'_>, indices: &Indices) -> Vec<(u32, String)> {
+    let functions = source.functions.len();
+    let named = source.names.iter();
+    let known = named.filter(|(index, _)| (*index as usize) < functions);
+    let mut names: Vec<_> = known
+        .map(|(old, name)| (indices.function(*old), *name))
+        .collect();
+    names.sort_by_key(|(index, _)| *index);
+    names.dedup_by_key(|(index, _)| *index);
+    let mut left = NAMES_BYTES;
+    let kept = names.into_iter().map_while(|(index, name)| {
+        let short = name.get(..name.floor_char_boundary(NAME_BYTES))?;
+        left = left.checked_sub(short.len())?;
+        Some((index, short.to_owned()))
+    });
+    kept.collect()
+}
+
+#[cfg(test)]
+mod tests;
