@@ -1,9 +1,12 @@
 //! Prepared modules, run for real.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod host;
+mod metering;
 mod prices;
+mod program;
+mod reference;
 mod refusals;
 mod shape;
 mod stable;
