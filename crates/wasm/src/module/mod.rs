@@ -114,7 +114,8 @@ use indices::{ADDED_FUNCTIONS, Indices};
 pub use limits::Limits;
 pub use meter::cost::{COSTS, Category, Cost, STABLE_PAGE_WRITE, STABLE_PAGE_WRITE_64};
 pub use profile::{
-    EntryPoint, GlobalType, Method, MethodKind, PROFILE_BYTES, Pages, Profile, ProfileError, Table,
+    EntryPoint, GlobalType, Metadata, Method, MethodKind, PROFILE_BYTES, Pages, Profile,
+    ProfileError, Table,
 };
 pub use refusal::{Counted, Named, Refusal};
 use source::Source;

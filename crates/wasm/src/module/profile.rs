@@ -15,7 +15,7 @@ use super::meter::Seen;
 use super::source::Source;
 use super::{ADDED_FUNCTIONS, Limits};
 
-/// How long the text of a profile may be. Names and Candid, which are most of it, have
+/// How long the text of a profile may be. Names and metadata, which are most of it, have
 /// bounds of their own.
 pub const PROFILE_BYTES: usize = 16 << 20;
 /// How many bytes of function names are kept, and how many of each.
@@ -54,8 +54,8 @@ pub struct Profile {
     pub instructions: u64,
     /// System functions that it imports, each once.
     pub imports: Vec<String>,
-    /// The text of `icp:public candid:service`.
-    pub candid: Option<String>,
+    /// What its custom sections say to those who use it.
+    pub metadata: Vec<Metadata>,
     /// Names of functions by their index in the prepared module, in order.
     pub names: Vec<(u32, String)>,
 }
@@ -157,6 +157,18 @@ impl EntryPoint {
     }
 }
 
+/// A custom section `icp:public NAME` or `icp:private NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// What it is called.
+    pub name: String,
+    /// Whether anybody may read it, or its controllers only.
+    pub public: bool,
+    /// What it says.
+    pub contents: Vec<u8>,
+}
+
 /// How large a memory is at first and may become, in Wasm pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -234,6 +246,22 @@ impl Profile {
         self.methods.iter().find(|method| method.name == name)
     }
 
+    /// What its metadata of that name says.
+    pub fn metadata(&self, name: &str) -> Option<&Metadata> {
+        self.metadata.iter().find(|metadata| metadata.name == name)
+    }
+
+    /// The Candid of its interface. Whom it may be shown to, its metadata says.
+    pub fn candid(&self) -> Option<&str> {
+        let metadata = self.metadata("candid:service")?;
+        std::str::from_utf8(&metadata.contents).ok()
+    }
+
+    /// Whether an upgrade has to leave the heap as it is, as Motoko's persistence does.
+    pub fn keeps_heap(&self) -> bool {
+        self.metadata("enhanced-orthogonal-persistence").is_some()
+    }
+
     /// Whether there is that entry point.
     pub fn has(&self, point: EntryPoint) -> bool {
         self.entry_points.contains(&point)
@@ -253,7 +281,8 @@ impl Profile {
         let functions = limits.functions.saturating_add(limits.types);
         let known = |name: &String| crate::system::find(name).is_some();
         let table = self.table.map_or(0, |table| table.entries);
-        let candid = self.candid.as_ref().map_or(0, String::len);
+        let sizes = self.metadata.iter().map(|metadata| metadata.contents.len());
+        let metadata = sizes.sum::<usize>();
         let sorted = self.names.windows(2).all(|pair| match pair {
             [(a, _), (b, _)] => a < b,
             _ => true,
@@ -294,7 +323,11 @@ impl Profile {
                     && self.imports.iter().all(known),
                 "an import that there isn't",
             ),
-            (candid <= limits.metadata_bytes, "an interface too long"),
+            (
+                metadata <= limits.metadata_bytes
+                    && self.metadata.len() <= limits.metadata_sections,
+                "too much metadata",
+            ),
             (
                 sorted && short && self.names.len() <= self.functions as usize,
                 "function names out of bounds",
@@ -330,7 +363,7 @@ pub(super) fn of(
         functions: indices.functions,
         instructions: seen.instructions,
         imports,
-        candid: checked.candid.map(str::to_owned),
+        metadata: checked.metadata,
         names: names(source, indices),
     }
 }

@@ -118,7 +118,10 @@ fn the_profile_says_what_the_module_has() {
     );
     assert!(profile.has(EntryPoint::Init) && profile.has(EntryPoint::Heartbeat));
     assert!(!profile.has(EntryPoint::PreUpgrade));
-    assert_eq!(profile.candid.as_deref(), Some("service : {}"));
+    assert_eq!(profile.candid(), Some("service : {}"));
+    assert!(profile.metadata("candid:service").unwrap().public);
+    assert!(!profile.metadata("secret").unwrap().public && !profile.keeps_heap());
+    assert_eq!(profile.metadata("producers"), None);
     assert_eq!(profile.imports, ["msg_reply", "stable64_size"]);
     assert_eq!(profile.initial_bytes, 16);
     // Two imports are kept, four hooks follow.

@@ -3,37 +3,38 @@
 
 use std::collections::HashSet;
 
+use crate::module::profile::Metadata;
 use crate::module::refusal::{Counted, Named};
 use crate::module::source::{Source, at_most};
 use crate::module::{Limits, Refusal};
 
-/// The Candid interface, if the module has one that everybody may read.
-pub(super) fn check<'a>(source: &Source<'a>, limits: &Limits) -> Result<Option<&'a str>, Refusal> {
-    let sections = source.metadata.len() as u64;
-    let hint = "leave out metadata that nobody reads";
-    at_most(
-        Counted::Metadata,
-        sections,
-        limits.metadata_sections as u64,
-        hint,
-    )?;
-    let bytes: usize = source.metadata.iter().map(|(_, bytes)| bytes.len()).sum();
-    let limit = limits.metadata_bytes as u64;
-    at_most(Counted::MetadataBytes, bytes as u64, limit, hint)?;
-
+pub(super) fn check(source: &Source<'_>, limits: &Limits) -> Result<Vec<Metadata>, Refusal> {
+    bound(source, limits)?;
     let mut seen = HashSet::new();
-    let mut candid = None;
+    let mut metadata = Vec::new();
     for &(section, contents) in &source.metadata {
         let (public, name) = visibility(section)?;
         if !seen.insert(name) {
             let name = Named::new(name);
             return Err(Refusal::DuplicateMetadata { name });
         }
-        if public && name == "candid:service" {
-            candid = std::str::from_utf8(contents).ok();
-        }
+        metadata.push(Metadata {
+            name: name.to_owned(),
+            public,
+            contents: contents.to_vec(),
+        });
     }
-    Ok(candid)
+    Ok(metadata)
+}
+
+fn bound(source: &Source<'_>, limits: &Limits) -> Result<(), Refusal> {
+    let sections = source.metadata.len() as u64;
+    let limit = limits.metadata_sections as u64;
+    let hint = "leave out metadata that nobody reads";
+    at_most(Counted::Metadata, sections, limit, hint)?;
+    let sizes = source.metadata.iter().map(|(_, bytes)| bytes.len() as u64);
+    let limit = limits.metadata_bytes as u64;
+    at_most(Counted::MetadataBytes, sizes.sum::<u64>(), limit, hint)
 }
 
 fn visibility(section: &str) -> Result<(bool, &str), Refusal> {

@@ -13,6 +13,7 @@ mod signature;
 pub(super) use exports::Entries;
 pub(super) use segments::initial;
 
+use super::profile::Metadata;
 use super::source::Source;
 use super::{Limits, Refusal};
 use crate::system::Function;
@@ -22,7 +23,7 @@ pub(super) struct Checked<'a> {
     /// The system function behind each function that is imported, in order.
     pub(super) imports: Vec<&'static Function>,
     pub(super) entries: Entries<'a>,
-    pub(super) candid: Option<&'a str>,
+    pub(super) metadata: Vec<Metadata>,
 }
 
 /// Holds a module against the rules.
@@ -32,6 +33,6 @@ pub(super) fn check<'a>(source: &Source<'a>, limits: &Limits) -> Result<Checked<
     Ok(Checked {
         imports: imports::check(source)?,
         entries: exports::check(source, limits)?,
-        candid: metadata::check(source, limits)?,
+        metadata: metadata::check(source, limits)?,
     })
 }

@@ -41,7 +41,13 @@ fn what_no_module_has_is_not_believed() {
         ("functions", |p| p.functions = u32::MAX),
         ("instructions", |p| p.instructions = u64::MAX),
         ("import", |p| p.imports = vec!["system".to_owned()]),
-        ("interface", |p| p.candid = Some("x".repeat(1 << 21))),
+        ("metadata", |p| {
+            p.metadata.push(Metadata {
+                name: "a".to_owned(),
+                public: true,
+                contents: vec![0; 1 << 21],
+            });
+        }),
         ("names", |p| p.names.reverse()),
     ];
     for (what, lie) in lies {
