@@ -5,6 +5,7 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
+use super::refusal::quoted;
 use super::{Limits, Refusal};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -28,7 +29,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Cow<'a, [u8
     let module = if bytes.starts_with(WASM) {
         bytes
     } else {
-        Cow::Owned(parse(&bytes)?)
+        Cow::Owned(parse(&bytes, limits)?)
     };
     if module.len() > limits.module_bytes {
         return Err(too_large(limits.module_bytes));
@@ -63,11 +64,15 @@ fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Refusal> {
     let text = std::str::from_utf8(bytes).map_err(|_| Refusal::NotWasm)?;
     // A comment begins with `(;` or `;;`.
     if !text.trim_start().starts_with(['(', ';']) {
         return Err(Refusal::NotWasm);
+    }
+    let limit = limits.text_bytes;
+    if bytes.len() > limit {
+        return Err(Refusal::TextTooLarge { limit });
     }
     wat::parse_str(text).map_err(|error| Refusal::Text(on_one_line(&error)))
 }
@@ -78,7 +83,11 @@ fn on_one_line(error: &wat::Error) -> String {
     let mut lines = told.lines();
     let what = lines.next().unwrap_or_default();
     let place = lines.find_map(|line| line.trim().strip_prefix("--> <anon>:"));
-    place.map_or_else(|| what.to_owned(), |place| format!("at {place}: {what}"))
+    let what = quoted(what);
+    match place {
+        Some(place) => format!("at {place}: {what}"),
+        None => what,
+    }
 }
 
 #[cfg(test)]

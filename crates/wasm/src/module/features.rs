@@ -3,6 +3,7 @@
 use wasmparser::{Validator, WasmFeatures};
 
 use super::Refusal;
+use super::refusal::quoted;
 
 /// What a guest may use.
 ///
@@ -94,6 +95,6 @@ pub(super) fn name(bytes: &[u8], error: &wasmparser::Error) -> Refusal {
     }
     Refusal::Invalid {
         offset,
-        reason: error.message().to_owned(),
+        reason: quoted(error.message()),
     }
 }

@@ -10,6 +10,8 @@ const GIB: u64 = 1 << 30;
 pub struct Limits {
     /// Bytes of a module, unpacked.
     pub module_bytes: usize,
+    /// Bytes of a module's text, which takes a hundred times as many to read.
+    pub text_bytes: usize,
     /// Bytes of the code section.
     pub code_bytes: usize,
     /// Types, and functions imported.
@@ -44,6 +46,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             module_bytes: 100 * MIB,
+            text_bytes: 8 * MIB,
             code_bytes: 12 * MIB,
             types: 50_000,
             functions: 50_000,
@@ -65,12 +68,12 @@ impl Default for Limits {
 impl Limits {
     /// Wasm pages that the heap of a guest of that width may reach.
     pub fn heap_pages(&self, is64: bool) -> u64 {
-        let addressable = if is64 { 1 << 48 } else { 1 << 16 };
+        let addressable = if is64 { (1 << 48) - 1 } else { 1 << 16 };
         self.heap_pages.min(addressable)
     }
 
     /// Wasm pages that stable memory may reach: its OS pages are counted in 32 bits.
     pub fn stable_pages(&self) -> u64 {
-        self.stable_pages.min((1 << 32) * OS_PAGE / WASM_PAGE)
+        self.stable_pages.min((1 << 32) * OS_PAGE / WASM_PAGE - 1)
     }
 }

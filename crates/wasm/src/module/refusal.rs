@@ -23,6 +23,14 @@ pub enum Refusal {
         "not a Wasm module: it begins with none of \\0asm, gzip's 1f 8b and \"(\"\nhint: give a .wasm, .wasm.gz or .wat file"
     )]
     NotWasm,
+    /// Text that is longer than it may be.
+    #[error(
+        "the module's text is longer than {limit} bytes\nhint: make it binary, with `wat2wasm`"
+    )]
+    TextTooLarge {
+        /// The bytes that it may have.
+        limit: usize,
+    },
     /// The text doesn't parse.
     #[error("can't read the module's text: {0}\nhint: check it with `wat2wasm`")]
     Text(String),
@@ -43,7 +51,7 @@ pub enum Refusal {
     },
     /// It uses a proposal that is switched off.
     #[error(
-        "the module uses {feature}, which is off, at byte {offset}\nhint: build it without ({flag})"
+        "the module uses {feature}, which is off, at byte {offset}\nhint: build it without {flag}"
     )]
     Feature {
         /// The proposal's name.
@@ -307,11 +315,23 @@ impl fmt::Debug for Named {
     }
 }
 
+/// A message that may quote the module: cut, and with nothing that a terminal obeys.
+pub(super) fn quoted(message: &str) -> String {
+    let mut quoted = String::new();
+    for letter in message.chars().take(3 * SHOWN) {
+        match letter.is_control() {
+            true => quoted.extend(letter.escape_default()),
+            false => quoted.push(letter),
+        }
+    }
+    quoted
+}
+
 impl From<wasmparser::Error> for Refusal {
     fn from(error: wasmparser::Error) -> Self {
         Self::Invalid {
             offset: error.offset(),
-            reason: error.message().to_owned(),
+            reason: quoted(error.message()),
         }
     }
 }

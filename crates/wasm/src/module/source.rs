@@ -76,7 +76,7 @@ impl<'a> Source<'a> {
                 Ok(_) => {}
                 Err(error) => return Err(features::name(bytes, &error)),
             }
-            source.take(payload)?;
+            source.take(payload, limits)?;
         }
         Ok(source)
     }
@@ -129,7 +129,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    fn take(&mut self, payload: Payload<'a>) -> Result<(), Refusal> {
+    fn take(&mut self, payload: Payload<'a>, limits: &Limits) -> Result<(), Refusal> {
         match payload {
             Payload::TypeSection(types) => {
                 self.type_section = Some(types.clone());
@@ -179,7 +179,7 @@ impl<'a> Source<'a> {
                 self.data = data.into_iter().collect::<Result<_, _>>()?;
             }
             Payload::CodeSectionEntry(body) => self.bodies.push(body),
-            Payload::CustomSection(custom) => self.take_custom(&custom),
+            Payload::CustomSection(custom) => self.take_custom(&custom, limits),
             _ => {}
         }
         Ok(())
@@ -205,17 +205,21 @@ impl<'a> Source<'a> {
         });
     }
 
-    fn take_custom(&mut self, custom: &CustomSectionReader<'a>) {
-        if custom.name().starts_with("icp:") {
+    fn take_custom(&mut self, custom: &CustomSectionReader<'a>, limits: &Limits) {
+        // One more than may be is enough to refuse.
+        let room = self.metadata.len() <= limits.metadata_sections;
+        if room && custom.name().starts_with("icp:") {
             self.metadata.push((custom.name(), custom.data()));
         }
         // Names are for people: broken ones are left out, and no reason to refuse.
         let KnownCustom::Name(names) = custom.as_known() else {
             return;
         };
+        let most = limits.functions.saturating_add(limits.types) as usize;
         for subsection in names.into_iter().map_while(Result::ok) {
             if let wasmparser::Name::Function(map) = subsection {
-                let named = map.into_iter().map_while(Result::ok);
+                let room = most.saturating_sub(self.names.len());
+                let named = map.into_iter().map_while(Result::ok).take(room);
                 self.names
                     .extend(named.map(|naming| (naming.index, naming.name)));
             }

@@ -469,4 +469,10 @@ fn hostile_names_are_shown_short_and_on_one_line() {
         text.contains(r"canister_\n\u{1b}[2Jxxx") && text.len() < 400,
         "{text}"
     );
+    // Messages of the parser and the validator quote names, too.
+    let twice = r#"(export "\1b[2J" (func 0))"#.repeat(2);
+    let text = refused(&format!("(module (func) {twice})")).to_string();
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let text = refused(r#"(module (func (call $"\1b[2J")))"#).to_string();
+    assert!(!text.contains('\u{1b}'), "{text:?}");
 }

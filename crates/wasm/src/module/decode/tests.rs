@@ -22,6 +22,17 @@ fn a_module_comes_binary_packed_or_as_text() {
 }
 
 #[test]
+fn text_has_a_bound_of_its_own() {
+    let limits = Limits {
+        text_bytes: 10,
+        ..Limits::default()
+    };
+    assert!(decode(b"(module  )", &limits).is_ok());
+    let refused = decode(b"(module   )", &limits);
+    assert_eq!(refused, Err(Refusal::TextTooLarge { limit: 10 }));
+}
+
+#[test]
 fn what_is_no_module_is_refused() {
     let limits = Limits::default();
     let refused = |bytes: &[u8]| decode(bytes, &limits).unwrap_err();

@@ -1,12 +1,15 @@
 //! Counting instructions, by code in the module itself.
 //!
-//! A body is cut into *blocks*: runs of instructions that are entered at the front and
-//! either run to their end or trap. A block ends at each branch, `if`, `else`, `end` and
-//! `loop`; calls don't end one. At its front `__instructions` is lessened by the sum of
-//! its [`cost`]s. Blocks that can be entered again without leaving through another's
-//! end, which are those that begin a function or a loop, also look whether the counter
-//! has become negative and then call `out_of_instructions`. So the counter is overdrawn by
-//! at most the dearest way through one function that has no loop's head and no call.
+//! A body is cut into [`blocks`], whose instructions are run together or not at all. At a
+//! block's front `__instructions` is lessened by the sum of its [`cost`]s. Where a block
+//! can be entered again, which is where a function or a loop begins, it is also looked
+//! whether the counter has become negative, and then `out_of_instructions` is called. So
+//! the counter is overdrawn by at most what one way through a function costs that begins
+//! no loop and calls nothing.
+//!
+//! Everything is paid for before it is done. A run that ends well has paid for what it
+//! did, to the instruction; one that traps has also paid for the rest of the blocks it
+//! was in.
 //!
 //! `memory.copy` and its like take as long as their operand says. Before one the operand
 //! goes through a function that charges a unit per byte and looks at the counter too.
@@ -15,6 +18,7 @@
 //! indices, `memory.grow` is pointed to code that asks the host, and where the rules
 //! about single instructions are.
 
+mod blocks;
 mod category;
 pub(super) mod cost;
 
@@ -23,6 +27,7 @@ use std::ops::Range;
 use wasm_encoder::{Encode, Instruction, InstructionSink};
 use wasmparser::{FunctionBody, Operator};
 
+use self::blocks::{Block, Blocks, Entry};
 use self::cost::Category;
 use super::added::{lessen, look};
 use super::indices::Indices;
@@ -45,27 +50,8 @@ pub(super) struct Meter<'a> {
     indices: &'a Indices,
     limits: &'a Limits,
     seen: Seen,
-    block: Block,
-}
-
-/// The block that is being read.
-#[derive(Default)]
-struct Block {
+    /// The code of the function that is being read, without what it pays.
     code: Vec<u8>,
-    cost: u64,
-    entry: Entry,
-}
-
-/// How a block is entered.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Entry {
-    /// At most once per time that an earlier block of the function is.
-    #[default]
-    Once,
-    /// Any number of times.
-    Again,
-    /// Never: it stands behind a jump.
-    Never,
 }
 
 impl<'a> Meter<'a> {
@@ -75,7 +61,7 @@ impl<'a> Meter<'a> {
             indices,
             limits,
             seen: Seen::default(),
-            block: Block::default(),
+            code: Vec::new(),
         }
     }
 
@@ -91,17 +77,17 @@ impl<'a> Meter<'a> {
         let mut operators = body.get_operators_reader()?;
         let mut at = operators.original_position();
         let mut out = self.slice(body.range().start..at).to_vec();
-        self.block.entry = Entry::Again;
+        let mut blocks = Blocks::new();
+        self.code.clear();
         while !operators.eof() {
             let operator = operators.read()?;
             let end = operators.original_position();
-            self.operator(index, &operator, at..end)?;
-            if let Some(next) = entry_after(&operator) {
-                self.close(&mut out, next);
-            }
+            let cost = self.operator(index, &operator, at..end)?;
+            blocks.add(&operator, cost, self.code.len());
             at = end;
         }
         self.bound(index, self.seen.complexity - before)?;
+        self.pay(&blocks.into_blocks(), &mut out);
         Ok(out)
     }
 
@@ -133,7 +119,7 @@ impl<'a> Meter<'a> {
         function: u32,
         operator: &Operator<'_>,
         range: Range<usize>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         let offset = range.start;
         let category = category::of(operator).map_err(|instruction| Refusal::Instruction {
             function,
@@ -143,9 +129,8 @@ impl<'a> Meter<'a> {
         self.seen.instructions += 1;
         self.seen.complexity += 1 + targets(operator);
         self.seen.drops_segments |= category == Category::Drop;
-        self.block.cost += category.cost(self.indices.is64);
         self.write(operator, range);
-        Ok(())
+        Ok(category.cost(self.indices.is64))
     }
 
     fn write(&mut self, operator: &Operator<'_>, range: Range<usize>) {
@@ -157,14 +142,14 @@ impl<'a> Meter<'a> {
             Operator::MemoryGrow { .. } => Instruction::Call(self.indices.grow),
             _ => {
                 if let Some(charge) = self.charge_of(operator) {
-                    Instruction::Call(charge).encode(&mut self.block.code);
+                    Instruction::Call(charge).encode(&mut self.code);
                 }
                 let code = self.bytes.get(range).unwrap_or_default();
-                self.block.code.extend_from_slice(code);
+                self.code.extend_from_slice(code);
                 return;
             }
         };
-        changed.encode(&mut self.block.code);
+        changed.encode(&mut self.code);
     }
 
     /// The function that charges for the size on top of the stack, if it has to.
@@ -182,40 +167,25 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Writes the block behind the code that charges for it, and begins the next.
-    fn close(&mut self, out: &mut Vec<u8>, next: Entry) {
-        let block = &mut self.block;
-        let mut charge = InstructionSink::new(out);
-        if block.cost > 0 && block.entry != Entry::Never {
-            lessen(&mut charge, self.indices, block.cost);
+    /// Writes the code, with what each block pays at its front.
+    fn pay(&self, blocks: &[Block], out: &mut Vec<u8>) {
+        let mut written = 0;
+        for block in blocks {
+            out.extend_from_slice(self.code.get(written..block.at).unwrap_or_default());
+            written = block.at;
+            let mut charge = InstructionSink::new(out);
+            if block.cost > 0 && block.entry != Entry::Never {
+                lessen(&mut charge, self.indices, block.cost);
+            }
+            if block.entry == Entry::Again {
+                look(&mut charge, self.indices);
+            }
         }
-        if block.entry == Entry::Again {
-            look(&mut charge, self.indices);
-        }
-        out.append(&mut block.code);
-        block.cost = 0;
-        block.entry = next;
+        out.extend_from_slice(self.code.get(written..).unwrap_or_default());
     }
 
     fn slice(&self, range: Range<usize>) -> &[u8] {
         self.bytes.get(range).unwrap_or_default()
-    }
-}
-
-/// How the block is entered that begins behind this instruction, if one does.
-fn entry_after(operator: &Operator<'_>) -> Option<Entry> {
-    match operator {
-        Operator::Loop { .. } => Some(Entry::Again),
-        Operator::If { .. } | Operator::Else | Operator::End | Operator::BrIf { .. } => {
-            Some(Entry::Once)
-        }
-        Operator::Br { .. }
-        | Operator::BrTable { .. }
-        | Operator::Return
-        | Operator::Unreachable
-        | Operator::ReturnCall { .. }
-        | Operator::ReturnCallIndirect { .. } => Some(Entry::Never),
-        _ => None,
     }
 }
 
