@@ -25,7 +25,7 @@
 //!
 //! | name | type | called |
 //! |---|---|---|
-//! | `out_of_instructions` | `() -> ()` | when `__instructions` is negative at a function's entry, at a loop's head, or before an operation of dynamic size. Returns when `__instructions` has been made ≥ 0 (the debt is in the global: grant by *adding* a slice to it); traps otherwise. If it returns with a negative counter the guest just goes on to the next check |
+//! | `out_of_instructions` | `() -> ()` | when `__instructions` is negative at a function's entry, at a loop's head, where 10,000 have been paid since the last of these, or before an operation of dynamic size. Returns when `__instructions` has been made ≥ 0 (the debt is in the global: grant by *adding* a slice to it); traps otherwise. If it returns with a negative counter the guest just goes on to the next check |
 //! | `grow_heap` | `(delta: i64, before: i64) -> i32` | before `memory.grow` of the heap by `delta` ≥ 1 pages from `before`, only if `before + delta` is within the heap's maximum. 1: granted and booked; anything else: refused, the guest sees −1. It may trap. A granted growth has to succeed: if the memory still refuses, `internal_trap(6)` follows |
 //! | `grow_stable` | `(delta: i64, before: i64) -> i32` | the same for stable memory |
 //! | `internal_trap` | `(code: i32) -> ()` | when code made here can't go on; must trap. If it returns, `unreachable` follows |
@@ -56,7 +56,7 @@
 //! | `__heap` | memory 0, 32- or 64-bit as in [`Profile::is64`] | the guest's memory with the guest's minimum; its maximum is the smaller of the guest's and [`Limits::heap_pages`]. A guest without a memory has one of minimum and maximum 0 |
 //! | `__stable` | memory 1, 64-bit | stable memory: minimum 0, maximum [`Limits::stable_pages`]. [`Profile::uses_stable`] false: nothing reads or grows it |
 //! | `__touched` | memory 2, 32-bit | bytemap: byte *i* is OS page *i* of stable memory; bit 0 ([`abi::READ`]) read, bit 1 ([`abi::WRITTEN`]) written. Minimum 0. It has to have [`abi::touched_pages`]`(stable pages)` pages whenever stable memory has that many: `stable_grow` sees to it, a host that restores stable memory grows both |
-//! | `__instructions` | mutable global i64, first 0 | instructions left; each block subtracts its cost when it is entered. May be negative by at most the longest way without a loop's head or a call |
+//! | `__instructions` | mutable global i64, first 0 | instructions left; each block subtracts its cost when it is entered. May be negative: by what one block costs and 10,000, for each function that is active |
 //! | `__stable_reads_left` | mutable global i64, first 0 | OS pages that may still be read for the first time (bit 0 not yet set). Writing a page does not count as reading it |
 //! | `__stable_writes_left` | mutable global i64, first 0 | OS pages that may still be written for the first time (bit 1 not yet set) |
 //! | `__global_N` | mutable global | the guest's mutable globals, N counting only these, in the module's order, in the types of [`Profile::globals`]: i32, i64, f32, f64 or v128 |

@@ -145,3 +145,38 @@ fn a_bulk_operation_does_not_begin_without_what_it_costs() {
     guest.run(MAIN).unwrap();
     assert_eq!(heap.data(&guest.store)[59_999], 1);
 }
+
+#[test]
+fn what_has_neither_loops_nor_calls_is_looked_at_too() {
+    let step = "(if (i32.const 1) (then (drop (i32.const 1))))".repeat(10_000);
+    let wat = format!(r#"(module (func (export "canister_update main") {step}))"#);
+    let mut guest = Guest::new(&wat);
+    guest.set(abi::INSTRUCTIONS, 31_000);
+    assert!(guest.run(MAIN).is_err());
+    let left = guest.get(abi::INSTRUCTIONS);
+    assert!((-10_000..0).contains(&left), "overdrawn by {left}");
+    assert_eq!(guest.cost(MAIN), 50_000);
+}
+
+#[test]
+fn structures_may_take_and_give_values() {
+    let wat = r#"(module (global (mut i32) (i32.const 0))
+      (func (export "canister_update main") (local i32)
+        i32.const 5 i32.const 0
+        loop $again (param i32 i32) (result i32)
+          local.set 0
+          block (param i32) (result i32 i32)
+            i32.const 1 i32.sub
+            local.get 0 i32.const 7 i32.add
+          end
+          local.tee 0
+          local.get 0 i32.const 21 i32.lt_u br_if $again
+          i32.add
+        end
+        global.set 0))"#;
+    let mut guest = Guest::new(wat);
+    // Three rounds of 12, the constants, and what follows the last round.
+    assert_eq!(guest.cost(MAIN), 3 * 12 + 2 + 3);
+    let result = guest.global("__global_0").get(&mut guest.store);
+    assert_eq!(result.unwrap_i32(), 2 + 21);
+}

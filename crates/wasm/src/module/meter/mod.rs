@@ -4,8 +4,8 @@
 //! block's front `__instructions` is lessened by the sum of its [`cost`]s. Where a block
 //! can be entered again, which is where a function or a loop begins, it is also looked
 //! whether the counter has become negative, and then `out_of_instructions` is called. So
-//! the counter is overdrawn by at most what one way through a function costs that begins
-//! no loop and calls nothing.
+//! it is where [`LOOK_AFTER`] has been paid since the last look. The counter is overdrawn
+//! by at most that and one block, for each function that is active.
 //!
 //! Everything is paid for before it is done. A run that ends well has paid for what it
 //! did, to the instruction; one that traps has also paid for the rest of the blocks it
@@ -34,6 +34,10 @@ use super::indices::Indices;
 use super::refusal::Counted;
 use super::source::at_most;
 use super::{Limits, Refusal};
+
+/// How much blocks may cost that stand one behind the other and don't look. Functions
+/// that return through each other, each going on a little, are the reason for it.
+const LOOK_AFTER: u64 = 10_000;
 
 /// What was seen of the instructions of a module.
 #[derive(Debug, Clone, Copy, Default)]
@@ -169,7 +173,7 @@ impl<'a> Meter<'a> {
 
     /// Writes the code, with what each block pays at its front.
     fn pay(&self, blocks: &[Block], out: &mut Vec<u8>) {
-        let mut written = 0;
+        let (mut written, mut unseen) = (0, 0);
         for block in blocks {
             out.extend_from_slice(self.code.get(written..block.at).unwrap_or_default());
             written = block.at;
@@ -177,8 +181,10 @@ impl<'a> Meter<'a> {
             if block.cost > 0 && block.entry != Entry::Never {
                 lessen(&mut charge, self.indices, block.cost);
             }
-            if block.entry == Entry::Again {
+            unseen += block.cost;
+            if block.entry == Entry::Again || unseen >= LOOK_AFTER {
                 look(&mut charge, self.indices);
+                unseen = 0;
             }
         }
         out.extend_from_slice(self.code.get(written..).unwrap_or_default());

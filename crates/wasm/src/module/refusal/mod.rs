@@ -1,6 +1,11 @@
 //! Why a module is not run: the rule, the item, and what its author can do.
 
-use std::fmt;
+mod counted;
+mod quoted;
+
+pub use self::counted::Counted;
+pub use self::quoted::Named;
+pub(super) use self::quoted::quoted;
 
 /// The rule that a module breaks. Its text ends in a line `hint: …`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -239,92 +244,6 @@ pub enum Refusal {
         /// The name behind the visibility.
         name: Named,
     },
-}
-
-/// What is counted in [`Refusal::TooMany`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// Types.
-    Types,
-    /// Imports.
-    Imports,
-    /// Functions.
-    Functions,
-    /// Bytes of code.
-    CodeBytes,
-    /// What the functions cost the compiler.
-    Complexity,
-    /// Globals.
-    Globals,
-    /// Entries of tables.
-    TableEntries,
-    /// Exported methods.
-    Methods,
-    /// Bytes of their names.
-    MethodNameBytes,
-    /// Metadata sections.
-    Metadata,
-    /// Bytes of them.
-    MetadataBytes,
-}
-
-impl fmt::Display for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Types => "types",
-            Self::Imports => "imports",
-            Self::Functions => "functions",
-            Self::CodeBytes => "bytes of code",
-            Self::Complexity => "instructions, locals and branch targets",
-            Self::Globals => "globals",
-            Self::TableEntries => "table entries",
-            Self::Methods => "exported methods",
-            Self::MethodNameBytes => "bytes of method names",
-            Self::Metadata => "metadata sections",
-            Self::MetadataBytes => "bytes of metadata",
-        })
-    }
-}
-
-/// A name out of a module: hostile text, shown short and on one line.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Named(String);
-
-/// Names longer than this are cut when they are shown.
-const SHOWN: usize = 100;
-
-impl Named {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut shown: String = name.chars().take(SHOWN).collect();
-        if shown.len() < name.len() {
-            shown.push('…');
-        }
-        Self(shown)
-    }
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`", self.0.escape_debug())
-    }
-}
-
-impl fmt::Debug for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-/// A message that may quote the module: cut, and with nothing that a terminal obeys.
-pub(super) fn quoted(message: &str) -> String {
-    let mut quoted = String::new();
-    for letter in message.chars().take(3 * SHOWN) {
-        match letter.is_control() {
-            true => quoted.extend(letter.escape_default()),
-            false => quoted.push(letter),
-        }
-    }
-    quoted
 }
 
 impl From<wasmparser::Error> for Refusal {

@@ -5,21 +5,20 @@
 //! would make the reader allocate, index or show without bounds. A profile that lies
 //! within the bounds makes only its own guest fail.
 
+mod entry;
+mod made;
+
 use serde::{Deserialize, Serialize};
 
-use wasmparser::ValType;
+pub use self::entry::{EntryPoint, Method, MethodKind};
+pub(super) use self::made::of;
 
-use super::check::Checked;
-use super::indices::Indices;
-use super::meter::Seen;
-use super::source::Source;
 use super::{ADDED_FUNCTIONS, Limits};
 
 /// How long the text of a profile may be. Names and metadata, which are most of it, have
 /// bounds of their own.
 pub const PROFILE_BYTES: usize = 16 << 20;
-/// How many bytes of function names are kept, and how many of each.
-const NAMES_BYTES: usize = 2 << 20;
+/// How many bytes of a function's name are kept.
 const NAME_BYTES: usize = 512;
 
 /// What a controller and a worker have to know of a guest.
@@ -58,103 +57,6 @@ pub struct Profile {
     pub metadata: Vec<Metadata>,
     /// Names of functions by their index in the prepared module, in order.
     pub names: Vec<(u32, String)>,
-}
-
-/// A method that a guest exports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Method {
-    /// What it is called by.
-    pub name: String,
-    /// What it may do.
-    pub kind: MethodKind,
-}
-
-/// What a method may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MethodKind {
-    /// Change state.
-    Update,
-    /// Read state.
-    Query,
-    /// Read state, and call queries of others.
-    CompositeQuery,
-}
-
-impl MethodKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Update, Self::Query, Self::CompositeQuery];
-
-    /// What stands before the space and the method's name.
-    pub const fn prefix(self) -> &'static str {
-        match self {
-            Self::Update => "canister_update",
-            Self::Query => "canister_query",
-            Self::CompositeQuery => "canister_composite_query",
-        }
-    }
-
-    pub(super) fn from_prefix(prefix: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.prefix() == prefix)
-    }
-}
-
-impl Method {
-    /// The name of its export.
-    pub fn export(&self) -> String {
-        format!("{} {}", self.kind.prefix(), self.name)
-    }
-}
-
-/// An entry point that isn't a method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EntryPoint {
-    /// Once, when the canister is installed.
-    Init,
-    /// Before its module is replaced.
-    PreUpgrade,
-    /// After its module was replaced.
-    PostUpgrade,
-    /// Before a message from outside is accepted.
-    InspectMessage,
-    /// Every round.
-    Heartbeat,
-    /// When the timer it has set is due.
-    GlobalTimer,
-    /// When memory runs low.
-    LowMemory,
-}
-
-impl EntryPoint {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Init,
-        Self::PreUpgrade,
-        Self::PostUpgrade,
-        Self::InspectMessage,
-        Self::Heartbeat,
-        Self::GlobalTimer,
-        Self::LowMemory,
-    ];
-
-    /// The name of its export.
-    pub const fn export(self) -> &'static str {
-        match self {
-            Self::Init => "canister_init",
-            Self::PreUpgrade => "canister_pre_upgrade",
-            Self::PostUpgrade => "canister_post_upgrade",
-            Self::InspectMessage => "canister_inspect_message",
-            Self::Heartbeat => "canister_heartbeat",
-            Self::GlobalTimer => "canister_global_timer",
-            Self::LowMemory => "canister_on_low_wasm_memory",
-        }
-    }
-
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|point| point.export() == name)
-    }
 }
 
 /// A custom section `icp:public NAME` or `icp:private NAME`.
@@ -334,74 +236,6 @@ impl Profile {
             ),
         ]
     }
-}
-
-/// What there is to know of a module that was prepared.
-pub(super) fn of(
-    source: &Source<'_>,
-    checked: Checked<'_>,
-    indices: &Indices,
-    seen: Seen,
-    limits: &Limits,
-) -> Profile {
-    let initial = source.data.iter().filter(|data| is_active(data));
-    let mut imports: Vec<_> = checked.imports.iter().map(|f| f.name.to_owned()).collect();
-    imports.sort_unstable();
-    imports.dedup();
-    Profile {
-        is64: source.is64(),
-        methods: checked.entries.methods,
-        entry_points: checked.entries.points,
-        has_start: source.start.is_some(),
-        heap: super::heap(source, limits),
-        stable_maximum: limits.stable_pages(),
-        uses_stable: indices.stable.is_some(),
-        globals: globals(source),
-        table: super::callbacks(source),
-        drops_segments: seen.drops_segments,
-        initial_bytes: initial.map(|data| data.data.len() as u64).sum(),
-        functions: indices.functions,
-        instructions: seen.instructions,
-        imports,
-        metadata: checked.metadata,
-        names: names(source, indices),
-    }
-}
-
-fn is_active(data: &wasmparser::Data<'_>) -> bool {
-    matches!(data.kind, wasmparser::DataKind::Active { .. })
-}
-
-fn globals(source: &Source<'_>) -> Vec<GlobalType> {
-    let mutable = source.globals.iter().filter(|global| global.ty.mutable);
-    let kept = |global: &wasmparser::Global<'_>| match global.ty.content_type {
-        ValType::I32 => Some(GlobalType::I32),
-        ValType::I64 => Some(GlobalType::I64),
-        ValType::F32 => Some(GlobalType::F32),
-        ValType::F64 => Some(GlobalType::F64),
-        ValType::V128 => Some(GlobalType::V128),
-        ValType::Ref(_) => None,
-    };
-    mutable.filter_map(kept).collect()
-}
-
-/// Names by new index. What is too much is left out: they are for messages only.
-fn names(source: &Source<'_>, indices: &Indices) -> Vec<(u32, String)> {
-    let functions = source.functions.len();
-    let named = source.names.iter();
-    let known = named.filter(|(index, _)| (*index as usize) < functions);
-    let mut names: Vec<_> = known
-        .map(|(old, name)| (indices.function(*old), *name))
-        .collect();
-    names.sort_by_key(|(index, _)| *index);
-    names.dedup_by_key(|(index, _)| *index);
-    let mut left = NAMES_BYTES;
-    let kept = names.into_iter().map_while(|(index, name)| {
-        let short = name.get(..name.floor_char_boundary(NAME_BYTES))?;
-        left = left.checked_sub(short.len())?;
-        Some((index, short.to_owned()))
-    });
-    kept.collect()
 }
 
 #[cfg(test)]
