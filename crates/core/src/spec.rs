@@ -42,6 +42,8 @@ pub struct Grant {
 pub enum Root {
     /// A chosen view of the host's own system folders.
     Host,
+    /// Nothing of the host's but what is granted, for a program that needs no system.
+    Empty,
     /// A folder that holds a whole root file system, used copy-on-write.
     Directory(PathBuf),
     /// A tar archive, plain or gzip, that holds a whole root file system.
@@ -138,4 +140,43 @@ pub struct SandboxSpec {
     pub allow_carriers: BTreeSet<String>,
     /// Names that are protected besides the listed ones.
     pub protect_carriers: BTreeSet<String>,
+}
+
+impl SandboxSpec {
+    /// A program that comes as a descriptor, and sees nothing of the host but what is granted: no
+    /// system, no network, no file of the working folder.
+    pub fn bare(
+        command: Vec<OsString>,
+        grants: Vec<Grant>,
+        workdir: PathBuf,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            command,
+            given: true,
+            workdir,
+            workdir_access: None,
+            grants,
+            files: Vec::new(),
+            root: Root::Empty,
+            keep: None,
+            env: Vec::new(),
+            limits,
+            network: Network::None,
+            tcp_bind: None,
+            tcp_connect: None,
+            hostname: "casemate".into(),
+            name: None,
+            terminal: Terminal::Auto,
+            report: false,
+            identity: None,
+            outside: None,
+            user: None,
+            rooted: false,
+            skeleton: None,
+            allow_missing: BTreeSet::new(),
+            allow_carriers: BTreeSet::new(),
+            protect_carriers: BTreeSet::new(),
+        }
+    }
 }

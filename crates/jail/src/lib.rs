@@ -29,4 +29,4 @@ mod wire;
 
 pub use casemate_sys::process::early::HeadStart;
 pub use plan::Plan;
-pub use supervisor::{Finished, run, run_staying};
+pub use supervisor::{Finished, run, run_given, run_staying};

@@ -28,19 +28,19 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// What a sandbox that stays is given.
 pub struct Stay {
     /// Its program.
-    pub agent: Agent,
+    pub agent: Given,
     /// What is asked of it.
     pub requests: Requests,
     /// Called when the program is about to start and the supervisor may have threads.
     pub started: Option<Box<dyn FnOnce() -> Result<()>>>,
 }
 
-/// The program of a sandbox that stays.
-pub struct Agent {
+/// A program that is given by descriptor, so that it need not be in the view.
+pub struct Given {
     /// The executable, wherever it is.
     pub program: OwnedFd,
     /// The one descriptor above 2 that it gets, at the same number as here.
-    pub listener: OwnedFd,
+    pub kept: OwnedFd,
 }
 
 /// Something that is asked of a supervisor.

@@ -57,7 +57,7 @@ fn access(path: &Path, spec: &SandboxSpec) -> Result<Option<Access>> {
     let kept = spec.keep.as_deref().map(|keep| (keep, Access::ReadWrite));
     let root = match &spec.root {
         Root::Directory(folder) => Some((&**folder, Access::ReadWrite)),
-        Root::Host | Root::Archive(_) => None,
+        Root::Host | Root::Empty | Root::Archive(_) => None,
     };
     let fresh = |own: &Grant| own.or_fresh && FRESH.iter().any(|path| own.path == Path::new(path));
     let grants = spec.grants.iter().filter(|own| !fresh(own));

@@ -10,7 +10,7 @@
 use super::view::{self, Pivoted};
 use super::{fence, payload};
 use crate::plan::Plan;
-use crate::stay::Agent;
+use crate::stay::Given;
 use crate::supervisor::Processors;
 use crate::wire::{Event, Exit, Order};
 use casemate_core::error::{Error, Result};
@@ -52,8 +52,10 @@ pub(crate) struct Handover<'a> {
     pub(crate) filter: &'static [Instruction],
     pub(crate) landlock: Option<casemate_sys::landlock::Abi>,
     pub(crate) umask: Mode,
-    /// The program itself, and the socket that it listens on, if it stays.
-    pub(crate) agent: Option<&'a Agent>,
+    /// The program itself, if it comes as a descriptor.
+    pub(crate) given: Option<&'a Given>,
+    /// True if it's an agent, in a sandbox that stays.
+    pub(crate) stays: bool,
 }
 
 /// Runs the sandbox; the process ends here. What has begun already has mapped the ids and brought
@@ -63,7 +65,7 @@ pub(crate) fn main(handover: Handover<'_>, begun: Option<Begun>) -> ! {
     match prepare(&handover, begun) {
         Ok(child) => {
             leave_descriptors(channel);
-            let exit = serve(channel, &child, handover.agent.is_some());
+            let exit = serve(channel, &child, handover.stays);
             let _ = channel.send(&Event::Exited(exit).encode(), &[]);
             process::exit_now(0);
         }

@@ -71,8 +71,8 @@ fn confine(handover: &Handover<'_>, terminal: Option<OwnedFd>, rest: &Rest) -> R
     handover.signals.restore_mask();
     let fail = |errno| failed("close inherited descriptors", errno);
     process::close_on_exec_from(3).map_err(fail)?;
-    match handover.agent {
-        Some(agent) => fcntl_setfd(&agent.listener, FdFlags::empty()).map_err(fail),
+    match handover.given {
+        Some(given) => fcntl_setfd(&given.kept, FdFlags::empty()).map_err(fail),
         None => Ok(()),
     }
 }
@@ -108,7 +108,7 @@ fn limits(handover: &Handover<'_>) -> Result<()> {
     if !held.pids {
         // Init counts as one, and one more lets the supervisor see that the limit was reached, if
         // that is to end the program.
-        let more = if handover.agent.is_some() { 1 } else { 2 };
+        let more = if handover.stays { 1 } else { 2 };
         limits.push((Resource::Nproc, u64::from(wanted.pids.value) + more));
     }
     if !held.memory {
@@ -162,10 +162,10 @@ fn landlock(handover: &Handover<'_>) -> Result<()> {
     if handover.plan.has_own_root() || spec.rooted {
         allow(Path::new("/"), FileRights::WRITE)?;
     }
-    if let Some(agent) = handover.agent {
+    if let Some(given) = handover.given {
         // It isn't in the view, so no rule of a folder is about it.
         let rights = FileRights::READ.for_file();
-        ruleset.allow(agent.program.as_fd(), rights).map_err(fail)?;
+        ruleset.allow(given.program.as_fd(), rights).map_err(fail)?;
     }
     for (path, rights) in &handover.plan.rules {
         allow(path, *rights)?;
@@ -213,8 +213,8 @@ fn exec(handover: &Handover<'_>) -> Failure {
     let mut last = Errno::NOENT;
     let mut tried = String::new();
     for program in &handover.plan.programs {
-        let errno = match handover.agent {
-            Some(agent) => program.exec_file(agent.program.as_fd()),
+        let errno = match handover.given {
+            Some(given) => program.exec_file(given.program.as_fd()),
             None => program.exec(),
         };
         if tried.is_empty() || !matches!(errno, Errno::NOENT | Errno::NOTDIR) {

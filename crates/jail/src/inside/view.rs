@@ -154,7 +154,7 @@ impl Builder {
         let (empty_folder, empty_file) = covers(&fresh)?;
         let (root, disk) = match &plan.spec.root {
             Root::Directory(path) => (overlay(plan, path)?, Some(fresh)),
-            Root::Host | Root::Archive(_) => (fresh, None),
+            Root::Host | Root::Empty | Root::Archive(_) => (fresh, None),
         };
         if disk.is_some() {
             put(&root, CWD, Path::new("/proc"), "put the new root in place")?;
@@ -171,7 +171,7 @@ impl Builder {
             file_cover: None,
             as_root,
             uncovered: None,
-            fresh_root: matches!(plan.spec.root, Root::Host),
+            fresh_root: matches!(plan.spec.root, Root::Host | Root::Empty),
             parent: None,
         })
     }

@@ -35,6 +35,7 @@ pub(super) fn steps(spec: &mut SandboxSpec, host: &Host) -> Result<Vec<Step>> {
                 steps.extend(packages::steps());
             }
         }
+        Root::Empty => {}
         Root::Directory(path) if !path.is_dir() => {
             return Err(
                 Error::rule("use as the root file system", "not a folder").on(path.display())
@@ -46,7 +47,9 @@ pub(super) fn steps(spec: &mut SandboxSpec, host: &Host) -> Result<Vec<Step>> {
     steps.extend(files.map(|(target, contents)| Step::File { target, contents }));
     steps.extend(devices());
     steps.push(Step::Proc);
-    steps.extend(processors());
+    if spec.root != Root::Empty {
+        steps.extend(processors());
+    }
     for (target, name, mode) in PRIVATE {
         steps.push(Step::Private {
             target: target.into(),

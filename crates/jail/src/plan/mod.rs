@@ -273,11 +273,14 @@ impl Builder {
                 .hint("choose a project folder with --workdir DIR"));
         }
         let home = host.inner_home();
-        self.notes.push(format!(
-            "the working folder {} stays outside ({why}); the program starts in an empty {}",
-            real.display(),
-            home.display(),
-        ));
+        // What is given brings its own idea of where it works.
+        if !spec.given {
+            self.notes.push(format!(
+                "the working folder {} stays outside ({why}); the program starts in an empty {}",
+                real.display(),
+                home.display(),
+            ));
+        }
         Ok(Workdir {
             path: home,
             host: None,

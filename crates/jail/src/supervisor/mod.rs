@@ -40,7 +40,7 @@ mod watch;
 
 pub use finish::Finished;
 pub(crate) use processors::Processors;
-pub use start::{run, run_staying};
+pub use start::{run, run_given, run_staying};
 
 use crate::gate::Gate;
 use crate::plan::Plan;

@@ -7,7 +7,7 @@ use super::{Finished, Supervisor};
 use crate::gate::Gate;
 use crate::inside::{self, Handover};
 use crate::plan::Plan;
-use crate::stay::Stay;
+use crate::stay::{Given, Stay};
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
 use casemate_core::layer::Layer;
@@ -42,17 +42,21 @@ const FORWARDED: [Signal; 11] = [
 
 /// Runs a plan to its end.
 pub fn run<'a>(plan: &'a Plan, gate: Option<&'a mut dyn Gate>) -> Result<Finished, Failure> {
-    start(plan, gate, None)
+    start(plan, gate, None, None)
 }
 
-/// The same for a program that is given by descriptor and waits for orders, and a sandbox of which
-/// things are asked.
+/// The same for a program that is given by descriptor.
+pub fn run_given(plan: &Plan, given: &Given) -> Result<Finished, Failure> {
+    start(plan, None, Some(given), None)
+}
+
+/// The same for one that waits for orders, and a sandbox of which things are asked.
 pub fn run_staying<'a>(
     plan: &'a Plan,
     gate: Option<&'a mut dyn Gate>,
     stay: Stay,
 ) -> Result<Finished, Failure> {
-    start(plan, gate, Some(stay))
+    start(plan, gate, None, Some(stay))
 }
 
 /// The gate's connections are descriptors of this process, and without one to spare nothing inside
@@ -70,6 +74,7 @@ fn take_all_descriptors() {
 fn start<'a>(
     plan: &'a Plan,
     gate: Option<&'a mut dyn Gate>,
+    given: Option<&Given>,
     stay: Option<Stay>,
 ) -> Result<Finished, Failure> {
     let identity = plan.spec.identity.unwrap_or((plan.host.uid, plan.host.gid));
@@ -121,7 +126,8 @@ fn start<'a>(
             filter,
             landlock,
             umask,
-            agent: stay.as_ref().map(|stay| &stay.agent),
+            given: given.or(stay.as_ref().map(|stay| &stay.agent)),
+            stays: stay.is_some(),
         });
         let mut inside = |begun| {
             // Init's copy of this end: with it, the channel would outlive the supervisor.

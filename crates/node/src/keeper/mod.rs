@@ -24,7 +24,7 @@ use casemate_core::spec::SandboxSpec;
 use casemate_jail::Plan;
 use casemate_jail::gate::Gate;
 use casemate_jail::layers::skeleton;
-use casemate_jail::stay::{Agent, Stay, remote};
+use casemate_jail::stay::{Given, Stay, remote};
 use casemate_sys::channel::{self, Listener};
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{Mode, OFlags};
@@ -89,7 +89,10 @@ pub fn keep(
         Ok(())
     });
     let stay = Stay {
-        agent: Agent { program, listener },
+        agent: Given {
+            program,
+            kept: listener,
+        },
         requests,
         started: Some(started),
     };
