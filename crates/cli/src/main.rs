@@ -21,6 +21,7 @@ mod run;
 mod serve;
 mod state;
 mod unit;
+mod wasm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Serve the proxy alone, for containers and virtual machines
     Egress(Box<egress_alone::EgressArgs>),
+    /// Run a Wasm program in a process of its own
+    Wasm(wasm::WasmArgs),
     /// Serve the platform: what E2B's clients talk to
     Serve(Box<serve::ServeArgs>),
     /// Make a sandbox on the platform
@@ -78,6 +81,8 @@ enum Command {
     Agent(agent::AgentArgs),
     #[command(hide = true)]
     Keep(keep::KeepArgs),
+    #[command(hide = true)]
+    WasmTool(wasm::ToolArgs),
 }
 
 fn main() -> ExitCode {
@@ -108,6 +113,7 @@ fn command() -> ExitCode {
         Command::Policy(args) => policy::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Egress(args) => egress_alone::run(*args),
+        Command::Wasm(args) => return wasm::run(args),
         Command::Serve(args) => serve::run(*args),
         Command::Create(args) => platform::create(*args),
         Command::Ps(args) => platform::ps(args),
@@ -122,6 +128,7 @@ fn command() -> ExitCode {
         Command::Key(args) => platform::key(args),
         Command::Agent(args) => agent::run(args),
         Command::Keep(args) => keep::run(args),
+        Command::WasmTool(args) => wasm::tool(args),
     };
     result.unwrap_or_else(|error| {
         printer::error(&format!("{error:#}"));

@@ -4,9 +4,9 @@
 //! program made, to a file of the caller's.
 
 use casemate_core::error::{Error, Result};
-use casemate_core::report::Report;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
+use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ impl ReportFile {
     }
 
     /// Writes the report, in place of whatever the file held.
-    pub(crate) fn write(self, report: &Report) -> Result<()> {
+    pub(crate) fn write(self, report: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_string_pretty(report)
             .map_err(|error| Error::rule("write the report", error.to_string()))?;
         text.push('\n');

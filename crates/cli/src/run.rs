@@ -313,9 +313,7 @@ fn specification(args: RunArgs) -> Result<(SandboxSpec, Vec<String>, Option<Docu
 }
 
 fn limits(args: &RunArgs) -> Limits {
-    let info = rustix::system::sysinfo();
-    let total = ByteSize(info.totalram as u64 * u64::from(info.mem_unit));
-    let defaults = Limits::defaults(total);
+    let defaults = Limits::defaults(machine_memory());
     let disk = Limit::new(args.disk, defaults.disk.value);
     Limits {
         memory: Limit::new(args.memory, defaults.memory.value),
@@ -328,8 +326,14 @@ fn limits(args: &RunArgs) -> Limits {
     }
 }
 
+/// What this machine has.
+pub(crate) fn machine_memory() -> ByteSize {
+    let info = rustix::system::sysinfo();
+    ByteSize(info.totalram as u64 * u64::from(info.mem_unit))
+}
+
 /// An absolute path without `..`, which means different things on both sides of a link.
-fn absolute(flag: &str, path: &Path, cwd: &Path) -> Result<PathBuf> {
+pub(crate) fn absolute(flag: &str, path: &Path, cwd: &Path) -> Result<PathBuf> {
     let refuse = |why: &str| Error::rule(format!("use {flag}"), why).on(path.display());
     if path.as_os_str().is_empty() {
         return Err(refuse("the path is empty"));
@@ -348,7 +352,7 @@ fn absolute(flag: &str, path: &Path, cwd: &Path) -> Result<PathBuf> {
         .collect())
 }
 
-fn environment_rule(text: &OsString) -> Result<EnvRule> {
+pub(crate) fn environment_rule(text: &OsString) -> Result<EnvRule> {
     let bytes = text.as_bytes();
     let (name, value) = match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),

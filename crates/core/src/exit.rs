@@ -2,12 +2,15 @@
 //!
 //! The codes follow env(1) and timeout(1): a program's own status is passed through, a signal
 //! is 128 + its number, 124 is time, 125 Casemate itself, 126 found but not executable, 127 not
-//! found. The codes of the other limits stand just below.
+//! found. The codes of the other limits stand just below. A Wasm program that traps has no signal of
+//! its own, and gets that of abort(3).
 
 use crate::error::Error;
 use crate::limits::Reached;
 use serde::Serialize;
 
+/// The limit on a Wasm program's instructions was reached.
+pub const FUEL: u8 = 119;
 /// The memory limit was reached.
 pub const MEMORY: u8 = 120;
 /// The process limit was reached.
@@ -24,6 +27,8 @@ pub const FAILED: u8 = 125;
 pub const NOT_EXECUTABLE: u8 = 126;
 /// The program was not found (env(1)).
 pub const NOT_FOUND: u8 = 127;
+/// A Wasm program trapped: 128 and SIGABRT, as for a program that aborts.
+pub const TRAP: u8 = 134;
 
 /// An error, and the exit code for it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -35,7 +35,12 @@ unsafe extern "C" fn begin(stack: *const u64) {
     // mapping is large enough and aligned for Shared at its start, zero is a value of it, and
     // the maker's stack grows down from its end; it is never unmapped.
     unsafe {
-        if *stack < 2 || !is_run(*stack.add(2) as *const u8) {
+        if *stack < 2 {
+            return;
+        }
+        let first = *stack.add(2) as *const u8;
+        let wasm = *stack > 2 && is_wasm(first) && is_run(*stack.add(3) as *const u8);
+        if !wasm && !is_run(first) {
             return;
         }
         let base = raw(
@@ -118,6 +123,21 @@ pub(super) unsafe fn populate(half: Half) {
 unsafe fn is_run(word: *const u8) -> bool {
     // SAFETY: no byte is read after the first that differs, nor after the zero.
     unsafe { *word == b'r' && *word.add(1) == b'u' && *word.add(2) == b'n' && *word.add(3) == 0 }
+}
+
+/// Whether a string is `wasm`.
+///
+/// # Safety
+/// It ends in zero.
+unsafe fn is_wasm(word: *const u8) -> bool {
+    // SAFETY: no byte is read after the first that differs, nor after the zero.
+    unsafe {
+        *word == b'w'
+            && *word.add(1) == b'a'
+            && *word.add(2) == b's'
+            && *word.add(3) == b'm'
+            && *word.add(4) == 0
+    }
 }
 
 /// Sets the mask of blocked signals.

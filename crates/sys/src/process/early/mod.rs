@@ -93,8 +93,8 @@ pub struct HeadStart {
 }
 
 impl HeadStart {
-    /// What the entry point began, once. None if it didn't: the program's first argument isn't
-    /// `run`, or the maker could not be started.
+    /// What the entry point began, once. None if it didn't: the program's first arguments
+    /// are neither `run` nor `wasm run`, or the maker could not be started.
     pub fn take() -> Option<Self> {
         let shared = STARTED.swap(std::ptr::null_mut(), Ordering::Relaxed);
         // SAFETY: the entry point put a zeroed, aligned Shared there, in a mapping that stays; all
