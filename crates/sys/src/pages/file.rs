@@ -157,7 +157,7 @@ impl Committed {
 }
 
 /// A file whose length is fixed, and that can be read: what [`Committed`] or
-/// [`Sealed`](super::Sealed) memory looks like from elsewhere.
+/// [`Sealed`](super::Sealed) memory looks like from elsewhere. Its bytes may still change.
 pub struct Reader {
     file: OwnedFd,
     pages: usize,

@@ -16,8 +16,8 @@
 //!
 //! In a user namespace its owner has every capability. But whether a process may be looked at is a
 //! property of its memory, and memory belongs to the namespace that it was made in, which is that of
-//! the last execve(2). Yama's modes 1 and 2 let a namespace's owner in as well; its mode 3 lets
-//! nobody in (`kernel.yama.ptrace_scope`).
+//! the last execve(2). Where Yama is on (`kernel.yama.ptrace_scope`), its modes 1 and 2 want the same
+//! capability, in mode 1 only of who isn't an ancestor; in its mode 3 nobody may.
 //!
 //! A process is named by its id here: it has to be a child that wasn't waited for yet, or the id may
 //! be another's by now.
@@ -44,9 +44,9 @@ impl Source {
     /// Reads these pages to the same ones of committed memory, in place.
     ///
     /// # Errors
-    /// [`Error::Outside`], and then nothing was read. [`Error::Unread`] says how many pages were: an
-    /// other process can end at any time, so they are overwritten by then. Where all or nothing is
-    /// to be committed, [`stage`](Self::stage) them first.
+    /// [`Error::Outside`], and then nothing was read. [`Error::Unread`] says how many pages were, and
+    /// these are overwritten by then: another process can end at any time. Where all or nothing is to
+    /// be committed, [`stage`](Self::stage) them first.
     pub fn pull(self, runs: &Runs, to: &mut Mapped<'_>) -> Result<(), Error> {
         inside(&(0..last(runs)), to.pages())?;
         let start = to.start();

@@ -44,6 +44,7 @@ impl Sender {
             while !left.is_empty() {
                 if self.room(&shared)? == 0 {
                     self.tell(&shared);
+                    in_time(deadline)?;
                     self.wait(waiter, deadline)?;
                 }
                 let (now, later) = left.split_at(left.len().min(self.room(&shared)?));
@@ -137,6 +138,9 @@ impl Receiver {
     ) -> Result<(), Error> {
         let (shared, lane) = (waiter.shared(), self.lane);
         while frame.len() < length {
+            if !frame.is_empty() {
+                in_time(deadline)?;
+            }
             waiter.until(
                 |shared| &shared.lane(lane).filled.0,
                 deadline,
@@ -167,6 +171,14 @@ impl Receiver {
         self.tail = tail;
         Ok((tail - self.head) as usize)
     }
+}
+
+/// Also who is never waited for, but gives or takes byte by byte, has to be done by then.
+fn in_time(deadline: Instant) -> Result<(), Error> {
+    if Instant::now() < deadline {
+        return Ok(());
+    }
+    Err(Error::Late)
 }
 
 fn tell(lane: &Lane, head: u64) {

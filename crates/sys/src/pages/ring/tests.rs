@@ -273,6 +273,39 @@ fn a_length_that_is_too_long_takes_no_memory() {
 }
 
 #[test]
+fn a_frame_that_comes_byte_by_byte_has_to_be_there_in_time() {
+    let ring = Ring::new().unwrap();
+    let (shared, mut caller) = (hostile(&ring), again(&ring).caller().unwrap());
+    let lane = shared.lane(Side::Callee);
+    // SAFETY: a lane has more than four bytes, and nothing else uses them.
+    unsafe {
+        shared
+            .bytes(Side::Callee)
+            .cast::<u32>()
+            .write_volatile(MAX_FRAME)
+    };
+    lane.tail.0.store(4, Ordering::SeqCst);
+    let done = AtomicBool::new(false);
+    let received = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let tail = lane.tail.0.load(Ordering::Acquire);
+                if lane.head.0.load(Ordering::Acquire) == tail {
+                    lane.tail.0.store(tail + 1, Ordering::Release);
+                    lane.filled.0.ring();
+                }
+            }
+        });
+        // Long enough for some thousand of the bytes, and not for four million.
+        let deadline = Instant::now() + Duration::from_millis(10);
+        let received = caller.receive(&mut Vec::new(), deadline);
+        done.store(true, Ordering::Relaxed);
+        received
+    });
+    assert_eq!(received, Err(Error::Late));
+}
+
+#[test]
 fn being_woken_for_nothing_without_end_is_a_breach() {
     let ring = Ring::new().unwrap();
     let (shared, mut caller) = (hostile(&ring), again(&ring).caller().unwrap());

@@ -5,7 +5,7 @@
 //! can't be; and where it was in vain, the next waits don't try, twice as many after each time.
 //!
 //! Two sides that both sleep on processors of their own would never meet that way: each wakes long
-//! after the other has gone to sleep again. So one wait in a thousand looks for as long as a wake-up
+//! after the other has gone to sleep again. So one wait in 64 looks for as long as a wake-up
 //! takes. Whoever meets once goes on meeting, while calls follow each other.
 
 use super::layout::{Shared, Side};
@@ -22,7 +22,7 @@ const LOOKING: Duration = Duration::from_micros(2);
 /// The same, once in [`RARELY`] waits.
 const LOOKING_LONG: Duration = Duration::from_micros(100);
 /// How many waits for one that looks long.
-const RARELY: u32 = 1024;
+const RARELY: u32 = 64;
 /// How often it is looked before the clock is asked.
 const LOOKS: u32 = 16;
 /// The most waits that don't look again, after many that did in vain.
