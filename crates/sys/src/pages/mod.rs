@@ -7,7 +7,7 @@
 //!   Committed ── reader() ── a descriptor that ──► Region: a private mapping of it
 //!      │          only reads, sent once               │  the guest writes: the kernel copies
 //!      │                                              │  the page, and no handler runs
-//!   Mapped ◄── remote::pull(runs) ◄── runs ────────── Tracker: which pages were written
+//!   Mapped ◄── Source::pull(runs) ◄── runs ────────── Tracker: which pages were written
 //!      the pages come straight                        │
 //!      out of the worker's memory                   Region::forget: what is rolled back
 //! ```
