@@ -20,14 +20,9 @@ pub(super) fn charge32(indices: &Indices) -> Function {
 
 /// `(n: i64) -> i64`: charges `n` and gives it back.
 pub(super) fn charge64(indices: &Indices) -> Function {
-    let counter = indices.instructions;
     let mut function = Function::new([]);
     let mut code = function.instructions();
-    code.global_get(counter);
-    code.local_get(0).i64_const(CHARGED_AT_MOST);
-    code.local_get(0).i64_const(CHARGED_AT_MOST).i64_lt_u();
-    code.select().i64_sub().global_set(counter);
-    look(&mut code, indices);
+    charge(&mut code, indices, 0);
     code.local_get(0).end();
     function
 }
@@ -90,6 +85,16 @@ pub(super) fn grow(indices: &Indices, maximum: u64) -> Function {
 pub(super) fn stop(code: &mut InstructionSink<'_>, indices: &Indices, why: Stop) {
     code.i32_const(why.code());
     code.call(indices.internal_trap).unreachable();
+}
+
+/// Charges for a size, an i64 in a local, and looks.
+pub(super) fn charge(code: &mut InstructionSink<'_>, indices: &Indices, size: u32) {
+    let counter = indices.instructions;
+    code.global_get(counter);
+    code.local_get(size).i64_const(CHARGED_AT_MOST);
+    code.local_get(size).i64_const(CHARGED_AT_MOST).i64_lt_u();
+    code.select().i64_sub().global_set(counter);
+    look(code, indices);
 }
 
 /// `counter -= cost`

@@ -8,7 +8,7 @@
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, ValType};
 
 use super::abi::{READ, Stop, WRITTEN};
-use super::added::{lessen, look, stop};
+use super::added::{charge, lessen, look, stop};
 use super::indices::{HEAP, Indices, STABLE, STABLE_FUNCTIONS, TOUCHED};
 use super::meter::cost::{STABLE_PAGE_WRITE, STABLE_PAGE_WRITE_64};
 
@@ -102,7 +102,7 @@ fn copy(indices: &Indices, access: Access) -> Function {
     let mut function = Function::new([(1, ValType::I64), (3, ValType::I32)]);
     let mut code = function.instructions();
     lessen(&mut code, indices, overhead(name));
-    code.local_get(size).call(indices.charge64).drop();
+    charge(&mut code, indices, size);
     code.local_get(size).i64_eqz().if_(BlockType::Empty);
     code.return_().end();
     inside(&mut code, indices, STABLE, stable, Stop::StableOutOfBounds);
@@ -112,6 +112,22 @@ fn copy(indices: &Indices, access: Access) -> Function {
     if access == Access::Write {
         look(&mut code, indices);
     }
+    // Most are of one word, for which a general copy takes longer than all the rest.
+    code.local_get(size).i64_const(8).i64_eq();
+    code.if_(BlockType::Empty);
+    match access {
+        Access::Read => {
+            heap_operand(&mut code, indices, heap);
+            code.local_get(stable).i64_load(word(STABLE));
+            code.i64_store(word(HEAP));
+        }
+        Access::Write => {
+            code.local_get(stable);
+            heap_operand(&mut code, indices, heap).i64_load(word(HEAP));
+            code.i64_store(word(STABLE));
+        }
+    }
+    code.return_().end();
     match access {
         Access::Read => heap_operand(&mut code, indices, heap).local_get(stable),
         Access::Write => {
@@ -127,6 +143,15 @@ fn copy(indices: &Indices, access: Access) -> Function {
     };
     code.end();
     function
+}
+
+/// A word at any place in a memory.
+fn word(memory_index: u32) -> MemArg {
+    MemArg {
+        offset: 0,
+        align: 0,
+        memory_index,
+    }
 }
 
 fn heap_operand<'c, 's>(

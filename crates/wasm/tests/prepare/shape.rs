@@ -129,6 +129,10 @@ fn the_profile_says_what_the_module_has() {
     assert_eq!(profile.function_name(7), Some("starts"));
     assert_eq!(profile.function_name(1), Some("reply_again"));
     assert_eq!(profile.function_name(2), None);
+    // What was added has names, too; a guest's own name for an import goes first.
+    assert_eq!(profile.function_name(12), Some("memory.grow"));
+    assert_eq!(profile.function_name(13), Some("stable_size"));
+    assert_eq!(profile.function_name(14), Some("stable64_grow"));
     assert_eq!(
         Profile::read(&profile.write(), &limits).as_ref(),
         Ok(profile)

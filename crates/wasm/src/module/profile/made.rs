@@ -4,7 +4,7 @@ use wasmparser::ValType;
 
 use super::{GlobalType, NAME_BYTES, Profile};
 use crate::module::check::Checked;
-use crate::module::indices::Indices;
+use crate::module::indices::{Indices, STABLE_FUNCTIONS};
 use crate::module::meter::Seen;
 use crate::module::source::Source;
 use crate::module::{Limits, callbacks, heap};
@@ -69,6 +69,11 @@ fn names(source: &Source<'_>, indices: &Indices) -> Vec<(u32, String)> {
     let mut names: Vec<_> = known
         .map(|(old, name)| (indices.function(*old), *name))
         .collect();
+    let stable = indices
+        .stable
+        .into_iter()
+        .flat_map(|first| (first..).zip(STABLE_FUNCTIONS));
+    names.extend(stable.chain([(indices.grow, "memory.grow")]));
     names.sort_by_key(|(index, _)| *index);
     names.dedup_by_key(|(index, _)| *index);
     let mut left = NAMES_BYTES;
