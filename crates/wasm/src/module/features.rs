@@ -78,23 +78,27 @@ const OFF: &[(&str, &str, WasmFeatures)] = &[
 
 /// The refusal for what validation found: a proposal that is off, if one is the reason.
 ///
-/// The reason is the one with which validation no longer stops at the same place. This
-/// validates a module once more for each of them, and only for one that is refused.
+/// The reason is the first with which validation no longer stops at the same place. If
+/// all of them together don't help, none is asked: who sends a large module that is
+/// broken at its end has it validated twice and not a dozen times.
 pub(super) fn name(bytes: &[u8], error: &wasmparser::Error) -> Refusal {
     let offset = error.offset();
-    for &(feature, flag, bits) in OFF {
+    let helps = |bits| {
         let mut validator = Validator::new_with_features(ON.union(bits));
-        let stops = validator.validate_all(bytes).err().map(|e| e.offset());
-        if stops != Some(offset) {
-            return Refusal::Feature {
-                feature,
-                offset,
-                flag,
-            };
-        }
-    }
-    Refusal::Invalid {
-        offset,
-        reason: quoted(error.message()),
+        let stops = validator.validate_all(bytes).err();
+        stops.map(|error| error.offset()) != Some(offset)
+    };
+    let all = OFF.iter().map(|(_, _, bits)| *bits).collect();
+    let asked = if helps(all) { OFF } else { &[] };
+    match asked.iter().find(|(_, _, bits)| helps(*bits)) {
+        Some(&(feature, flag, _)) => Refusal::Feature {
+            feature,
+            offset,
+            flag,
+        },
+        None => Refusal::Invalid {
+            offset,
+            reason: quoted(error.message()),
+        },
     }
 }
