@@ -16,26 +16,27 @@ pub(super) fn check(source: &Source<'_>) -> Result<Vec<&'static Function>, Refus
 }
 
 fn function(import: &Import<'_>, source: &Source<'_>) -> Result<&'static Function, Refusal> {
-    let kind = match import.ty {
-        TypeRef::Func(ty) => {
-            let function = known(import)?;
-            let found = source.types.get(ty as usize);
-            return found.map_or_else(
-                || Err(unknown(import)),
-                |found| fits(function, found, source.is64()),
-            );
-        }
-        TypeRef::FuncExact(_) => "function of an exact type",
+    let TypeRef::Func(ty) = import.ty else {
+        return Err(Refusal::ImportKind {
+            kind: kind(import.ty),
+            module: Named::new(import.module),
+            name: Named::new(import.name),
+        });
+    };
+    let function = known(import)?;
+    let found = source.types.get(ty as usize);
+    let found = found.ok_or_else(|| unknown(import))?;
+    fits(function, found, source.is64())
+}
+
+fn kind(ty: TypeRef) -> &'static str {
+    match ty {
+        TypeRef::Func(_) | TypeRef::FuncExact(_) => "function",
         TypeRef::Table(_) => "table",
         TypeRef::Memory(_) => "memory",
         TypeRef::Global(_) => "global",
         TypeRef::Tag(_) => "tag",
-    };
-    Err(Refusal::ImportKind {
-        kind,
-        module: Named::new(import.module),
-        name: Named::new(import.name),
-    })
+    }
 }
 
 fn known(import: &Import<'_>) -> Result<&'static Function, Refusal> {

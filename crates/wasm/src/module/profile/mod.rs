@@ -4,6 +4,9 @@
 //! writes has parsed hostile bytes, so [`Profile::read`] believes nothing of it that
 //! would make the reader allocate, index or show without bounds. A profile that lies
 //! within the bounds makes only its own guest fail.
+//!
+//! Names and metadata are the guest's words: they may hold anything that UTF-8 can say,
+//! and have to be escaped before they go to a terminal.
 
 mod entry;
 mod made;
