@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use casemate_wasm::module::{Limits, abi, prepare};
-use wasmtime::{Engine, Instance, Module, Store};
+use wasmtime::{Engine, Instance, Module, Store, Trap};
 
 use crate::host::{Guest, engine};
 use crate::program::{Program, Text};
@@ -179,4 +179,50 @@ fn structures_may_take_and_give_values() {
     assert_eq!(guest.cost(MAIN), 3 * 12 + 2 + 3);
     let result = guest.global("__global_0").get(&mut guest.store);
     assert_eq!(result.unwrap_i32(), 2 + 21);
+}
+
+#[test]
+fn traps_stay_what_they_are() {
+    let engine = engine();
+    for (body, trap) in [
+        ("unreachable", Trap::UnreachableCodeReached),
+        (
+            "(drop (i32.div_u (i32.const 1) (i32.const 0)))",
+            Trap::IntegerDivisionByZero,
+        ),
+        (
+            "(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))",
+            Trap::IntegerOverflow,
+        ),
+        (
+            "(drop (i32.trunc_f32_s (f32.const nan)))",
+            Trap::BadConversionToInteger,
+        ),
+        (
+            "(drop (i32.load (i32.const 65533)))",
+            Trap::MemoryOutOfBounds,
+        ),
+        (
+            "(memory.fill (i32.const 65530) (i32.const 0) (i32.const 7))",
+            Trap::MemoryOutOfBounds,
+        ),
+        ("(call_indirect (i32.const 0))", Trap::IndirectCallToNull),
+        ("(call_indirect (i32.const 9))", Trap::TableOutOfBounds),
+        ("(call_indirect (i32.const 1))", Trap::BadSignature),
+        ("(call $main)", Trap::StackOverflow),
+    ] {
+        let wat = format!(
+            r#"(module (memory 1 1) (table 2 funcref) (elem (i32.const 1) $other)
+              (func $other (param i32)) (func $main (export "{MAIN}") {body}))"#
+        );
+        let module = Module::new(&engine, wat::parse_str(&wat).unwrap()).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let main = instance.get_typed_func::<(), ()>(&mut store, MAIN).unwrap();
+        let before = main.call(&mut store, ()).unwrap_err();
+        let after = Guest::new(&wat).run(MAIN).unwrap_err();
+        for error in [before, after] {
+            assert_eq!(error.downcast_ref::<Trap>(), Some(&trap), "{body}");
+        }
+    }
 }

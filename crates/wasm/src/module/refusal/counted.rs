@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is counted in [`Refusal::TooMany`].
+/// What is counted in [`Refusal::TooMany`](super::Refusal::TooMany).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
     /// Types.
