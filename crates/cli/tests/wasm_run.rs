@@ -736,6 +736,15 @@ fn the_process_has_nothing_but_its_folder(stage: &Stage) {
     };
     assert_eq!(field("NoNewPrivs:"), "1");
     assert_eq!(field("Seccomp:"), "2");
+    // The wall's, and the one that ends the compiling.
+    assert_eq!(field("Seccomp_filters:"), "2");
+    let maps = read("maps");
+    let both = |line: &&str| {
+        line.split(' ')
+            .nth(1)
+            .is_some_and(|modes| modes.starts_with("rwx"))
+    };
+    assert_eq!(maps.lines().find(both), None);
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(field(set), "0000000000000000", "{set}");
     }

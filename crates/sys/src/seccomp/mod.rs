@@ -10,10 +10,13 @@
 //!  listener  the supervisor's end: reads the call, answers with a result or an errno
 //! ```
 //!
+//! [`code`] is a second filter, for a process that compiles: when it has, it takes no more.
+//!
 //! Whatever isn't in the list is ENOSYS, as on a kernel that doesn't have it: programs know how
 //! to live with that. The same is true of foreign call tables (i386, x32), so the number of a
 //! call always means what the profile thinks.
 
+mod code;
 pub mod fence;
 pub mod guest;
 mod install;
@@ -21,6 +24,7 @@ mod listener;
 mod profile;
 mod program;
 
+pub use code::NO_NEW_CODE;
 pub use install::{install, install_on_all_threads};
 pub use listener::{Listener, Notification, Request};
 pub use profile::{Action, Profile, evaluate, name};

@@ -15,11 +15,12 @@
 //! - [`engine`]: wasmtime as it is set up here; [`gauge`]: memory, counted and limited
 //! - [`world`]: what WASI shows a guest: folders, clocks, randomness
 //! - [`module`], [`component`]: from bytes to something that can be linked, or a complaint
-//! - [`program`]: what can be called
+//! - [`program`]: what can be called; [`confine`]: what is given up before it is
 //! - [`invoke`]: calling an export with words of a command line; [`near`]: names that were meant
 //! - [`end`]: what wasmtime's errors mean
 
 mod component;
+mod confine;
 mod end;
 mod engine;
 mod gauge;

@@ -6,7 +6,7 @@ use super::program::Program;
 use super::sheet::{Phase, Sheet};
 use super::verdict::{Complaint, End, Verdict};
 use super::world::Guest;
-use super::{end, invoke};
+use super::{confine, end, invoke};
 use casemate_core::error::{Error, Result};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use tokio::time::timeout_at;
 use wasmtime::{Engine, Store, Val};
 
 /// Carries out the job of a sheet and writes how it ended. For a process that is confined already:
-/// what is compiled and executed here is the guest's.
+/// what is compiled and executed here is the guest's. Between the two, it gives up making anything
+/// executable.
 ///
 /// # Errors
 /// The sheet can't be read or written, or there is no thread to be had.
@@ -26,6 +27,8 @@ pub fn run(sheet: &Sheet) -> Result<()> {
     match Prepared::new(&job, &bytes) {
         Ok(prepared) => {
             drop(bytes);
+            // All that is to be executed is there, and nothing of the guest was.
+            confine::give_up(&job.folders)?;
             sheet.enter(Phase::Running)?;
             let verdict = prepared.run(&job, deadline)?;
             sheet.answer(verdict)
