@@ -19,6 +19,7 @@ use support::{end_of, filtered, has, start, works};
 
 both!(
     a_wasi_command_does_all_that_it_may,
+    a_folder_is_a_file_system,
     streams_are_binary_and_large,
     exit_codes_pass_through,
     an_export_is_called,
@@ -130,6 +131,13 @@ fn a_wasi_command_does_all_that_it_may(stage: &Stage) {
     assert_eq!(output.status.code(), Some(42));
     assert_eq!(stage.read("ws/data/out.txt"), "written inside\n");
     stage.assert_nothing_left();
+}
+
+fn a_folder_is_a_file_system(stage: &Stage) {
+    let Some(tool) = tool(stage) else { return };
+    stage.folder("ws/data");
+    run(stage, [&*tool, "--dir", "data", "--", "files"]).assert_out("");
+    assert_eq!(stage.listing("ws/data").len(), 0);
 }
 
 fn streams_are_binary_and_large(stage: &Stage) {

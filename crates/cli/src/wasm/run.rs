@@ -126,7 +126,7 @@ fn attempt(args: &RunArgs) -> Result<Account, Failure> {
     let finished = casemate_jail::run_given(&plan, &given)?;
     let stopped = matches!(finished.outcome, Outcome::Stopped { .. });
     // The last one says why it was stopped, which the account does.
-    let told = finished.remarks.len() - usize::from(stopped);
+    let told = finished.remarks.len().saturating_sub(stopped.into());
     let remarks = finished.remarks.iter().take(told);
     remarks.for_each(|remark| printer::line(remark));
     let (phase, verdict) = sheet.read()?;

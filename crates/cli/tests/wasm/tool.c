@@ -1,9 +1,11 @@
 // A WASI command that does what its first argument says, and tells errno if it can't.
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -73,6 +75,32 @@ static int numbers(void) {
     return 0;
 }
 
+#define must(what) if (!(what)) return failed(#what)
+
+// What programs do with a folder: make, rename, link, cut, date, list and remove.
+static int files(void) {
+    char text[8];
+    struct stat stat_of;
+    struct timespec dates[2] = {{5, 0}, {6, 0}};
+    must(!mkdir("data/sub", 0777) && !put("data/sub/a", "changed"));
+    must(!truncate("data/sub/a", 3) && !stat("data/sub/a", &stat_of) && stat_of.st_size == 3);
+    must(!rename("data/sub/a", "data/b") && !link("data/b", "data/c") && !symlink("b", "data/d"));
+    must(readlink("data/d", text, sizeof text) == 1 && text[0] == 'b');
+    must(!utimensat(AT_FDCWD, "data/b", dates, 0));
+    must(!stat("data/d", &stat_of) && stat_of.st_mtime == 6);
+    int file = open("data/b", O_RDWR | O_APPEND);
+    must(file >= 0 && write(file, "more", 4) == 4 && lseek(file, 0, SEEK_END) == 7);
+    must(!ftruncate(file, 10) && !fsync(file) && !close(file));
+    int names = 0;
+    DIR *folder = opendir("data");
+    must(folder);
+    while (readdir(folder)) names++;
+    must(!closedir(folder) && names == 6);
+    must(!unlink("data/b") && !unlink("data/c") && !unlink("data/d") && !rmdir("data/sub"));
+    must(unlink("data/b") && errno == ENOENT);
+    return 0;
+}
+
 int main(int count, char **words) {
     const char *what = count > 1 ? words[1] : "", *path = count > 2 ? words[2] : "";
     if (!strcmp(what, "everything")) return everything(count, words);
@@ -83,6 +111,7 @@ int main(int count, char **words) {
     if (!strcmp(what, "remove")) return unlink(path) ? failed(path) : 0;
     if (!strcmp(what, "rename")) return rename(path, words[3]) ? failed(path) : 0;
     if (!strcmp(what, "link")) return symlink(path, words[3]) ? failed(path) : 0;
+    if (!strcmp(what, "files")) return files();
     if (!strcmp(what, "clocks")) return clocks();
     if (!strcmp(what, "numbers")) return numbers();
     if (!strcmp(what, "exit")) exit(atoi(path));
