@@ -1,14 +1,24 @@
 //! The Wasm wall: guests in separate, hostile processes over shared memory.
 //!
+//! - [`call`]: what goes into a canister, and what comes out
+//! - [`executor`]: where guests run
+//! - [`guest`]: a module, instantiated
 //! - [`module`]: from a guest's bytes to a module that can be run
 //! - [`process`]: the processes that meet a guest, and what they can't do
+//! - [`store`]: what survives
 //! - [`system`]: what a canister may call
 //! - [`tool`]: a Wasm program, run once
 //! - [`wire`]: what is said between them and the controller
+//! - [`worker`]: a worker's half
 #![allow(unsafe_code)]
 
+pub mod call;
+pub mod executor;
+pub mod guest;
 pub mod module;
 pub mod process;
+pub mod store;
 pub mod system;
 pub mod tool;
 pub mod wire;
+pub mod worker;

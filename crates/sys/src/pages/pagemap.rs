@@ -25,6 +25,7 @@ use super::file::inside;
 use super::kin::Birthplace;
 use super::{Error, Reader, Region, Runs};
 use crate::Errno;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::fs::File;
 use std::ops::Range;
 
@@ -55,12 +56,26 @@ impl PageMap {
             let why = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             Error::refused("opening /proc/self/pagemap")(why)
         })?;
+        Self::over(file.into())
+    }
+
+    /// Takes the descriptor of it that this process opened where its `/proc` is.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn over(file: OwnedFd) -> Result<Self, Error> {
+        let file = File::from(file);
         let scans = scan::works(&file)?;
         Ok(Self {
             file,
             born: Birthplace::here()?,
             scans,
         })
+    }
+
+    /// What it reads.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// True if the kernel has PAGEMAP_SCAN.

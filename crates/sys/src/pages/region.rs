@@ -159,6 +159,15 @@ impl Region {
             .map_err(Error::refused("dropping pages (MADV_DONTNEED)"))
     }
 
+    /// Takes these pages away again: whoever touches them then gets a fault.
+    ///
+    /// # Errors
+    /// There are fewer pages, or the kernel refuses.
+    pub fn withdraw(&self, pages: Range<usize>) -> Result<(), Error> {
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        self.map(pages, libc::PROT_NONE, kind, None, 0)
+    }
+
     /// Maps pages ahead that will be read, many at once (madvise(2), MADV_POPULATE_READ). Where
     /// writes are tracked the kernel doesn't map a page's neighbours with it as it does elsewhere.
     /// Holes of the file become pages.

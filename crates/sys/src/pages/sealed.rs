@@ -132,21 +132,7 @@ impl Sealed {
     /// # Errors
     /// There are no addresses for it.
     pub fn map(&self) -> Result<SealedBytes, Error> {
-        let refused = Error::refused("mapping a sealed file (mmap)");
-        let length = usize::try_from(self.bytes).map_err(|_| refused(Errno::NOMEM))?;
-        let size = (length.div_ceil(PAGE).max(1)) * PAGE;
-        let (access, file) = (libc::PROT_READ, self.file.as_raw_fd());
-        // SAFETY: a new mapping, at an address that the kernel chooses. Pages after the file's end
-        // are never read.
-        let start = unsafe { libc::mmap(ptr::null_mut(), size, access, libc::MAP_SHARED, file, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(refused(Errno::NOMEM));
-        }
-        Ok(SealedBytes {
-            start: start.cast(),
-            length,
-            size,
-        })
+        SealedBytes::over(&self.file, self.bytes)
     }
 }
 
@@ -167,6 +153,39 @@ pub struct SealedBytes {
     start: *const u8,
     length: usize,
     size: usize,
+}
+
+impl SealedBytes {
+    /// Those of a file that stays somebody else's.
+    ///
+    /// # Errors
+    /// As those of [`Sealed::adopt`] and [`Sealed::map`].
+    pub fn of(file: &OwnedFd, limit: u64) -> Result<Self, Error> {
+        let bytes = sealed_length(file, IMMUTABLE)?;
+        match bytes > limit {
+            true => Err(Error::TooLong { bytes, limit }),
+            false => Self::over(file, bytes),
+        }
+    }
+
+    /// Of a file that is sealed, and so long.
+    fn over(file: &OwnedFd, bytes: u64) -> Result<Self, Error> {
+        let refused = Error::refused("mapping a sealed file (mmap)");
+        let length = usize::try_from(bytes).map_err(|_| refused(Errno::NOMEM))?;
+        let size = (length.div_ceil(PAGE).max(1)) * PAGE;
+        let (access, file) = (libc::PROT_READ, file.as_raw_fd());
+        // SAFETY: a new mapping, at an address that the kernel chooses. Pages after the file's end
+        // are never read.
+        let start = unsafe { libc::mmap(ptr::null_mut(), size, access, libc::MAP_SHARED, file, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(refused(Errno::NOMEM));
+        }
+        Ok(Self {
+            start: start.cast(),
+            length,
+            size,
+        })
+    }
 }
 
 // SAFETY: the mapping belongs to this value, and nobody can change its bytes.

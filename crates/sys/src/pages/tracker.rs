@@ -13,6 +13,7 @@
 
 use super::pagemap::{PageMap, Then};
 use super::{Error, Reader, Region, Runs, Userfault};
+use rustix::fd::{AsFd, BorrowedFd};
 use std::ops::Range;
 
 /// How written pages are told.
@@ -38,10 +39,25 @@ impl Tracker {
     /// # Errors
     /// There is no page map.
     pub fn open() -> Result<Self, Error> {
-        match Self::with(Method::Protect) {
-            Err(Error::Unsupported { .. } | Error::Refused { .. }) => Self::with(Method::Compare),
-            opened => opened,
-        }
+        PageMap::open().map(Self::over)
+    }
+
+    /// The same with the page map that this process opened.
+    pub fn over(pagemap: PageMap) -> Self {
+        let userfault = match pagemap.scans() {
+            true => Userfault::open().ok(),
+            false => None,
+        };
+        Self { pagemap, userfault }
+    }
+
+    /// The descriptors that it needs for as long as it lives.
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let userfault = self.userfault.as_ref().map(|userfault| userfault.as_fd());
+        [Some(self.pagemap.descriptor()), userfault]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Uses this method.

@@ -154,6 +154,7 @@ const LIFE: &[Rule] = &[
     rule!(SYS_ppoll, "the control socket, with a deadline"),
     rule!(SYS_close, "descriptors that were received"),
     rule!(SYS_fstat, "the length of a file that was received"),
+    rule!(SYS_fstatfs, "whether it is a memory file"),
     rule!(
         SYS_fcntl,
         "flags and seals of a file that was received",

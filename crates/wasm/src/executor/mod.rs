@@ -1,0 +1,78 @@
+//! Where guests run: two executors behind one trait, which behave alike.
+//!
+//! - [`InProcess`]: in the controller's own process. It trusts what it runs; it is what the other is
+//!   measured against, and checked against.
+//! - [`Sandboxed`]: each canister in a worker behind the wall. What a worker says is reviewed, and one
+//!   that says what can't be is killed; the state is then the last commit, and another worker takes
+//!   its place.
+//!
+//! An executor that can't be made is an error; none takes another's place.
+//!
+//! A call is run, looked at, written down, and only then committed: [`Seat::run`] leaves what it
+//! wrote where it is, and [`Seat::commit`] brings it home.
+
+mod error;
+mod in_process;
+mod memory;
+mod review;
+mod sandboxed;
+
+pub use error::Crash;
+pub use in_process::InProcess;
+pub use memory::CanisterMemory;
+pub use sandboxed::Sandboxed;
+
+use crate::call::{Call, Ran};
+use crate::guest::{Bundle, State};
+use crate::module::Profile;
+use casemate_sys::pages::Runs;
+use std::sync::Arc;
+
+/// A module that was checked, instrumented and compiled.
+pub struct Code {
+    /// SHA-256 of the module as it came.
+    pub hash: [u8; 32],
+    /// What there is to know of it.
+    pub profile: Profile,
+    /// Compiled, in a file that nobody can change.
+    pub bundle: Arc<Bundle>,
+}
+
+/// Runs canisters.
+pub trait Executor: Send + Sync {
+    /// Checks, instruments and compiles a module.
+    fn compile(&self, bytes: &[u8]) -> Result<Arc<Code>, Crash>;
+
+    /// Makes a place for a canister to run in, over what is committed of it.
+    fn seat(
+        &self,
+        code: &Arc<Code>,
+        memory: &CanisterMemory,
+        state: &State,
+    ) -> Result<Box<dyn Seat>, Crash>;
+}
+
+/// Pages that a commit brought home.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Of the heap.
+    pub heap: Runs,
+    /// Of stable memory.
+    pub stable: Runs,
+}
+
+/// A canister's place.
+pub trait Seat: Send {
+    /// Puts into the heap what the module's data segments hold. To be committed, as a call is.
+    fn initialise(&mut self) -> Result<Ran, Crash>;
+
+    /// Runs a call that may change things. If it went well, what it wrote waits to be committed,
+    /// and is forgotten if another call comes first.
+    fn run(&mut self, call: &Arc<Call>) -> Result<Ran, Crash>;
+
+    /// Brings what the last call wrote into committed memory.
+    fn commit(&mut self, ran: &Ran, memory: &mut CanisterMemory) -> Result<Committed, Crash>;
+
+    /// Runs a call of which nothing is kept, on what is committed.
+    fn query(&mut self, call: &Arc<Call>) -> Result<Ran, Crash>;
+}

@@ -1,0 +1,72 @@
+//! What instrumented code asks of its host.
+
+use crate::guest::host::Host;
+use crate::guest::trap::Stop;
+use crate::module::abi;
+use wasmtime::{Caller, Linker};
+
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        abi::HOOKS,
+        abi::OUT_OF_INSTRUCTIONS,
+        |_: Caller<'_, Host>| -> wasmtime::Result<()> { Err(Stop::Instructions.into()) },
+    )?;
+    for name in [abi::GROW_HEAP, abi::GROW_STABLE] {
+        linker.func_wrap(
+            abi::HOOKS,
+            name,
+            move |mut caller: Caller<'_, Host>, delta: i64, _: i64| {
+                i32::from(
+                    caller
+                        .data_mut()
+                        .grow(u64::try_from(delta).unwrap_or(u64::MAX)),
+                )
+            },
+        )?;
+    }
+    linker.func_wrap(
+        abi::HOOKS,
+        abi::INTERNAL_TRAP,
+        |caller: Caller<'_, Host>, code: i32| -> wasmtime::Result<()> {
+            Err(internal(caller.data(), code).into())
+        },
+    )?;
+    Ok(())
+}
+
+impl Host {
+    /// Books growth, in pages of WebAssembly; false if there is no room.
+    fn grow(&mut self, pages: u64) -> bool {
+        let Some(bytes) = pages.checked_mul(abi::WASM_PAGE) else {
+            return false;
+        };
+        let Some(left) = self.left.checked_sub(bytes) else {
+            return false;
+        };
+        self.left = left;
+        self.grown += pages;
+        true
+    }
+}
+
+fn internal(host: &Host, code: i32) -> Stop {
+    let limits = &host.call.limits;
+    let stable = |why: &str| Stop::Contract("stable memory", why.to_owned());
+    match abi::Stop::from_code(code) {
+        Some(abi::Stop::StableTooBigFor32Bit) => {
+            stable("it is above 4 GiB, which 32-bit functions can't address")
+        }
+        Some(abi::Stop::StableOutOfBounds) => stable("beyond its end"),
+        Some(abi::Stop::HeapOutOfBounds) => stable("the bytes in the heap are beyond its end"),
+        Some(abi::Stop::StableWritesExceeded) => Stop::Memory(format!(
+            "more than {} pages of stable memory written in one call",
+            limits.stable_writes
+        )),
+        Some(abi::Stop::StableReadsExceeded) => Stop::Memory(format!(
+            "more than {} pages of stable memory read in one call",
+            limits.stable_reads
+        )),
+        Some(abi::Stop::GrowFailed) => Stop::Memory("it could not be made larger".to_owned()),
+        None => Stop::Contract("internal_trap", format!("unknown code {code}")),
+    }
+}

@@ -1,0 +1,175 @@
+//! A compiled module in a file, with what there is to know of it.
+//!
+//! ```text
+//!  magic · length of the code · of the profile · of the initial memory   u64 each, one page in all
+//!  code                                          from the second page on: it is mapped as it lies
+//!  profile · initial memory
+//! ```
+//!
+//! It comes from a process that has read a stranger's module. The controller reads its header and
+//! profile, with bounds; only a worker takes the rest for what it says it is.
+
+use crate::call::bytes::{Put, Take};
+use crate::module::{Limits, Profile, Segment};
+use casemate_sys::pages::sealed::SealedBytes;
+use casemate_sys::pages::{PAGE, Sealed};
+use rustix::fd::AsFd;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"casemate");
+
+/// See the module.
+pub struct Bundle {
+    file: Sealed,
+    bytes: SealedBytes,
+    code: OnceLock<Code>,
+}
+
+/// Where a bundle's code is mapped, executable.
+struct Code(NonNull<[u8]>);
+
+// SAFETY: it is never written.
+unsafe impl Send for Code {}
+// SAFETY: as above.
+unsafe impl Sync for Code {}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was mapped, and whoever ran it is gone: an image keeps its bundle.
+        let _ = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), self.0.len()) };
+    }
+}
+
+/// Why a file is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// It can't be mapped.
+    #[error("{0}")]
+    Pages(#[from] casemate_sys::pages::Error),
+    /// It doesn't say what it should.
+    #[error("the compiled module is damaged: {0}")]
+    Damaged(String),
+}
+
+struct Parts {
+    code: std::ops::Range<usize>,
+    profile: std::ops::Range<usize>,
+    initial: std::ops::Range<usize>,
+}
+
+impl Bundle {
+    /// As bytes.
+    pub(super) fn write(profile: &Profile, initial: &[Segment], code: &[u8]) -> Vec<u8> {
+        let profile = profile.write();
+        let mut segments = Put::default();
+        segments.list(initial, |put, segment| {
+            put.u64(segment.offset).bytes(&segment.bytes);
+        });
+        let mut put = Put::default();
+        put.u64(MAGIC)
+            .count(code.len())
+            .count(profile.len())
+            .count(segments.0.len());
+        let mut bytes = put.0;
+        bytes.resize(PAGE, 0);
+        bytes.extend(code);
+        bytes.extend(profile);
+        bytes.extend(segments.0);
+        bytes
+    }
+
+    /// Of a file.
+    pub fn of(file: Sealed) -> Result<Self, BundleError> {
+        let bytes = file.map()?;
+        let bundle = Self {
+            file,
+            bytes,
+            code: OnceLock::new(),
+        };
+        bundle.parts().map(|_| bundle)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Sealed {
+        &self.file
+    }
+
+    fn parts(&self) -> Result<Parts, BundleError> {
+        let damaged = |what: &str| BundleError::Damaged(what.to_owned());
+        let header = self.bytes.get(..PAGE).ok_or(damaged("it has no header"))?;
+        let mut take = Take::new(header);
+        let mut number = || {
+            take.u64("a header")
+                .map_err(|why| damaged(&why.to_string()))
+        };
+        if number()? != MAGIC {
+            return Err(damaged("another file"));
+        }
+        let mut at = PAGE;
+        let mut part = || {
+            let length = usize::try_from(number()?).ok();
+            let end = length.and_then(|length| at.checked_add(length));
+            let end = end.filter(|end| *end <= self.bytes.len());
+            let start = std::mem::replace(
+                &mut at,
+                end.ok_or(damaged("a part is longer than the file"))?,
+            );
+            Ok::<_, BundleError>(start..at)
+        };
+        Ok(Parts {
+            code: part()?,
+            profile: part()?,
+            initial: part()?,
+        })
+    }
+
+    /// What there is to know of the module, as far as it is within bounds.
+    pub fn profile(&self) -> Result<Profile, BundleError> {
+        let profile = &self.bytes[self.parts()?.profile];
+        // These are bounds of sanity; how large a module may be was the compiler's to say.
+        Profile::read(profile, &Limits::default())
+            .map_err(|why| BundleError::Damaged(why.to_string()))
+    }
+
+    /// What the module's memory begins with.
+    pub(super) fn initial(&self) -> Result<Vec<Segment>, BundleError> {
+        let mut take = Take::new(&self.bytes[self.parts()?.initial]);
+        let segments = take.list("segments", |take| {
+            Ok(Segment {
+                offset: take.u64("an offset")?,
+                bytes: take.bytes("a segment")?,
+            })
+        });
+        segments.map_err(|why| BundleError::Damaged(why.to_string()))
+    }
+
+    /// Its code, mapped so that it can be run and never written.
+    pub(super) fn code(&self) -> Result<NonNull<[u8]>, BundleError> {
+        if let Some(code) = self.code.get() {
+            return Ok(code.0);
+        }
+        let range = self.parts()?.code;
+        let damaged = |what: String| BundleError::Damaged(what);
+        if range.is_empty() {
+            return Err(damaged("it has no code".to_owned()));
+        }
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                range.len(),
+                ProtFlags::READ | ProtFlags::EXEC,
+                MapFlags::PRIVATE,
+                self.file.as_fd(),
+                range.start as u64,
+            )
+        };
+        let start = start.map_err(|errno| damaged(format!("its code can't be mapped: {errno}")))?;
+        let start = NonNull::new(start.cast::<u8>()).ok_or(damaged("no address".to_owned()))?;
+        let code = Code(NonNull::slice_from_raw_parts(start, range.len()));
+        Ok(self.code.get_or_init(|| code).0)
+    }
+}

@@ -1,0 +1,369 @@
+//! One call of a guest.
+
+use super::engine::Image;
+use super::host::Host;
+use super::memory::{Memories, Resident, State};
+use super::{api, trap};
+use crate::call::{Call, Effects, Entry, Failure, Ran, Value};
+use crate::module::abi;
+use std::sync::Arc;
+use wasmtime::{Global, Instance, InstancePre, Linker, Memory, Store, Table, Val};
+
+/// What becomes of what a guest writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is looked for, and committed.
+    Update,
+    /// Nobody looks; it is forgotten after each call.
+    Query,
+}
+
+/// An instance of a canister's module over its committed memory.
+pub struct Guest {
+    linked: InstancePre<Host>,
+    memory: Resident,
+    mode: Mode,
+    /// What is committed: what a call that fails is set back to.
+    state: State,
+    live: Live,
+    /// The last call went well and isn't committed yet.
+    is_open: bool,
+    // The code lies in it: last of all to go.
+    image: Image,
+}
+
+/// What is there of an instance.
+struct Live {
+    store: Store<Host>,
+    instance: Instance,
+    heap: Memory,
+    stable: Memory,
+    touched: Memory,
+    meter: Global,
+    reads_left: Global,
+    writes_left: Global,
+    globals: Vec<Global>,
+    table: Option<Table>,
+}
+
+impl Guest {
+    /// Makes an instance over what is committed. Nothing of the guest runs.
+    pub fn new(
+        image: &Image,
+        memories: &Memories,
+        state: State,
+        mode: Mode,
+    ) -> wasmtime::Result<Self> {
+        let mut linker = Linker::new(&image.machine.engine);
+        // A module may import the same function twice.
+        linker.allow_shadowing(false);
+        api::link(&mut linker, image.profile.is64)?;
+        let linked = linker.instantiate_pre(&image.module)?;
+        let memory = Resident::over(&image.profile, memories, mode)?;
+        let live = Live::new(image, &linked, &memory, &state)?;
+        Ok(Self {
+            image: image.clone(),
+            linked,
+            memory,
+            mode,
+            state,
+            live,
+            is_open: false,
+        })
+    }
+
+    /// Puts into the heap what the module's data segments hold: before anything else, and once.
+    pub fn initialise(&mut self) -> wasmtime::Result<Ran> {
+        for segment in self.image.initial.iter() {
+            let offset = usize::try_from(segment.offset)?;
+            self.live
+                .heap
+                .write(&mut self.live.store, offset, &segment.bytes)?;
+        }
+        self.is_open = true;
+        Ok(Ran {
+            result: Ok(None),
+            instructions: 0,
+            effects: Effects::default(),
+            globals: self.live.globals(),
+            heap_pages: self.live.heap.size(&self.live.store),
+            stable_pages: self.live.stable.size(&self.live.store),
+        })
+    }
+
+    /// What is committed.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Goes on with what was committed by another instance.
+    pub fn follow(&mut self, state: &State) -> wasmtime::Result<()> {
+        self.state = state.clone();
+        self.live.follow(state)
+    }
+
+    /// Where a page of the heap is.
+    pub(crate) fn heap(&self, page: usize) -> *const u8 {
+        self.memory.heap.address(page)
+    }
+
+    /// Where a page of stable memory is.
+    pub(crate) fn stable(&self, page: usize) -> *const u8 {
+        self.memory.stable.address(page)
+    }
+
+    /// Runs a call. If it went well and [keeps](Entry::keeps) what it wrote, it is to be
+    /// [committed](Self::commit) before the next one; otherwise nothing is left of it.
+    pub fn run(&mut self, call: &Arc<Call>) -> wasmtime::Result<Ran> {
+        if self.is_open {
+            self.roll_back(true)?;
+        }
+        let limit = call.limits.instructions;
+        let ended = self.live.call(call);
+        let instructions = self.live.instructions(limit);
+        let store = &mut self.live.store;
+        let result = match ended {
+            Ok(()) => Ok(store.data_mut().answer.take()),
+            Err(End::NoMethod(name)) => Err(Failure::NoMethod(name)),
+            Err(End::Trap(error)) => Err(trap::failure(&error, limit)),
+        };
+        let mut effects = std::mem::take(&mut store.data_mut().effects);
+        effects.begun = None;
+        let grew = store.data().grown > 0;
+        let keeps = call.entry.keeps() && self.mode == Mode::Update;
+        let mut ran = Ran {
+            result,
+            instructions,
+            effects,
+            globals: Vec::new(),
+            heap_pages: self.state.heap_pages,
+            stable_pages: self.state.stable_pages,
+        };
+        match ran.result.is_ok() && keeps {
+            true => {
+                ran.globals = self.live.globals();
+                ran.heap_pages = self.live.heap.size(&self.live.store);
+                ran.stable_pages = self.live.stable.size(&self.live.store);
+                self.is_open = true;
+            }
+            false => {
+                if ran.result.is_err() {
+                    // Only what was printed, and what was accepted, is kept.
+                    let effects = std::mem::take(&mut ran.effects);
+                    ran.effects.logs = effects.logs;
+                }
+                self.roll_back(grew)?;
+            }
+        }
+        Ok(ran)
+    }
+
+    /// The pages that the last call wrote, which count as committed from now on: the caller takes
+    /// them before anything else runs here.
+    pub fn commit(&mut self, ran: &Ran) -> wasmtime::Result<super::memory::Written> {
+        let written = self.memory.written()?;
+        self.memory.forget_touched()?;
+        self.state = State {
+            globals: ran.globals.clone(),
+            heap_pages: ran.heap_pages,
+            stable_pages: ran.stable_pages,
+        };
+        self.is_open = false;
+        if self.image.profile.drops_segments {
+            self.renew()?;
+        }
+        Ok(written)
+    }
+
+    /// Forgets what the last call did.
+    fn roll_back(&mut self, grew: bool) -> wasmtime::Result<()> {
+        self.is_open = false;
+        self.memory.forget_written(self.mode)?;
+        self.memory.forget_touched()?;
+        match grew || self.image.profile.drops_segments {
+            true => self.renew(),
+            false => self.live.restore(&self.state.globals),
+        }
+    }
+
+    /// Makes the instance anew, over the same memory.
+    fn renew(&mut self) -> wasmtime::Result<()> {
+        self.memory.shrink(&self.state)?;
+        self.live = Live::new(&self.image, &self.linked, &self.memory, &self.state)?;
+        Ok(())
+    }
+}
+
+enum End {
+    NoMethod(String),
+    Trap(wasmtime::Error),
+}
+
+impl Live {
+    fn new(
+        image: &Image,
+        linked: &InstancePre<Host>,
+        memory: &Resident,
+        state: &State,
+    ) -> wasmtime::Result<Self> {
+        let mut store = Store::new(&image.machine.engine, Host::new());
+        let instance = image
+            .machine
+            .memories
+            .lend(memory, || linked.instantiate(&mut store))?;
+        let missing = |name: &str| wasmtime::Error::msg(format!("the module has no {name}"));
+        let mut memory = |name: &str| {
+            let found = instance.get_memory(&mut store, name);
+            found.ok_or_else(|| missing(name))
+        };
+        let (heap, stable, touched) = (
+            memory(abi::HEAP)?,
+            memory(abi::STABLE)?,
+            memory(abi::TOUCHED)?,
+        );
+        let mut global = |name: &str| {
+            let found = instance.get_global(&mut store, name);
+            found.ok_or_else(|| missing(name))
+        };
+        let meter = global(abi::INSTRUCTIONS)?;
+        let reads_left = global(abi::STABLE_READS_LEFT)?;
+        let writes_left = global(abi::STABLE_WRITES_LEFT)?;
+        let globals = (0..image.profile.globals.len())
+            .map(|n| global(&abi::global(n)))
+            .collect::<wasmtime::Result<Vec<_>>>()?;
+        let table = instance.get_table(&mut store, abi::TABLE);
+        let host = store.data_mut();
+        host.heap = Some(heap);
+        host.meter = Some(meter);
+        let mut live = Self {
+            store,
+            instance,
+            heap,
+            stable,
+            touched,
+            meter,
+            reads_left,
+            writes_left,
+            globals,
+            table,
+        };
+        live.follow(state)?;
+        Ok(live)
+    }
+
+    /// Makes sizes and globals what was committed.
+    fn follow(&mut self, state: &State) -> wasmtime::Result<()> {
+        self.grow_to(self.heap, state.heap_pages)?;
+        self.grow_to(self.stable, state.stable_pages)?;
+        self.grow_to(self.touched, abi::touched_pages(state.stable_pages))?;
+        self.restore(&state.globals)
+    }
+
+    fn grow_to(&mut self, memory: Memory, pages: u64) -> wasmtime::Result<()> {
+        let has = memory.size(&self.store);
+        match pages.checked_sub(has) {
+            Some(0) | None => Ok(()),
+            Some(more) => memory.grow(&mut self.store, more).map(drop),
+        }
+    }
+
+    fn call(&mut self, call: &Arc<Call>) -> Result<(), End> {
+        self.prepare(call).map_err(End::Trap)?;
+        match &call.entry {
+            Entry::Callback {
+                function,
+                environment,
+                ..
+            } => self.call_back(*function, *environment).map_err(End::Trap),
+            entry => {
+                let name = entry.export().unwrap_or_default();
+                let found = self
+                    .instance
+                    .get_typed_func::<(), ()>(&mut self.store, &name);
+                let Ok(function) = found else {
+                    return Err(End::NoMethod(name));
+                };
+                function.call(&mut self.store, ()).map_err(End::Trap)
+            }
+        }
+    }
+
+    fn prepare(&mut self, call: &Arc<Call>) -> wasmtime::Result<()> {
+        let number = |number: u64| Val::I64(i64::try_from(number).unwrap_or(i64::MAX));
+        let limits = call.limits;
+        self.store.data_mut().begin(call.clone());
+        self.meter
+            .set(&mut self.store, number(limits.instructions))?;
+        self.reads_left
+            .set(&mut self.store, number(limits.stable_reads))?;
+        self.writes_left
+            .set(&mut self.store, number(limits.stable_writes))
+    }
+
+    fn call_back(&mut self, function: u64, environment: u64) -> wasmtime::Result<()> {
+        let nothing = || {
+            wasmtime::Error::new(super::trap::Stop::Contract(
+                "call_new",
+                format!("there is no function {function} in the table to call back"),
+            ))
+        };
+        let table = self.table.ok_or_else(nothing)?;
+        let found = table.get(&mut self.store, function).ok_or_else(nothing)?;
+        let function = found.as_func().flatten().copied().ok_or_else(nothing)?;
+        match function.typed::<u64, ()>(&self.store) {
+            Ok(wide) => wide.call(&mut self.store, environment),
+            Err(_) => {
+                let narrow = function
+                    .typed::<u32, ()>(&self.store)
+                    .map_err(|_| nothing())?;
+                let environment = u32::try_from(environment).map_err(|_| nothing())?;
+                narrow.call(&mut self.store, environment)
+            }
+        }
+    }
+
+    /// Instructions that the call took: of its limit, what isn't left.
+    fn instructions(&mut self, limit: u64) -> u64 {
+        let left = self.meter.get(&mut self.store).i64().unwrap_or(0);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        u64::try_from(limit.saturating_sub(left)).unwrap_or(0)
+    }
+
+    fn globals(&mut self) -> Vec<Value> {
+        let store = &mut self.store;
+        self.globals
+            .iter()
+            .map(|global| value(global.get(&mut *store)))
+            .collect()
+    }
+
+    fn restore(&mut self, values: &[Value]) -> wasmtime::Result<()> {
+        for (global, value) in self.globals.iter().zip(values) {
+            global.set(&mut self.store, val(*value))?;
+        }
+        Ok(())
+    }
+}
+
+fn value(val: Val) -> Value {
+    match val {
+        Val::I32(bits) => Value::I32(bits),
+        Val::I64(bits) => Value::I64(bits),
+        Val::F32(bits) => Value::F32(bits),
+        Val::F64(bits) => Value::F64(bits),
+        Val::V128(bits) => Value::V128(bits.as_u128()),
+        // No global that can change is a reference: validation sees to it.
+        _ => Value::I32(0),
+    }
+}
+
+fn val(value: Value) -> Val {
+    match value {
+        Value::I32(bits) => Val::I32(bits),
+        Value::I64(bits) => Val::I64(bits),
+        Value::F32(bits) => Val::F32(bits),
+        Value::F64(bits) => Val::F64(bits),
+        Value::V128(bits) => Val::V128(bits.into()),
+    }
+}

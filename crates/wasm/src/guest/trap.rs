@@ -1,0 +1,88 @@
+//! Why a call failed.
+
+use crate::call::Failure;
+use crate::system::Function;
+use wasmtime::{Trap, WasmBacktrace};
+
+/// How many functions of a backtrace are told.
+const MOST_FRAMES: usize = 24;
+
+/// Ends a call from within a system call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stop {
+    /// The guest called `ic0.trap`.
+    #[error("trap")]
+    Canister(String),
+    /// A system call was used as it may not be.
+    #[error("contract")]
+    Contract(&'static str, String),
+    /// No instructions are left.
+    #[error("instructions")]
+    Instructions,
+    /// Memory is used up.
+    #[error("memory")]
+    Memory(String),
+}
+
+impl Stop {
+    pub(crate) fn contract(function: &'static Function, why: impl Into<String>) -> Self {
+        Self::Contract(function.name, why.into())
+    }
+}
+
+/// What a guest's end means.
+pub(crate) fn failure(error: &wasmtime::Error, limit: u64) -> Failure {
+    let frames = frames(error);
+    match error.downcast_ref::<Stop>() {
+        Some(Stop::Canister(message)) => Failure::Canister {
+            message: message.clone(),
+            frames,
+        },
+        Some(Stop::Contract(function, why)) => Failure::Contract {
+            function: format!("ic0.{function}"),
+            why: why.clone(),
+        },
+        Some(Stop::Instructions) => Failure::Instructions { limit },
+        Some(Stop::Memory(why)) => Failure::Memory(why.clone()),
+        None => Failure::Trap {
+            kind: kind(error),
+            frames,
+        },
+    }
+}
+
+fn kind(error: &wasmtime::Error) -> String {
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => match trap {
+            Trap::StackOverflow => "stack overflow".to_owned(),
+            Trap::MemoryOutOfBounds => "heap out of bounds".to_owned(),
+            Trap::TableOutOfBounds => "table out of bounds".to_owned(),
+            Trap::IndirectCallToNull => "call of an empty table entry".to_owned(),
+            Trap::BadSignature => "indirect call with another signature".to_owned(),
+            Trap::IntegerOverflow => "integer overflow".to_owned(),
+            Trap::IntegerDivisionByZero => "integer division by zero".to_owned(),
+            Trap::BadConversionToInteger => "float that is no integer".to_owned(),
+            Trap::UnreachableCodeReached => "unreachable".to_owned(),
+            other => other.to_string(),
+        },
+        None => format!("{error:#}"),
+    }
+}
+
+fn frames(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Vec::new();
+    };
+    let frames = backtrace.frames().iter().take(MOST_FRAMES);
+    let frames = frames.map(|frame| {
+        let name = match frame.func_name() {
+            Some(name) => name.chars().take(200).collect(),
+            None => format!("function {}", frame.func_index()),
+        };
+        match frame.module_offset() {
+            Some(offset) => format!("{name} (offset {offset:#x})"),
+            None => name,
+        }
+    });
+    frames.collect()
+}

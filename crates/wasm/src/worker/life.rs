@@ -1,0 +1,265 @@
+//! A worker's life, and a compiler's.
+
+use super::message::{Addresses, Done, Reply, Request, kind};
+use crate::call::Ran;
+use crate::guest::{self, Bundle, Guest, Image, Machine, Memories, Mode, State};
+use crate::module::{self, Limits};
+use crate::process::{Confined, Doors, Job, Runtime};
+use crate::wire::Connection;
+use casemate_core::error::{Error, Result};
+use casemate_sys::pages::ring::{self, End, Ring};
+use casemate_sys::pages::sealed::SealedBytes;
+use casemate_sys::pages::{PAGE, PageMap, Reader, Sealed, Tracker};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest compiled module, bytes.
+const LONGEST_BUNDLE: u64 = 1 << 30;
+/// The longest module, bytes.
+const LONGEST_MODULE: u64 = 100 << 20;
+/// What a worker needs beside its guest's memories, bytes.
+const OWN: u64 = 256 << 20;
+/// How long a worker waits before it looks again whether anybody is there.
+const LONG: Duration = Duration::from_secs(3600);
+/// How long a reply may wait to be taken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What runs in the processes of the Wasm wall: canisters.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Wasm;
+
+impl Runtime for Wasm {
+    type Shared = Machine;
+    type Opened = Tracker;
+
+    fn prepare(&self, _: &[u8]) -> Result<Machine> {
+        Machine::new().map_err(|why| Error::rule("prepare the Wasm runtime", format!("{why:#}")))
+    }
+
+    fn open(&self, _: &Machine, doors: &Doors<'_>) -> Result<Tracker> {
+        let failed = |why: casemate_sys::pages::Error| Error::rule("track pages", why.to_string());
+        Ok(Tracker::over(
+            PageMap::over(doors.pagemap()?).map_err(failed)?,
+        ))
+    }
+
+    fn keeps<'a>(&self, opened: &'a Tracker) -> Vec<BorrowedFd<'a>> {
+        opened.descriptors()
+    }
+
+    fn work(&self, machine: &Machine, tracker: Tracker, mut worker: Confined) -> i32 {
+        // Nobody asked for a guest: it was one of a pool that isn't needed any more.
+        let Ok((frame, descriptors)) = worker.control.receive(None) else {
+            return 0;
+        };
+        let opening = match frame.kind {
+            kind::OPEN => Opening::from(&frame.payload, descriptors),
+            other => Err(format!("frame {other} isn't one that a worker begins with")),
+        };
+        let opened = opening.and_then(|opening| opening.image(machine));
+        let (opening, image) = match opened {
+            Ok(opened) => opened,
+            Err(why) => {
+                let _ = worker
+                    .control
+                    .send(kind::UNOPENED, why.as_bytes(), &[], None);
+                return 1;
+            }
+        };
+        let data = opening.private_memory();
+        let sealed = worker.limit_data(data).and_then(|()| worker.seal());
+        let Ok(mut sealed) = sealed else {
+            // What is left of the worker can't be trusted to say so.
+            return 1;
+        };
+        // Only now: it is a file that this process can write, and before it could have been mapped
+        // as code.
+        let Some(ring) = ring(&mut sealed.control) else {
+            return 1;
+        };
+        let mut life = match opening.begin(image, tracker, ring) {
+            Ok(life) => life,
+            Err(why) => {
+                let _ = sealed
+                    .control
+                    .send(kind::UNOPENED, why.as_bytes(), &[], None);
+                return 1;
+            }
+        };
+        let addresses = life.addresses().to_bytes();
+        match sealed.control.send(kind::OPENED, &addresses, &[], None) {
+            Ok(()) => life.live(),
+            Err(_) => 0,
+        }
+    }
+
+    fn compile(&self, _: &Machine, job: &Job) -> Result<(), String> {
+        let text = |why: &dyn std::fmt::Display| why.to_string();
+        let bytes = SealedBytes::of(&job.input, LONGEST_MODULE).map_err(|why| text(&why))?;
+        let prepared = module::prepare(&bytes, &Limits::default()).map_err(|why| text(&why))?;
+        let bundle = guest::compile(&prepared).map_err(|why| format!("{why:#}"))?;
+        let mut rest = &bundle[..];
+        while !rest.is_empty() {
+            let written = rustix::io::write(&job.output, rest).map_err(|why| text(&why))?;
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+}
+
+/// What calls come by.
+fn ring(control: &mut Connection) -> Option<Ring> {
+    control.send(kind::SEALED, &[], &[], None).ok()?;
+    let (frame, descriptors) = control.receive(None).ok()?;
+    let [ring] = <[OwnedFd; 1]>::try_from(descriptors).ok()?;
+    Ring::adopt(ring).ok().filter(|_| frame.kind == kind::RING)
+}
+
+/// What a worker is to be.
+struct Opening {
+    state: State,
+    bundle: Arc<Bundle>,
+    heap: Reader,
+    stable: Reader,
+}
+
+impl Opening {
+    fn from(payload: &[u8], descriptors: Vec<OwnedFd>) -> Result<Self, String> {
+        let state = State::from_bytes(payload).map_err(|why| why.to_string())?;
+        let [bundle, heap, stable]: [OwnedFd; 3] = descriptors
+            .try_into()
+            .map_err(|found: Vec<_>| format!("{} descriptors instead of 3", found.len()))?;
+        let pages = |why: casemate_sys::pages::Error| why.to_string();
+        let bundle = Sealed::adopt(bundle, LONGEST_BUNDLE).map_err(pages)?;
+        Ok(Self {
+            state,
+            bundle: Arc::new(Bundle::of(bundle).map_err(|why| why.to_string())?),
+            heap: Reader::adopt(heap).map_err(pages)?,
+            stable: Reader::adopt(stable).map_err(pages)?,
+        })
+    }
+
+    /// Maps the code, which can't be done any more once the worker is sealed.
+    fn image(self, machine: &Machine) -> Result<(Self, Image), String> {
+        // SAFETY: the controller says that it is what the compiler of this build made. If that was
+        // taken over by its guest, then so is this worker, for which it is confined.
+        let image = unsafe { Image::new(machine, self.bundle.clone()) };
+        image
+            .map(|image| (self, image))
+            .map_err(|why| format!("{why:#}"))
+    }
+
+    /// What its guests may write to, bytes: the memories of two instances at most.
+    fn private_memory(&self) -> u64 {
+        let pages = self.heap.pages().saturating_add(self.stable.pages()) as u64;
+        pages.saturating_mul(2 * PAGE as u64).saturating_add(OWN)
+    }
+
+    fn begin(self, image: Image, tracker: Tracker, ring: Ring) -> Result<Life, String> {
+        let memories = Memories {
+            heap: Arc::new(self.heap),
+            stable: Arc::new(self.stable),
+            tracker: Arc::new(tracker),
+        };
+        let text = |why: wasmtime::Error| format!("{why:#}");
+        let update = Guest::new(&image, &memories, self.state, Mode::Update).map_err(text)?;
+        Ok(Life {
+            ring: ring.callee().map_err(|why| why.to_string())?,
+            image,
+            memories,
+            update,
+            query: None,
+        })
+    }
+}
+
+/// A worker that has a guest.
+struct Life {
+    ring: End,
+    image: Image,
+    memories: Memories,
+    update: Guest,
+    query: Option<Guest>,
+}
+
+impl Life {
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            heap: self.update.heap(0) as u64,
+            stable: self.update.stable(0) as u64,
+        }
+    }
+
+    fn live(&mut self) -> i32 {
+        let mut frame = Vec::new();
+        loop {
+            match self.ring.receive(&mut frame, Instant::now() + LONG) {
+                Ok(()) => {}
+                Err(ring::Error::Late) => continue,
+                // Nobody asks any more.
+                Err(_) => return 0,
+            }
+            let Ok((number, request)) = Request::from_bytes(&frame) else {
+                return 1;
+            };
+            let result = self.answer(request).map_err(|why| format!("{why:#}"));
+            let is_over = result.is_err();
+            let reply = Reply { number, result }.to_bytes();
+            if self.ring.send(&reply, Instant::now() + PATIENCE).is_err() || is_over {
+                return 1;
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> wasmtime::Result<Done> {
+        match request {
+            Request::Initialise => {
+                let ran = self.update.initialise()?;
+                self.written(ran)
+            }
+            Request::Run(call) => {
+                let keeps = call.entry.keeps();
+                let ran = self.update.run(&Arc::new(*call))?;
+                match keeps && ran.result.is_ok() {
+                    true => self.written(ran),
+                    false => Ok(nothing(ran)),
+                }
+            }
+            Request::Query(call) => {
+                let state = self.update.state();
+                let query = match &mut self.query {
+                    Some(query) => {
+                        query.follow(state)?;
+                        query
+                    }
+                    none => none.insert(Guest::new(
+                        &self.image,
+                        &self.memories,
+                        state.clone(),
+                        Mode::Query,
+                    )?),
+                };
+                query.run(&Arc::new(*call)).map(nothing)
+            }
+        }
+    }
+
+    /// With the pages that were written, which are committed when the next request comes.
+    fn written(&mut self, ran: Ran) -> wasmtime::Result<Done> {
+        let written = self.update.commit(&ran)?;
+        Ok(Done {
+            ran,
+            heap: written.heap,
+            stable: written.stable,
+        })
+    }
+}
+
+fn nothing(ran: Ran) -> Done {
+    Done {
+        ran,
+        heap: casemate_sys::pages::Runs::default(),
+        stable: casemate_sys::pages::Runs::default(),
+    }
+}

@@ -1,0 +1,249 @@
+//! What controller and worker say to each other.
+
+use crate::call::bytes::{Malformed, Put, Take};
+use crate::call::{Call, Ran, Value};
+use crate::guest::State;
+use casemate_sys::pages::{Run, Runs};
+
+/// Kinds of frames on the control socket.
+pub(crate) mod kind {
+    /// Be this canister.
+    pub(crate) const OPEN: u16 = 1;
+    /// No code is mapped any more.
+    pub(crate) const SEALED: u16 = 4;
+    /// By this, calls come.
+    pub(crate) const RING: u16 = 5;
+    /// It is that canister.
+    pub(crate) const OPENED: u16 = 2;
+    /// It can't be, and why.
+    pub(crate) const UNOPENED: u16 = 3;
+}
+
+/// Where a worker has its guest's memories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    pub(crate) heap: u64,
+    pub(crate) stable: u64,
+}
+
+impl Addresses {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u64(self.heap).u64(self.stable);
+        put.0
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut take = Take::new(bytes);
+        let addresses = Self {
+            heap: take.u64("an address")?,
+            stable: take.u64("an address")?,
+        };
+        take.end().map(|()| addresses)
+    }
+}
+
+impl State {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.list(&self.globals, |put, value| value.put(put))
+            .u64(self.heap_pages)
+            .u64(self.stable_pages);
+        put.0
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let take = &mut Take::new(bytes);
+        let state = Self {
+            globals: take.list("globals", Value::take)?,
+            heap_pages: take.u64("a size")?,
+            stable_pages: take.u64("a size")?,
+        };
+        take.end().map(|()| state)
+    }
+}
+
+/// What a worker is asked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Put the module's data into the heap.
+    Initialise,
+    /// Run a call that may change things. Whatever the last one wrote is committed.
+    Run(Box<Call>),
+    /// Run a call of which nothing is kept.
+    Query(Box<Call>),
+}
+
+impl Request {
+    pub(crate) fn to_bytes(&self, number: u64) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u64(number);
+        match self {
+            Self::Initialise => {
+                put.u8(0);
+            }
+            Self::Run(call) => {
+                put.u8(1);
+                put.0.extend(call.to_bytes());
+            }
+            Self::Query(call) => {
+                put.u8(2);
+                put.0.extend(call.to_bytes());
+            }
+        }
+        put.0
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<(u64, Self), Malformed> {
+        let mut take = Take::new(bytes);
+        let number = take.u64("a number")?;
+        let kind = take.u8("a request")?;
+        let call = || Call::from_bytes(bytes.get(9..).unwrap_or_default()).map(Box::new);
+        let request = match kind {
+            0 => Self::Initialise,
+            1 => Self::Run(call()?),
+            2 => Self::Query(call()?),
+            _ => return Err(take.malformed("a request")),
+        };
+        Ok((number, request))
+    }
+}
+
+/// What a worker answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// The request's.
+    pub(crate) number: u64,
+    /// What came of it; text if the runtime failed.
+    pub(crate) result: Result<Done, String>,
+}
+
+/// What came of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) ran: Ran,
+    pub(crate) heap: Runs,
+    pub(crate) stable: Runs,
+}
+
+impl Reply {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut put = Put::default();
+        put.u64(self.number);
+        match &self.result {
+            Ok(done) => {
+                put.u8(0).bytes(&done.ran.to_bytes());
+                runs(&mut put, &done.heap);
+                runs(&mut put, &done.stable);
+            }
+            Err(why) => {
+                put.u8(1).text(why);
+            }
+        }
+        put.0
+    }
+
+    /// From bytes, which may be anybody's.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let take = &mut Take::new(bytes);
+        let number = take.u64("a number")?;
+        let result = match take.u8("an outcome")? {
+            0 => Ok(Done {
+                ran: Ran::from_bytes(&take.bytes("an outcome")?)?,
+                heap: take_runs(take)?,
+                stable: take_runs(take)?,
+            }),
+            1 => Err(take.text("an error")?),
+            _ => return Err(take.malformed("an outcome")),
+        };
+        take.end().map(|()| Self { number, result })
+    }
+}
+
+/// Runs in order, each as the pages before it and its own, in 7 bits a byte (LEB128).
+fn runs(put: &mut Put, runs: &Runs) {
+    put.count(runs.as_slice().len());
+    let mut end = 0;
+    for run in runs.as_slice() {
+        put.short((run.start - end) as u64).short(run.len() as u64);
+        end = run.end;
+    }
+}
+
+fn take_runs(take: &mut Take<'_>) -> Result<Runs, Malformed> {
+    let count = take.count("runs")?;
+    let mut runs = Runs::default();
+    let mut end = 0_usize;
+    for number in 0..count {
+        let mut pages = || {
+            let pages = usize::try_from(take.short("pages")?).ok();
+            pages.ok_or(take.malformed("pages"))
+        };
+        let (gap, length) = (pages()?, pages()?);
+        // Runs that touch would be one.
+        if length == 0 || gap == 0 && number > 0 {
+            return Err(take.malformed("a run of pages"));
+        }
+        let start = end.checked_add(gap);
+        let next = start.and_then(|start| start.checked_add(length));
+        let (Some(start), Some(next)) = (start, next) else {
+            return Err(take.malformed("a run of pages"));
+        };
+        runs.extend([Run { start, end: next }]);
+        end = next;
+    }
+    Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn runs_come_back(
+            list in prop::collection::vec((0..1_000_000_usize, 1..300_usize), 0..50)
+        ) {
+            let written: Runs = list.into_iter().map(|(start, count)| Run { start, end: start + count }).collect();
+            let mut put = Put::default();
+            runs(&mut put, &written);
+            let mut take = Take::new(&put.0);
+            prop_assert_eq!(take_runs(&mut take).unwrap(), written);
+            prop_assert!(take.end().is_ok());
+        }
+
+        #[test]
+        fn anything_is_refused_or_comes_back(noise in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(reply) = Reply::from_bytes(&noise) {
+                prop_assert_eq!(reply.to_bytes(), noise.clone());
+            }
+            let _ = Request::from_bytes(&noise);
+            let mut take = Take::new(&noise);
+            if let Ok(found) = take_runs(&mut take) {
+                prop_assert!(found.as_slice().is_sorted_by(|a, b| a.end < b.start));
+            }
+        }
+    }
+
+    #[test]
+    fn requests_and_states_come_back() {
+        let call = Box::new(Call::nothing());
+        for request in [
+            Request::Initialise,
+            Request::Run(call.clone()),
+            Request::Query(call),
+        ] {
+            let found = Request::from_bytes(&request.to_bytes(7)).unwrap();
+            assert_eq!(found, (7, request));
+        }
+        let state = State {
+            globals: vec![Value::I64(-1)],
+            heap_pages: 3,
+            stable_pages: 4,
+        };
+        assert_eq!(State::from_bytes(&state.to_bytes()), Ok(state));
+        let addresses = Addresses { heap: 1, stable: 2 };
+        assert_eq!(Addresses::from_bytes(&addresses.to_bytes()), Ok(addresses));
+    }
+}

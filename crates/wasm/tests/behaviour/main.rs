@@ -1,0 +1,158 @@
+//! What a canister may rely on, in each executor, as root and as an ordinary user.
+//!
+//! This program is the controller and all that it starts, so it asks for its role first.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[allow(dead_code, reason = "nothing here needs the path of this program")]
+#[path = "../processes/harness.rs"]
+mod harness;
+mod stand;
+
+use casemate_wasm::call::{Answer, Failure};
+use stand::Stand;
+
+const COUNTER: &str = include_str!("../guests/counter.wat");
+
+fn main() {
+    casemate_wasm::process::role(&casemate_wasm::worker::Wasm);
+    harness::main(&[
+        (
+            "what_an_update_writes_is_kept",
+            what_an_update_writes_is_kept,
+        ),
+        ("what_a_query_writes_is_not", what_a_query_writes_is_not),
+        (
+            "a_trap_takes_everything_back_but_what_was_printed",
+            a_trap_takes_everything_back_but_what_was_printed,
+        ),
+        ("sizes_come_back_as_well", sizes_come_back_as_well),
+        ("traps_are_told_apart", traps_are_told_apart),
+        ("an_argument_comes_back", an_argument_comes_back),
+        (
+            "instructions_are_the_same_each_time",
+            instructions_are_the_same_each_time,
+        ),
+    ]);
+}
+
+/// Of a reply: numbers of 64 bits.
+fn numbers(answer: Answer) -> Vec<u64> {
+    let Answer::Reply(bytes) = answer else {
+        panic!("{answer:?}");
+    };
+    bytes
+        .chunks(8)
+        .map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap()))
+        .collect()
+}
+
+fn what_an_update_writes_is_kept() {
+    stand::each(COUNTER, |stand: &mut Stand| {
+        assert_eq!(numbers(stand.query("get").unwrap()), [1, 8, 1]);
+        for times in 2..6 {
+            let found = numbers(stand.update("increment").unwrap());
+            assert_eq!(found, [times, 7 + times, times]);
+            assert_eq!(numbers(stand.query("get").unwrap()), found);
+        }
+    });
+}
+
+fn what_a_query_writes_is_not() {
+    stand::each(COUNTER, |stand| {
+        for _ in 0..3 {
+            let found = numbers(stand.query("get_after_adding").unwrap());
+            assert_eq!(found, [2, 9, 2]);
+            assert_eq!(numbers(stand.query("get").unwrap()), [1, 8, 1]);
+        }
+        assert_eq!(numbers(stand.update("increment").unwrap()), [2, 9, 2]);
+    });
+}
+
+fn a_trap_takes_everything_back_but_what_was_printed() {
+    stand::each(COUNTER, |stand| {
+        for _ in 0..3 {
+            match stand.update("add_and_trap").unwrap_err() {
+                Failure::Canister { message, frames } => {
+                    assert_eq!(message, "no more");
+                    assert!(!frames.is_empty());
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(stand.printed(), b"no");
+            assert_eq!(numbers(stand.query("get").unwrap()), [1, 8, 1]);
+        }
+        assert_eq!(numbers(stand.update("increment").unwrap()), [2, 9, 2]);
+    });
+}
+
+fn sizes_come_back_as_well() {
+    stand::each(COUNTER, |stand| {
+        assert_eq!(numbers(stand.query("sizes").unwrap()), [2, 1]);
+        for _ in 0..2 {
+            let failure = stand.update("grow_and_trap").unwrap_err();
+            assert!(matches!(failure, Failure::Trap { ref kind, .. } if kind == "unreachable"));
+            assert_eq!(numbers(stand.query("sizes").unwrap()), [2, 1]);
+            assert_eq!(
+                numbers(stand.update("increment").unwrap())[0],
+                stand.increments()
+            );
+        }
+        let failure = stand.query("beyond").unwrap_err();
+        assert!(matches!(failure, Failure::Trap { ref kind, .. } if kind == "heap out of bounds"));
+        assert_eq!(stand.update_without_answer("grow"), None);
+        assert_eq!(numbers(stand.query("sizes").unwrap()), [5, 1]);
+        assert_eq!(stand.query_without_answer("beyond"), None);
+    });
+}
+
+fn traps_are_told_apart() {
+    stand::each(COUNTER, |stand| {
+        let kind = |failure: Failure| match failure {
+            Failure::Trap { kind, .. } => kind,
+            other => other.to_string(),
+        };
+        assert_eq!(
+            kind(stand.update("divide").unwrap_err()),
+            "integer division by zero"
+        );
+        assert_eq!(kind(stand.update("deep").unwrap_err()), "stack overflow");
+        let failure = stand.update("spin").unwrap_err();
+        assert_eq!(
+            failure,
+            Failure::Instructions {
+                limit: stand.limit()
+            }
+        );
+        let failure = stand.update("nothing").unwrap_err();
+        assert_eq!(
+            failure,
+            Failure::NoMethod("canister_update nothing".to_owned())
+        );
+        assert_eq!(numbers(stand.query("get").unwrap()), [1, 8, 1]);
+    });
+}
+
+fn an_argument_comes_back() {
+    stand::each(COUNTER, |stand| {
+        for length in [0, 1, 4096, 60_000] {
+            let argument: Vec<u8> = (0..length).map(|at: usize| at as u8).collect();
+            let answer = stand.update_with("echo", argument.clone()).unwrap();
+            assert_eq!(answer, Answer::Reply(argument));
+        }
+        let failure = stand.update_with("echo", vec![0; 200_000]).unwrap_err();
+        assert!(matches!(failure, Failure::Contract { .. }), "{failure}");
+    });
+}
+
+/// The same calls take the same instructions, whatever ran before.
+fn instructions_are_the_same_each_time() {
+    stand::each(COUNTER, |stand| {
+        stand.update("increment").unwrap();
+        let first = stand.instructions();
+        assert!(first > 100);
+        let _ = stand.update("spin");
+        stand.update("increment").unwrap();
+        assert_eq!(stand.instructions(), first);
+    });
+}

@@ -1,0 +1,120 @@
+//! A canister in an executor.
+
+use casemate_wasm::call::{Answer, Call, Entry, Failure, Limits, Principal, Ran, Statics};
+use casemate_wasm::executor::{CanisterMemory, Executor, InProcess, Sandboxed, Seat};
+use casemate_wasm::guest::State;
+use casemate_wasm::process::Spec;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Of calls in tests: a loop without end ends soon.
+const PATIENCE: Duration = Duration::from_secs(60);
+const INSTRUCTIONS: u64 = 10_000_000;
+
+pub(crate) struct Stand {
+    memory: CanisterMemory,
+    seat: Box<dyn Seat>,
+    last: Option<Ran>,
+    increments: u64,
+}
+
+/// The same with each executor.
+pub(crate) fn each(module: &str, test: impl Fn(&mut Stand)) {
+    let in_process = InProcess::new(casemate_wasm::module::Limits::default()).unwrap();
+    test(&mut Stand::new(&in_process, module));
+    let sandboxed = Sandboxed::new(Spec::default(), PATIENCE);
+    test(&mut Stand::new(&sandboxed, module));
+}
+
+impl Stand {
+    /// Installs it.
+    fn new(executor: &dyn Executor, module: &str) -> Self {
+        let code = executor.compile(module.as_bytes()).unwrap();
+        let memory = CanisterMemory::new(&code.profile).unwrap();
+        let seat = executor.seat(&code, &memory, &State::default()).unwrap();
+        let mut stand = Self {
+            memory,
+            seat,
+            last: None,
+            increments: 1,
+        };
+        let ran = stand.seat.initialise().unwrap();
+        stand.seat.commit(&ran, &mut stand.memory).unwrap();
+        if code.profile.has_start {
+            stand.run(Entry::Start, Vec::new()).unwrap();
+        }
+        stand.run(Entry::Init, Vec::new()).unwrap();
+        stand
+    }
+
+    fn call(entry: Entry, argument: Vec<u8>) -> Arc<Call> {
+        let mut call = Call::new(entry, Statics::of(Principal::of_canister(1)));
+        call.argument = argument;
+        call.limits = Limits {
+            instructions: INSTRUCTIONS,
+            ..Limits::default()
+        };
+        Arc::new(call)
+    }
+
+    fn run(&mut self, entry: Entry, argument: Vec<u8>) -> Result<Option<Answer>, Failure> {
+        let ran = self.seat.run(&Self::call(entry, argument)).unwrap();
+        if ran.result.is_ok() {
+            self.seat.commit(&ran, &mut self.memory).unwrap();
+        }
+        let result = ran.result.clone();
+        self.last = Some(ran);
+        result
+    }
+
+    pub(crate) fn update_with(&mut self, name: &str, argument: Vec<u8>) -> Result<Answer, Failure> {
+        let answer = self.run(Entry::Update(name.to_owned()), argument)?;
+        if name == "increment" {
+            self.increments += 1;
+        }
+        Ok(answer.expect("an answer"))
+    }
+
+    pub(crate) fn update(&mut self, name: &str) -> Result<Answer, Failure> {
+        self.update_with(name, Vec::new())
+    }
+
+    pub(crate) fn update_without_answer(&mut self, name: &str) -> Option<Answer> {
+        self.run(Entry::Update(name.to_owned()), Vec::new())
+            .unwrap()
+    }
+
+    fn ask(&mut self, name: &str) -> Result<Option<Answer>, Failure> {
+        let call = Self::call(Entry::Query(name.to_owned()), Vec::new());
+        let ran = self.seat.query(&call).unwrap();
+        let result = ran.result.clone();
+        self.last = Some(ran);
+        result
+    }
+
+    pub(crate) fn query(&mut self, name: &str) -> Result<Answer, Failure> {
+        Ok(self.ask(name)?.expect("an answer"))
+    }
+
+    pub(crate) fn query_without_answer(&mut self, name: &str) -> Option<Answer> {
+        self.ask(name).unwrap()
+    }
+
+    /// What `canister_init` and each `increment` that went well added.
+    pub(crate) fn increments(&self) -> u64 {
+        self.increments
+    }
+
+    pub(crate) fn printed(&self) -> Vec<u8> {
+        let logs = &self.last.as_ref().unwrap().effects.logs;
+        logs.iter().flat_map(|log| log.text.clone()).collect()
+    }
+
+    pub(crate) fn instructions(&self) -> u64 {
+        self.last.as_ref().unwrap().instructions
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        INSTRUCTIONS
+    }
+}
