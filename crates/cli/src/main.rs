@@ -86,6 +86,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // The processes of the Wasm wall are this program, too.
+    casemate_wasm::process::role(&casemate_wasm::worker::Wasm);
     let code = command();
     // What the entry point began for a run that never came.
     drop(casemate_jail::HeadStart::take());

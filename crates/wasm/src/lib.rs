@@ -1,5 +1,6 @@
 //! The Wasm wall: guests in separate, hostile processes over shared memory.
 //!
+//! - [`canisters`]: canisters that stay
 //! - [`call`]: what goes into a canister, and what comes out
 //! - [`executor`]: where guests run
 //! - [`guest`]: a module, instantiated
@@ -13,6 +14,7 @@
 #![allow(unsafe_code)]
 
 pub mod call;
+pub mod canisters;
 pub mod executor;
 pub mod guest;
 pub mod module;

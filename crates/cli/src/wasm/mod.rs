@@ -6,8 +6,10 @@
 //! - [`run`]: the flags of `casemate wasm run`; [`wish`]: what they ask for
 //! - [`wall`]: what the process of a guest is given
 //! - [`account`]: how it ended, as text, exit code and JSON
+//! - [`canisters`]: programs that stay, and are called
 
 mod account;
+mod canisters;
 mod run;
 mod tool;
 mod wall;
@@ -15,6 +17,8 @@ mod wish;
 
 pub(crate) use tool::{ToolArgs, run as tool};
 
+use crate::printer;
+use casemate_core::exit;
 use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
@@ -29,11 +33,33 @@ pub(crate) struct WasmArgs {
 enum Command {
     /// Run a program once: a WASI command, or an export of any module
     Run(Box<run::RunArgs>),
+    /// Make a canister of a module: it keeps its memory from call to call
+    Install(canisters::InstallArgs),
+    /// Call a method of a canister; what it changes is kept
+    Call(canisters::CallArgs),
+    /// Ask a method of a canister; nothing is changed
+    Query(canisters::CallArgs),
+    /// List the canisters
+    List(canisters::ListArgs),
+    /// Say what a canister is
+    Status(canisters::NameArgs),
+    /// Remove a canister, and all that it knows
+    Uninstall(canisters::NameArgs),
 }
 
 /// Does what was asked for; the exit code is the program's own, or says why there is none.
 pub(crate) fn run(args: WasmArgs) -> ExitCode {
-    match args.command {
-        Command::Run(args) => run::run(*args),
-    }
+    let done = match args.command {
+        Command::Run(args) => return run::run(*args),
+        Command::Install(args) => canisters::install(args),
+        Command::Call(args) => canisters::call(args),
+        Command::Query(args) => canisters::query(args),
+        Command::List(args) => canisters::list(args),
+        Command::Status(args) => canisters::status(args),
+        Command::Uninstall(args) => canisters::uninstall(args),
+    };
+    done.unwrap_or_else(|error| {
+        printer::error(&format!("{error:#}"));
+        ExitCode::from(exit::FAILED)
+    })
 }

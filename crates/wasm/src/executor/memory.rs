@@ -23,13 +23,20 @@ impl CanisterMemory {
     }
 
     /// The bytes of a page of one of the two: 0 is the heap, 1 stable memory.
-    pub fn page(&self, memory: usize, page: usize) -> Result<[u8; PAGE], Error> {
-        let mut bytes = [0; PAGE];
-        match memory {
-            0 => self.heap.read(page, &mut bytes)?,
-            _ => self.stable.read(page, &mut bytes)?,
+    pub fn get(&self, which: usize, page: usize, into: &mut [u8]) -> Result<(), Error> {
+        match which {
+            0 => self.heap.read(page, into),
+            _ => self.stable.read(page, into),
         }
-        Ok(bytes)
+    }
+
+    /// Makes a page of one of the two what it was.
+    pub fn put(&mut self, which: usize, page: usize, bytes: &[u8]) -> Result<(), Error> {
+        let memory = match which {
+            0 => &mut self.heap,
+            _ => &mut self.stable,
+        };
+        memory.map(page.saturating_add(1))?.write(page, bytes)
     }
 
     /// Takes pages of both from where `copy` finds them.

@@ -25,7 +25,8 @@ pub use sandboxed::Sandboxed;
 use crate::call::{Call, Ran};
 use crate::guest::{Bundle, State};
 use crate::module::Profile;
-use casemate_sys::pages::Runs;
+use casemate_core::hex;
+use casemate_sys::pages::{Runs, Sealed};
 use std::sync::Arc;
 
 /// A module that was checked, instrumented and compiled.
@@ -36,6 +37,19 @@ pub struct Code {
     pub profile: Profile,
     /// Compiled, in a file that nobody can change.
     pub bundle: Arc<Bundle>,
+}
+
+impl Code {
+    /// Of a bundle that was kept, by the hash of its module in hexadecimal digits.
+    pub fn of(hash: &str, bundle: &[u8]) -> Result<Self, Crash> {
+        let hash = hex::decode(hash).and_then(|hash| hash.try_into().ok());
+        let bundle = Bundle::of(Sealed::of("module", bundle)?)?;
+        Ok(Self {
+            hash: hash.ok_or_else(|| Crash::Refused("no hash of a module".to_owned()))?,
+            profile: bundle.profile()?,
+            bundle: Arc::new(bundle),
+        })
+    }
 }
 
 /// Runs canisters.

@@ -96,6 +96,12 @@ impl Bundle {
         &self.file
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn parts(&self) -> Result<Parts, BundleError> {
         let damaged = |what: &str| BundleError::Damaged(what.to_owned());
         let header = self.bytes.get(..PAGE).ok_or(damaged("it has no header"))?;

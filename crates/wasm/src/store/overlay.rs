@@ -9,7 +9,7 @@
 //! The index is at the end, so that the pages lie as they would in a mapping.
 
 use super::StoreError;
-use casemate_sys::pages::{PAGE, Run};
+use casemate_sys::pages::{Error, PAGE, Run};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
@@ -29,23 +29,24 @@ struct Entry {
 }
 
 /// Writes the pages of these runs of two memories, heap and stable, into a new file.
-pub fn write_overlay<'a>(
+pub fn write_overlay(
     path: &Path,
     runs: [&[Run]; 2],
-    page: impl Fn(usize, usize) -> &'a [u8],
+    page: impl Fn(usize, usize, &mut [u8; PAGE]) -> Result<(), Error>,
     is_synced: bool,
 ) -> Result<(), StoreError> {
     let io = |tried| StoreError::io(tried, path);
     let file = File::create_new(path).map_err(io("make"))?;
     let mut writer = BufWriter::with_capacity(1 << 18, file);
     let mut index = Vec::new();
+    let mut bytes = [0; PAGE];
     let mut entries = 0_u64;
     for (memory, runs) in runs.into_iter().enumerate() {
         for run in runs {
             for number in run.pages() {
-                writer
-                    .write_all(page(memory, number))
-                    .map_err(io("write"))?;
+                page(memory, number, &mut bytes)
+                    .map_err(|why| StoreError::damaged(path, number as u64, why.to_string()))?;
+                writer.write_all(&bytes).map_err(io("write"))?;
             }
             for number in [memory, run.start, run.len()] {
                 index.extend((number as u64).to_le_bytes());
@@ -195,7 +196,10 @@ mod tests {
         write_overlay(
             path,
             [&heap, &stable],
-            |memory, page| &pages[&(memory, page)],
+            |memory, page, into| {
+                into.copy_from_slice(&pages[&(memory, page)]);
+                Ok(())
+            },
             false,
         )
     }

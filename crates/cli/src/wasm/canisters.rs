@@ -1,0 +1,240 @@
+//! `casemate wasm install | call | query | list | status | uninstall`: canisters, from the command
+//! line. A command takes the folder, does its work and leaves no process behind.
+
+use crate::{printer, state};
+use anyhow::{Context, bail};
+use casemate_core::exit;
+use casemate_core::hex;
+use casemate_wasm::call::{Answer, Principal};
+use casemate_wasm::canisters::{Canisters, Options, Outcome};
+use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
+use casemate_wasm::module::Limits;
+use casemate_wasm::process::Spec;
+use casemate_wasm::store::Durability;
+use clap::{Args, ValueEnum};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a worker may take for one call: as many instructions as a call may have, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Where guests run.
+#[derive(Clone, Copy, ValueEnum)]
+enum Where {
+    /// Each in a process of its own, behind the wall
+    Sandboxed,
+    /// In this process: only for modules that you trust
+    InProcess,
+}
+
+/// When a call counts as done.
+#[derive(Clone, Copy, ValueEnum)]
+enum Kept {
+    /// When it is written: it survives the end of every process
+    Process,
+    /// When it is on the disk: it survives a power cut
+    Power,
+}
+
+// What all of these commands take; a doc comment would take the place of what is said of each.
+#[derive(Args)]
+pub(super) struct Common {
+    /// The folder of the canisters; by default, one of this user's state
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where guests run
+    #[arg(long, value_enum, default_value = "sandboxed", value_name = "WHERE")]
+    executor: Where,
+    /// When a call counts as done
+    #[arg(long, value_enum, default_value = "process", value_name = "WHEN")]
+    durability: Kept,
+}
+
+// The bytes that a call is made with.
+#[derive(Args)]
+pub(super) struct Argument {
+    /// The argument, as hexadecimal digits
+    #[arg(long, value_name = "DIGITS", conflicts_with = "arg_file")]
+    arg_hex: Option<String>,
+    /// The argument: what is in this file
+    #[arg(long, value_name = "FILE")]
+    arg_file: Option<PathBuf>,
+}
+
+// The flags of `install`.
+#[derive(Args)]
+pub(super) struct InstallArgs {
+    /// The module: .wasm, .wasm.gz or .wat
+    module: PathBuf,
+    /// What the canister is called
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    argument: Argument,
+    #[command(flatten)]
+    common: Common,
+}
+
+// The flags of `call` and `query`.
+#[derive(Args)]
+pub(super) struct CallArgs {
+    /// The canister
+    name: String,
+    /// Its method
+    method: String,
+    #[command(flatten)]
+    argument: Argument,
+    /// Print the reply as it is, not as hexadecimal digits
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+// The flags of `list`.
+#[derive(Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+// The flags of `status` and `uninstall`.
+#[derive(Args)]
+pub(super) struct NameArgs {
+    /// The canister
+    name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Argument {
+    fn bytes(self) -> anyhow::Result<Vec<u8>> {
+        match (self.arg_hex, self.arg_file) {
+            (Some(digits), _) => match hex::decode(&digits) {
+                Some(bytes) => Ok(bytes),
+                None => bail!("--arg-hex {digits}: not an even number of hexadecimal digits"),
+            },
+            (None, Some(path)) => std::fs::read(&path)
+                .with_context(|| format!("read the argument {}", path.display())),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Common {
+    fn open(self) -> anyhow::Result<Canisters> {
+        let folder = self.data.or_else(|| Some(state::folder()?.join("wasm")));
+        let Some(folder) = folder else {
+            bail!(
+                "find the folder of the canisters: neither XDG_STATE_HOME nor HOME is set\nhint: --data DIR"
+            );
+        };
+        let executor: Arc<dyn Executor> = match self.executor {
+            Where::InProcess => Arc::new(InProcess::new(Limits::default())?),
+            Where::Sandboxed => {
+                let spec = Spec {
+                    pool: 1,
+                    ..Spec::default()
+                };
+                Arc::new(Sandboxed::new(spec, PATIENCE))
+            }
+        };
+        let durability = match self.durability {
+            Kept::Process => Durability::Process,
+            Kept::Power => Durability::Power,
+        };
+        Ok(Canisters::open(&folder, executor, Options { durability })?)
+    }
+}
+
+pub(super) fn install(args: InstallArgs) -> anyhow::Result<ExitCode> {
+    let module = std::fs::read(&args.module)
+        .with_context(|| format!("read the module {}", args.module.display()))?;
+    let argument = args.argument.bytes()?;
+    let mut canisters = args.common.open()?;
+    let outcome = canisters.install(&args.name, &module, argument, Principal::ANONYMOUS)?;
+    let code = tell(&outcome, true)?;
+    if outcome.result.is_ok() {
+        let canister = canisters.get(&args.name)?.statics().canister;
+        printer::say(&format!("{} {canister}", args.name))?;
+    }
+    Ok(code)
+}
+
+pub(super) fn call(args: CallArgs) -> anyhow::Result<ExitCode> {
+    let argument = args.argument.bytes()?;
+    let mut canisters = args.common.open()?;
+    let canister = canisters.get(&args.name)?;
+    let outcome = canister.call(&args.method, argument, Principal::ANONYMOUS)?;
+    tell(&outcome, args.raw)
+}
+
+pub(super) fn query(args: CallArgs) -> anyhow::Result<ExitCode> {
+    let argument = args.argument.bytes()?;
+    let mut canisters = args.common.open()?;
+    let canister = canisters.get(&args.name)?;
+    let outcome = canister.query(&args.method, argument, Principal::ANONYMOUS)?;
+    tell(&outcome, args.raw)
+}
+
+pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    for name in args.common.open()?.names()? {
+        printer::say(&name)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn status(args: NameArgs) -> anyhow::Result<ExitCode> {
+    let mut canisters = args.common.open()?;
+    let canister = canisters.get(&args.name)?;
+    let (statics, state) = (canister.statics(), canister.state());
+    let methods = &canister.code().profile.methods;
+    let methods: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
+    let lines = [
+        ("canister", statics.canister.to_string()),
+        ("module", hex::encode(&canister.code().hash)),
+        ("heap", format!("{} KiB", state.heap_pages * 64)),
+        ("stable memory", format!("{} KiB", state.stable_pages * 64)),
+        ("methods", methods.join(", ")),
+    ];
+    for (what, value) in lines {
+        printer::say(&format!("{what:<14} {value}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn uninstall(args: NameArgs) -> anyhow::Result<ExitCode> {
+    args.common.open()?.remove(&args.name)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what a canister printed and answered.
+fn tell(outcome: &Outcome, raw: bool) -> anyhow::Result<ExitCode> {
+    for log in &outcome.logs {
+        printer::line(&format!(
+            "log: {}",
+            String::from_utf8_lossy(&log.text).escape_debug()
+        ));
+    }
+    match &outcome.result {
+        Ok(Some(Answer::Reply(bytes))) if raw => std::io::stdout().write_all(bytes)?,
+        Ok(Some(Answer::Reply(bytes))) => printer::say(&hex::encode(bytes))?,
+        Ok(Some(Answer::Reject(reason))) => {
+            printer::error(&format!("rejected: {}", reason.escape_debug()));
+            return Ok(ExitCode::FAILURE);
+        }
+        Ok(None) => {}
+        Err(failure) => {
+            printer::error(&failure.to_string());
+            let took = outcome.instructions;
+            printer::line(&format!(
+                "hint: nothing was changed; it took {took} instructions"
+            ));
+            return Ok(ExitCode::from(exit::TRAP));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
