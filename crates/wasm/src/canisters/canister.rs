@@ -33,6 +33,8 @@ pub struct Outcome {
 
 /// A canister, opened.
 pub struct Canister {
+    // Before what started it.
+    seat: Option<Box<dyn Seat>>,
     name: String,
     home: PathBuf,
     code: Arc<Code>,
@@ -42,7 +44,6 @@ pub struct Canister {
     document: Document,
     statics: Statics,
     state: State,
-    seat: Option<Box<dyn Seat>>,
     journal: Journal,
     /// Pages that were written since the last checkpoint.
     written: [Runs; 2],

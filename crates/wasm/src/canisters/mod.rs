@@ -37,10 +37,11 @@ pub struct Options {
 
 /// All canisters of a folder.
 pub struct Canisters {
-    directory: Directory,
+    // In the order in which they go: workers, who started them, and the folder's lock last.
+    open: BTreeMap<String, Canister>,
     executor: Arc<dyn Executor>,
     options: Options,
-    open: BTreeMap<String, Canister>,
+    directory: Directory,
 }
 
 impl Canisters {
