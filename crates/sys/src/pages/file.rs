@@ -11,10 +11,10 @@ mod window;
 
 pub use window::Mapped;
 
-use super::{Error, PAGE};
+use super::{Error, PAGE, Run, Runs};
 use crate::{Errno, check};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use std::ops::Range;
 use window::Window;
 
@@ -123,6 +123,35 @@ impl Committed {
     /// There are fewer pages, or the kernel refuses.
     pub fn read(&self, page: usize, into: &mut [u8]) -> Result<(), Error> {
         read(self.file.as_fd(), self.pages, page, into)
+    }
+
+    /// Those of these pages that hold something: the others are holes (lseek(2), SEEK_DATA). As many
+    /// questions as there are stretches of either, however many runs there are.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn held(&self, runs: &Runs) -> Result<Runs, Error> {
+        let refused = Error::refused("looking for holes in a memory file (SEEK_DATA)");
+        let seek = |to| rustix::fs::seek(&self.file, to).map(|at| at as usize / PAGE);
+        let mut found = Runs::default();
+        // The stretch that was found last; what is between the last question and it are holes.
+        let mut data = 0..0;
+        for run in runs.as_slice() {
+            let mut at = run.start;
+            while at < run.end {
+                if at >= data.end {
+                    data = match seek(SeekFrom::Data(bytes(at))) {
+                        Ok(start) => start..seek(SeekFrom::Hole(bytes(start))).map_err(&refused)?,
+                        Err(Errno::NXIO) => usize::MAX..usize::MAX,
+                        Err(why) => return Err(refused(why)),
+                    };
+                }
+                let (start, end) = (at.max(data.start), run.end.min(data.end));
+                found.extend((start < end).then_some(Run { start, end }));
+                at = end;
+            }
+        }
+        Ok(found)
     }
 
     /// Makes these pages zero and gives their memory back (fallocate(2), FALLOC_FL_PUNCH_HOLE).

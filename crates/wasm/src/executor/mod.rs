@@ -14,6 +14,7 @@
 mod error;
 mod in_process;
 mod memory;
+mod pull;
 mod review;
 mod sandboxed;
 

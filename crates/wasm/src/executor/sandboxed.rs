@@ -1,14 +1,14 @@
 //! Guests in processes of their own, behind the wall.
 
+use super::pull::{Pages, pull};
 use super::review::review;
 use super::{CanisterMemory, Code, Committed, Crash, Executor, Seat};
 use crate::call::{Call, Ran};
 use crate::guest::{Bundle, State};
 use crate::process::{CompileLimits, Processes, Spec, Uncompiled, Worker};
 use crate::worker::message::{Addresses, Done, Reply, Request, kind};
-use casemate_sys::pages::remote::Source;
 use casemate_sys::pages::ring::{End, Ring};
-use casemate_sys::pages::{Committed as File, PAGE, Runs, Sealed};
+use casemate_sys::pages::{Runs, Sealed};
 use rustix::fd::{AsFd, BorrowedFd};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 /// The longest compiled module, bytes.
 const LONGEST_BUNDLE: u64 = 1 << 30;
-/// Up to so many pages are read to one side first: then a worker that dies meanwhile leaves what is
-/// committed as it was.
-const STAGED: usize = 4096;
+
+/// The most that is told of why a worker gave up, bytes.
+const LONGEST_REASON: usize = 4 << 10;
 
 /// Runs guests in workers.
 pub struct Sandboxed {
@@ -76,7 +76,7 @@ impl Executor for Sandboxed {
             let (frame, _) = control.receive(Some(deadline)).map_err(|why| gone(&why))?;
             match frame.kind {
                 found if found == expected => Ok(frame.payload),
-                kind::UNOPENED => Err(gone(&String::from_utf8_lossy(&frame.payload))),
+                kind::UNOPENED => Err(gone(&quoted(&String::from_utf8_lossy(&frame.payload)))),
                 other => Err(gone(&format!("it answered with frame {other}"))),
             }
         };
@@ -135,7 +135,7 @@ impl Bench {
         if reply.number != self.number {
             return Err(self.end("it answered another request"));
         }
-        let done = reply.result.map_err(|why| self.end(&why))?;
+        let done = reply.result.map_err(|why| self.end(&quoted(&why)))?;
         let runs = [&done.heap, &done.stable];
         let reviewed = review(&self.code.profile, &self.state, call, &done.ran, runs);
         reviewed.map_err(|what| self.end(&format!("it answered {what}")))?;
@@ -154,31 +154,6 @@ impl Bench {
     fn keep(&mut self, done: Done) -> Ran {
         self.open = Some([done.heap, done.stable]);
         done.ran
-    }
-
-    fn pull(&self, address: u64, runs: &Runs, to: &mut File) -> Result<(), Crash> {
-        let Some(last) = runs.as_slice().last() else {
-            return Ok(());
-        };
-        let source = Source {
-            process: self.worker.pid(),
-            address,
-        };
-        let mut window = to.map(last.end)?;
-        if runs.pages() > STAGED {
-            return source
-                .pull(runs, &mut window)
-                .map_err(|why| Crash::Torn(why.to_string()));
-        }
-        let mut staged = vec![0; runs.pages() * PAGE];
-        source.stage(runs, &mut staged)?;
-        let mut at = 0;
-        for run in runs.as_slice() {
-            let end = at + run.len() * PAGE;
-            window.write(run.start, &staged[at..end])?;
-            at = end;
-        }
-        Ok(())
     }
 }
 
@@ -201,9 +176,19 @@ impl Seat for Bench {
         let Some([heap, stable]) = self.open.take() else {
             return Err(Crash::Gone("there is nothing to commit".to_owned()));
         };
-        let pulled = self
-            .pull(self.addresses.heap, &heap, &mut memory.heap)
-            .and_then(|()| self.pull(self.addresses.stable, &stable, &mut memory.stable));
+        let memories = [
+            Pages {
+                address: self.addresses.heap,
+                runs: &heap,
+                file: &mut memory.heap,
+            },
+            Pages {
+                address: self.addresses.stable,
+                runs: &stable,
+                file: &mut memory.stable,
+            },
+        ];
+        let pulled = pull(&self.worker, memories);
         if let Err(why) = pulled {
             self.end(&why);
             return Err(why);
@@ -220,6 +205,14 @@ impl Seat for Bench {
         let request = Request::Query(Box::new(Call::clone(call)));
         Ok(self.ask(&request, Some(call))?.ran)
     }
+}
+
+/// What a worker says for people to read: it may be anything.
+fn quoted(text: &str) -> String {
+    let lines = text.lines().map(|line| line.escape_debug().to_string());
+    let mut text = lines.collect::<Vec<_>>().join("\n");
+    text.truncate(text.floor_char_boundary(LONGEST_REASON));
+    text
 }
 
 fn name(request: &Request) -> String {

@@ -5,6 +5,7 @@ use super::ledger::Slot;
 use super::tree::Handed;
 use super::{Death, Obituary};
 use crate::wire::Connection;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::sync::Arc;
@@ -58,6 +59,16 @@ impl Worker {
     pub fn kill(&self) {
         // One that is gone needs no signal.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// True once it has ended. As long as it hasn't, its process id is its own.
+    pub fn has_ended(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        !matches!(poll(&mut watched, Some(&now)), Ok(0))
     }
 
     /// How it ended, if that is known by then.

@@ -1,5 +1,5 @@
 use super::super::testing::{as_each_user, become_nobody, in_a_fork};
-use super::{Committed, Error, PAGE, Reader, memory_file};
+use super::{Committed, Error, PAGE, Reader, Run, Runs, memory_file};
 use crate::Errno;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, SealFlags};
@@ -72,6 +72,41 @@ fn discarded_pages_are_zero_and_take_nothing() {
     memory.read(0, &mut found).unwrap();
     let zeros = |from: usize, to: usize| found[from * PAGE..to * PAGE].iter().all(|b| *b == 0);
     assert!(zeros(10, 90) && !zeros(9, 10) && !zeros(90, 91));
+}
+
+#[test]
+fn holes_are_told_from_pages() {
+    let mut memory = Committed::new("heap", 1 << 20).unwrap();
+    let runs = |list: &[(usize, usize)]| -> Runs {
+        let runs = list.iter().map(|(start, end)| Run {
+            start: *start,
+            end: *end,
+        });
+        runs.collect()
+    };
+    let all = runs(&[(0, 1 << 20)]);
+    assert_eq!(memory.held(&all), Ok(Runs::default()));
+    for (start, end) in [(3, 5), (9, 10), (1000, 1600)] {
+        let content = vec![1; (end - start) * PAGE];
+        memory.map(end).unwrap().write(start, &content).unwrap();
+    }
+    let held = |list: &[(usize, usize)]| memory.held(&runs(list)).unwrap();
+    assert_eq!(
+        held(&[(0, 1 << 20)]),
+        runs(&[(3, 5), (9, 10), (1000, 1600)])
+    );
+    assert_eq!(
+        held(&[(4, 9), (1200, 1300), (1500, 1700)]),
+        runs(&[(4, 5), (1200, 1300), (1500, 1600)])
+    );
+    assert_eq!(
+        held(&[(0, 3), (5, 9), (10, 1000), (1600, 1601)]),
+        Runs::default()
+    );
+    let each: Vec<_> = (0..800).map(|n| (2 * n, 2 * n + 1)).collect();
+    assert_eq!(held(&each).pages(), 1 + 300);
+    memory.discard(4..1001).unwrap();
+    assert_eq!(memory.held(&all).unwrap(), runs(&[(3, 4), (1001, 1600)]));
 }
 
 /// What a holder of the reader's descriptor could try.
