@@ -7,6 +7,7 @@
 use crate::call::{Answer, Call, Effects, Ran, Value};
 use crate::guest::{PER_WASM_PAGE, State};
 use crate::module::{GlobalType, Profile};
+use crate::system;
 use casemate_sys::pages::Runs;
 
 /// What can be certified, bytes.
@@ -54,8 +55,20 @@ pub(super) fn review(
         return Err(what);
     }
     match call {
-        Some(call) => answer(call, before, ran),
-        None => Ok(()),
+        Some(call) => answer(call, before, ran, stable),
+        None => first(profile, before, ran),
+    }
+}
+
+/// Of putting data into the heap: no code of the guest ran. An upgrade begins with what another
+/// module left.
+fn first(profile: &Profile, before: &State, ran: &Ran) -> Result<(), &'static str> {
+    let is_quiet = ran.result == Ok(None) && ran.instructions == 0;
+    let heap_pages = profile.heap.minimum.max(before.heap_pages);
+    let is_size = (ran.heap_pages, ran.stable_pages) == (heap_pages, before.stable_pages);
+    match is_quiet && is_size && ran.effects == Effects::default() {
+        true => Ok(()),
+        false => Err("more than its module begins with"),
     }
 }
 
@@ -87,7 +100,7 @@ fn within(runs: &Runs, wasm_pages: u64) -> bool {
     end <= wasm_pages.saturating_mul(PER_WASM_PAGE as u64)
 }
 
-fn answer(call: &Call, before: &State, ran: &Ran) -> Result<(), &'static str> {
+fn answer(call: &Call, before: &State, ran: &Ran, stable: &Runs) -> Result<(), &'static str> {
     let effects = &ran.effects;
     let reply = match &ran.result {
         Ok(Some(Answer::Reply(bytes))) => bytes.len() as u64 <= call.limits.reply,
@@ -108,11 +121,12 @@ fn answer(call: &Call, before: &State, ran: &Ran) -> Result<(), &'static str> {
             ran.instructions <= most_instructions(call),
             "more instructions than there were",
         ),
+        (grown <= call.limits.grows_by, "more memory than there was"),
         (
-            // What a module has at first wasn't asked for.
-            before.globals.is_empty() && before.heap_pages == 0 || grown <= call.limits.grows_by,
-            "more memory than there was",
+            stable.pages() as u64 <= call.limits.stable_writes,
+            "more pages of stable memory than it may write",
         ),
+        (is_legal(call, ran), "what such a call can't do"),
         (
             certified <= MOST_CERTIFIED,
             "certified data that is too long",
@@ -148,6 +162,35 @@ fn cycles(call: &Call, effects: &Effects) -> bool {
     let spent = attached.and_then(|attached| attached.checked_add(effects.burned));
     let has = call.statics.cycles.checked_add(effects.accepted);
     effects.accepted <= call.cycles && spent.zip(has).is_some_and(|(spent, has)| spent <= has)
+}
+
+/// Each effect is that of a system call, which not every kind of call may make.
+fn is_legal(call: &Call, ran: &Ran) -> bool {
+    let effects = &ran.effects;
+    let context = call.entry.context();
+    let done = [
+        (
+            matches!(ran.result, Ok(Some(Answer::Reply(_)))),
+            "msg_reply",
+        ),
+        (
+            matches!(ran.result, Ok(Some(Answer::Reject(_)))),
+            "msg_reject",
+        ),
+        (effects.accepted > 0, "msg_cycles_accept128"),
+        (effects.burned > 0, "cycles_burn128"),
+        (effects.certified.is_some(), "certified_data_set"),
+        (effects.timer.is_some(), "global_timer_set"),
+        (effects.accepts_message, "accept_message"),
+        (!effects.calls.is_empty(), "call_perform"),
+        (
+            effects.calls.iter().any(|call| call.cycles > 0),
+            "call_cycles_add128",
+        ),
+    ];
+    let may = |name| system::find(name).is_some_and(|function| function.is_legal(context));
+    done.into_iter()
+        .all(|(is_done, name)| !is_done || may(name))
 }
 
 fn is_only_logs(effects: &Effects) -> bool {
