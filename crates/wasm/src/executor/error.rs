@@ -6,7 +6,7 @@ use casemate_sys::pages;
 /// Why nothing came of a call: the state is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum Crash {
-    /// The module is refused.
+    /// The module is refused, or the call: the place is as good as before.
     #[error("{0}")]
     Refused(String),
     /// The runtime failed.

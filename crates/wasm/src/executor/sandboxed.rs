@@ -7,7 +7,7 @@ use crate::call::{Call, Ran};
 use crate::guest::{Bundle, State};
 use crate::process::{CompileLimits, Processes, Spec, Uncompiled, Worker};
 use crate::worker::message::{Addresses, Done, Reply, Request, kind};
-use casemate_sys::pages::ring::{End, Ring};
+use casemate_sys::pages::ring::{self, End, Ring};
 use casemate_sys::pages::{Runs, Sealed};
 use rustix::fd::{AsFd, BorrowedFd};
 use sha2::{Digest, Sha256};
@@ -127,7 +127,11 @@ impl Bench {
         self.number += 1;
         let deadline = Instant::now() + self.patience;
         let sent = self.ring.send(&request.to_bytes(self.number), deadline);
-        sent.map_err(|why| self.end(&why))?;
+        sent.map_err(|why| match why {
+            // Nothing was sent, and it isn't the worker's fault.
+            ring::Error::TooLong { .. } => Crash::Refused(why.to_string()),
+            other => self.end(&other),
+        })?;
         let mut frame = Vec::new();
         let received = self.ring.receive(&mut frame, deadline);
         received.map_err(|why| self.end(&why))?;
