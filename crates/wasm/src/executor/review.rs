@@ -109,6 +109,7 @@ fn answer(call: &Call, before: &State, ran: &Ran, stable: &Runs) -> Result<(), &
     };
     let grown = (ran.heap_pages - before.heap_pages) + (ran.stable_pages - before.stable_pages);
     let grown = grown.saturating_mul(crate::module::abi::WASM_PAGE);
+    let held = (ran.heap_pages + ran.stable_pages).saturating_mul(crate::module::abi::WASM_PAGE);
     let logged: usize = effects.logs.iter().map(|log| log.text.len()).sum();
     let certified = effects.certified.as_ref().map_or(0, Vec::len);
     let rules = [
@@ -122,6 +123,10 @@ fn answer(call: &Call, before: &State, ran: &Ran, stable: &Runs) -> Result<(), &
             "more instructions than there were",
         ),
         (grown <= call.limits.grows_by, "more memory than there was"),
+        (
+            grown == 0 || held <= call.limits.memory,
+            "more memory than it may have",
+        ),
         (
             stable.pages() as u64 <= call.limits.stable_writes,
             "more pages of stable memory than it may write",

@@ -292,7 +292,11 @@ impl Live {
     fn prepare(&mut self, call: &Arc<Call>) -> wasmtime::Result<()> {
         let number = |number: u64| Val::I64(i64::try_from(number).unwrap_or(i64::MAX));
         let limits = call.limits;
-        self.store.data_mut().begin(call.clone());
+        let pages = self.heap.size(&self.store) + self.stable.size(&self.store);
+        let host = self.store.data_mut();
+        host.begin(call.clone());
+        let room = limits.memory.saturating_sub(pages * abi::WASM_PAGE);
+        host.left = host.left.min(room);
         self.meter
             .set(&mut self.store, number(limits.instructions))?;
         self.reads_left

@@ -27,6 +27,7 @@ fn main() {
             a_trap_takes_everything_back_but_what_was_printed,
         ),
         ("sizes_come_back_as_well", sizes_come_back_as_well),
+        ("memory_grows_up_to_its_limit", memory_grows_up_to_its_limit),
         ("traps_are_told_apart", traps_are_told_apart),
         ("an_argument_comes_back", an_argument_comes_back),
         (
@@ -103,6 +104,21 @@ fn sizes_come_back_as_well() {
         assert_eq!(stand.update_without_answer("grow"), None);
         assert_eq!(numbers(stand.query("sizes").unwrap()), [5, 1]);
         assert_eq!(stand.query_without_answer("beyond"), None);
+    });
+}
+
+/// It has three pages, and wants three more.
+fn memory_grows_up_to_its_limit() {
+    stand::each(COUNTER, |stand| {
+        for pages in [0, 3, 5] {
+            let failure = stand.update_within(pages << 16, "grow").unwrap_err();
+            assert!(matches!(failure, Failure::Trap { .. }), "{failure}");
+            assert_eq!(numbers(stand.query("sizes").unwrap()), [2, 1]);
+        }
+        stand.update_within(6 << 16, "grow").unwrap();
+        assert_eq!(numbers(stand.query("sizes").unwrap()), [5, 1]);
+        // What grows no more may go on.
+        stand.update_within(0, "increment").unwrap();
     });
 }
 

@@ -79,6 +79,17 @@ impl Stand {
         self.update_with(name, Vec::new())
     }
 
+    /// With no more than so many bytes of heap and stable memory.
+    pub(crate) fn update_within(&mut self, memory: u64, name: &str) -> Result<(), Failure> {
+        let mut call = Call::clone(&Self::call(Entry::Update(name.to_owned()), Vec::new()));
+        call.limits.memory = memory;
+        let ran = self.seat.run(&Arc::new(call)).unwrap();
+        if ran.result.is_ok() {
+            self.seat.commit(&ran, &mut self.memory).unwrap();
+        }
+        ran.result.map(drop)
+    }
+
     pub(crate) fn update_without_answer(&mut self, name: &str) -> Option<Answer> {
         self.run(Entry::Update(name.to_owned()), Vec::new())
             .unwrap()
