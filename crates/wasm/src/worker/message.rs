@@ -6,17 +6,17 @@ use crate::guest::State;
 use casemate_sys::pages::{Run, Runs};
 
 /// Kinds of frames on the control socket.
-pub(crate) mod kind {
+pub mod kind {
     /// Be this canister.
-    pub(crate) const OPEN: u16 = 1;
+    pub const OPEN: u16 = 1;
     /// No code is mapped any more.
-    pub(crate) const SEALED: u16 = 4;
+    pub const SEALED: u16 = 4;
     /// By this, calls come.
-    pub(crate) const RING: u16 = 5;
+    pub const RING: u16 = 5;
     /// It is that canister.
-    pub(crate) const OPENED: u16 = 2;
+    pub const OPENED: u16 = 2;
     /// It can't be, and why.
-    pub(crate) const UNOPENED: u16 = 3;
+    pub const UNOPENED: u16 = 3;
 }
 
 /// Where a worker has its guest's memories.

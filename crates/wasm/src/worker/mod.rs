@@ -12,8 +12,11 @@
 //! controller takes them out of this process's memory while it waits for its next request.
 //!
 //! - [`message`]: what is said, in both directions
+//! - [`forge`]: the same by hand, for tests of a worker that lies
 //! - [`life`]: the worker, as a [`Runtime`](crate::process::Runtime)
 
+#[doc(hidden)]
+pub mod forge;
 mod life;
 pub(crate) mod message;
 

@@ -1,0 +1,49 @@
+//! The worker's half by hand: for tests of what the controller makes of a worker that lies.
+//!
+//! It gives nobody more than they have, since whoever took over a worker can write any bytes.
+
+use super::message::{Addresses, Request};
+use crate::call::bytes::Put;
+use crate::call::{Call, Ran};
+use crate::guest::State;
+
+pub use super::message::kind;
+
+/// What follows [`kind::OPEN`].
+#[must_use]
+pub fn state(payload: &[u8]) -> Option<State> {
+    State::from_bytes(payload).ok()
+}
+
+/// What goes with [`kind::OPENED`].
+#[must_use]
+pub fn opened(heap: u64, stable: u64) -> Vec<u8> {
+    Addresses { heap, stable }.to_bytes()
+}
+
+/// A request's number, and its call.
+#[must_use]
+pub fn request(frame: &[u8]) -> Option<(u64, Option<Call>)> {
+    let (number, request) = Request::from_bytes(frame).ok()?;
+    Some(match request {
+        Request::Initialise => (number, None),
+        Request::Run(call) | Request::Query(call) => (number, Some(*call)),
+    })
+}
+
+/// An answer. Runs of pages are as they are said: those left out before, and how many there are.
+#[must_use]
+pub fn reply(number: u64, ran: &Ran, heap: &[(u64, u64)], stable: &[(u64, u64)]) -> Vec<u8> {
+    let mut put = Put::default();
+    put.u64(number).u8(0).bytes(&ran.to_bytes());
+    runs(&mut put, heap);
+    runs(&mut put, stable);
+    put.0
+}
+
+fn runs(put: &mut Put, said: &[(u64, u64)]) {
+    put.count(said.len());
+    for (gap, length) in said {
+        put.short(*gap).short(*length);
+    }
+}

@@ -1,0 +1,188 @@
+//! What becomes of committed memory, and of the controller, when a worker was taken over.
+//!
+//! This program is the controller and all that it starts, so it asks for its role first.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(unsafe_code, reason = "a hostile worker makes plain system calls")]
+
+#[allow(dead_code, reason = "nothing here needs the path of this program")]
+#[path = "../processes/harness.rs"]
+mod harness;
+mod stand;
+mod taken;
+
+use casemate_wasm::call::Answer;
+use casemate_wasm::executor::Crash;
+use stand::Stand;
+use std::time::Duration;
+
+fn main() {
+    casemate_wasm::process::role(&taken::Taken);
+    harness::main(&[
+        ("frames", frames),
+        ("deaths", deaths),
+        ("deaths_within_a_commit", deaths_within_a_commit),
+        ("silence", silence),
+        ("stillbirth", stillbirth),
+        ("missing_pages", missing_pages),
+        ("pages", pages),
+        ("outcomes", outcomes),
+        ("other_requests", other_requests),
+        ("scribbling", scribbling),
+        ("descriptors", descriptors),
+    ]);
+}
+
+/// Longer than any of this takes.
+const LONG: Duration = Duration::from_secs(60);
+
+fn each(names: &[(&str, &str)]) {
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    for (name, why) in names {
+        let mut attack = stand.attack();
+        let crash = attack.update(name).expect_err(name);
+        attack.ends(name, &crash, why);
+    }
+}
+
+fn frames() {
+    each(&[
+        ("another_number", "it answered another request"),
+        ("malformed", ""),
+        ("empty", ""),
+        ("long_frame", "announced a frame that is too long"),
+        ("sent_more_than_fits", "more than there is room for"),
+    ]);
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    let mut attack = stand.attack();
+    // What the caller does wrong is not the worker's fault.
+    let refused = attack.update_with_too_much();
+    assert!(matches!(refused, Crash::Refused(_)), "{refused}");
+    attack.update("twice").unwrap();
+    let crash = attack.update("twice").unwrap_err();
+    attack.ends("twice", &crash, "it answered another request");
+}
+
+fn deaths() {
+    each(&[
+        ("dies_before", "the other side has ended"),
+        ("dies_while", "the other side has ended"),
+    ]);
+}
+
+/// A commit of many pages, while the worker ends ever later: all of them are taken, or none.
+fn deaths_within_a_commit() {
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    for steps in 0..40 {
+        let name = format!("dies_within_{steps}");
+        let mut attack = stand.attack();
+        match attack.update(&name) {
+            Err(crash) => attack.ends(&name, &crash, ""),
+            Ok(_) => assert!(attack.has_taken(6000), "{name}"),
+        }
+    }
+}
+
+fn silence() {
+    let stand = Stand::new(taken::HOSTILE, Duration::from_secs(3));
+    let mut attack = stand.attack();
+    let crash = attack.update("never").unwrap_err();
+    attack.ends("never", &crash, "the time is up");
+}
+
+fn stillbirth() {
+    let stand = Stand::new(taken::STILLBORN, LONG);
+    let mut attack = stand.attack();
+    let crash = attack.update("any").unwrap_err();
+    attack.ends("any", &crash, "the other side has ended");
+}
+
+fn missing_pages() {
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    for name in [
+        "few_are_missing",
+        "many_are_missing",
+        "the_last_of_many_is_missing",
+    ] {
+        let mut attack = stand.attack();
+        let crash = attack.update(name).unwrap_err();
+        assert!(matches!(crash, Crash::Pages(_)), "{name}: {crash}");
+        attack.ends(name, &crash, "reading page");
+    }
+}
+
+fn pages() {
+    each(&[
+        ("pages_beyond", "pages beyond the heap"),
+        ("stable_pages_beyond", "pages beyond stable memory"),
+        ("overlapping", "a run of pages"),
+        ("huge", "pages beyond the heap"),
+        ("wrapping", "a run of pages"),
+        ("shrinks", "sizes that can't be"),
+        ("stable_shrinks", "sizes that can't be"),
+        ("exceeds", "sizes that can't be"),
+        ("stable_exceeds", "sizes that can't be"),
+        ("grows_by_more", "more memory than there was"),
+        ("more_than_it_may_have", "more memory than it may have"),
+        (
+            "stable_writes",
+            "more pages of stable memory than it may write",
+        ),
+    ]);
+}
+
+fn outcomes() {
+    each(&[
+        ("fewer_globals", "globals of other types"),
+        ("other_globals", "globals of other types"),
+        ("instructions", "more instructions than there were"),
+        ("long_reply", "an answer that is too long"),
+        ("accepted", "cycles that there aren't"),
+        ("burned", "cycles that there aren't"),
+        ("attached", "cycles that there aren't"),
+        ("certified", "certified data that is too long"),
+        ("accepts_message", "what such a call can't do"),
+    ]);
+}
+
+fn other_requests() {
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    let mut attack = stand.attack();
+    let crash = attack.initialise();
+    attack.ends("initialise", &crash, "more than its module begins with");
+    for (name, why) in [
+        ("pages_of_a_query", "pages of a call that keeps none"),
+        ("globals_of_a_query", "globals of a call that keeps none"),
+        ("sizes_of_a_query", "sizes that can't be"),
+        ("timer_of_a_query", "what such a call can't do"),
+        ("certified_of_a_query", "what such a call can't do"),
+    ] {
+        let mut attack = stand.attack();
+        let crash = attack.query(name).expect_err(name);
+        attack.ends(name, &crash, why);
+    }
+}
+
+fn scribbling() {
+    // It may look as if the worker said nothing, so it isn't waited for long.
+    let stand = Stand::new(taken::HOSTILE, Duration::from_secs(3));
+    for _ in 0..5 {
+        let mut attack = stand.attack();
+        let crash = (0..100_000).find_map(|_| attack.update("scribbles").err());
+        attack.ends("scribbles", &crash.unwrap(), "");
+    }
+}
+
+fn descriptors() {
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    let mut attack = stand.attack();
+    let Some(Answer::Reply(report)) = attack.update("tries").unwrap() else {
+        panic!("no report");
+    };
+    let report = String::from_utf8(report).unwrap();
+    // Of the module and of both memories.
+    assert_eq!(report.lines().count(), 3 * 13, "{report}");
+    assert!(!report.contains("WORKED"), "{report}");
+    let crash = attack.update("malformed").unwrap_err();
+    attack.ends("tries", &crash, "");
+}

@@ -1,0 +1,188 @@
+//! A canister that honest workers made, in the hands of a hostile one.
+
+use casemate_sys::pages::{Committed, PAGE, Run};
+use casemate_wasm::call::{Answer, Call, Entry, Principal, Ran, Statics};
+use casemate_wasm::executor::{CanisterMemory, Code, Crash, Executor, Sandboxed, Seat};
+use casemate_wasm::guest::State;
+use casemate_wasm::process::Spec;
+use std::sync::Arc;
+use std::time::Duration;
+
+const COUNTER: &str = include_str!("../guests/counter.wat");
+
+pub(crate) struct Stand {
+    honest: Sandboxed,
+    hostile: Sandboxed,
+    code: Arc<Code>,
+}
+
+/// A canister, its hostile worker, and what it held before.
+pub(crate) struct Attack<'a> {
+    stand: &'a Stand,
+    memory: CanisterMemory,
+    state: State,
+    seat: Box<dyn Seat>,
+    before: Vec<(usize, usize, [u8; PAGE])>,
+}
+
+fn call(entry: Entry) -> Arc<Call> {
+    let mut call = Call::new(entry, Statics::of(Principal::of_canister(1)));
+    call.limits.grows_by = 48 << 20;
+    call.limits.memory = 45 << 20;
+    call.limits.stable_writes = 8;
+    Arc::new(call)
+}
+
+fn update(name: &str) -> Arc<Call> {
+    call(Entry::Update(name.to_owned()))
+}
+
+fn query(name: &str) -> Arc<Call> {
+    call(Entry::Query(name.to_owned()))
+}
+
+fn state(ran: &Ran) -> State {
+    State {
+        globals: ran.globals.clone(),
+        heap_pages: ran.heap_pages,
+        stable_pages: ran.stable_pages,
+    }
+}
+
+/// Every page that holds something, of both memories.
+fn content(memory: &CanisterMemory) -> Vec<(usize, usize, [u8; PAGE])> {
+    let pages = |number, file: &Committed| {
+        let all = [Run {
+            start: 0,
+            end: file.pages(),
+        }];
+        let held = file.held(&all.into_iter().collect()).unwrap();
+        let runs = held.as_slice().iter().flat_map(|run| run.pages());
+        runs.map(|page| (number, page, memory.page(number, page).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    [pages(0, &memory.heap), pages(1, &memory.stable)].concat()
+}
+
+impl Stand {
+    pub(crate) fn new(config: &str, patience: Duration) -> Self {
+        let spec = Spec {
+            config: config.as_bytes().to_vec(),
+            pool: 1,
+            ..Spec::default()
+        };
+        let honest = Sandboxed::new(
+            Spec {
+                pool: 1,
+                ..Spec::default()
+            },
+            Duration::from_secs(60),
+        );
+        let module = COUNTER.replace("(memory 2 100)", "(memory 2 1000)");
+        Self {
+            code: honest.compile(module.as_bytes()).unwrap(),
+            honest,
+            hostile: Sandboxed::new(spec, patience),
+        }
+    }
+
+    /// A canister that has counted to three, and a hostile worker that has it.
+    pub(crate) fn attack(&self) -> Attack<'_> {
+        let mut memory = CanisterMemory::new(&self.code.profile).unwrap();
+        let first = State::default();
+        let mut seat = self.honest.seat(&self.code, &memory, &first).unwrap();
+        let mut last = seat.initialise().unwrap();
+        seat.commit(&last, &mut memory).unwrap();
+        for entry in [
+            update("increment"),
+            update("increment"),
+            update("increment"),
+        ] {
+            last = seat.run(&entry).unwrap();
+            seat.commit(&last, &mut memory).unwrap();
+        }
+        let state = state(&last);
+        Attack {
+            seat: self.hostile.seat(&self.code, &memory, &state).unwrap(),
+            before: content(&memory),
+            stand: self,
+            memory,
+            state,
+        }
+    }
+}
+
+impl Attack<'_> {
+    pub(crate) fn update(&mut self, name: &str) -> Result<Option<Answer>, Crash> {
+        let ran = self.seat.run(&update(name))?;
+        self.seat.commit(&ran, &mut self.memory)?;
+        Ok(ran.result.unwrap())
+    }
+
+    pub(crate) fn initialise(&mut self) -> Crash {
+        self.seat.initialise().unwrap_err()
+    }
+
+    /// A call that no frame has room for.
+    pub(crate) fn update_with_too_much(&mut self) -> Crash {
+        let mut call = Call::clone(&update("malformed"));
+        call.argument = vec![0; 5 << 20];
+        self.seat.run(&Arc::new(call)).unwrap_err()
+    }
+
+    pub(crate) fn query(&mut self, name: &str) -> Result<Option<Answer>, Crash> {
+        Ok(self.seat.query(&query(name))?.result.unwrap())
+    }
+
+    /// Whether the heap begins with so many pages of the hostile worker's.
+    pub(crate) fn has_taken(&self, pages: usize) -> bool {
+        (0..pages).all(|page| self.memory.page(0, page).unwrap() == [0xee; PAGE])
+    }
+
+    /// The worker is dead, nothing has changed, and another one goes on from there.
+    pub(crate) fn ends(mut self, name: &str, crash: &Crash, why: &str) {
+        assert!(crash.to_string().contains(why), "{name}: {crash}");
+        assert!(!matches!(crash, Crash::Torn(_)), "{name}: {crash}");
+        let gone = self.seat.run(&update("increment")).unwrap_err();
+        assert!(matches!(gone, Crash::Gone(_)), "{name}: {gone}");
+        let gone = gone.to_string();
+        let process = gone
+            .split_once("\nprocess ")
+            .and_then(|(_, rest)| rest.split_once(':'));
+        let process: i32 = process.unwrap().0.parse().unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+        assert!(
+            stat.is_err() || stat.unwrap().contains(") Z "),
+            "{name}: {gone}"
+        );
+        assert!(
+            content(&self.memory) == self.before,
+            "{name}: memory has changed"
+        );
+        let stand = self.stand;
+        let mut seat = stand
+            .honest
+            .seat(&stand.code, &self.memory, &self.state)
+            .unwrap();
+        let told = |ran: Ran| match ran.result.unwrap().unwrap() {
+            Answer::Reply(bytes) => {
+                let numbers = bytes.chunks(8).map(|chunk| chunk.try_into().unwrap());
+                numbers.map(u64::from_le_bytes).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            told(seat.query(&query("get")).unwrap()),
+            [3, 10, 3],
+            "{name}"
+        );
+        let ran = seat.run(&update("increment")).unwrap();
+        seat.commit(&ran, &mut self.memory).unwrap();
+        assert_eq!(told(ran), [4, 11, 4], "{name}");
+        assert_eq!(
+            told(seat.query(&query("get")).unwrap()),
+            [4, 11, 4],
+            "{name}"
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! A worker that was taken over: it says what it is told to, and does what it may not.
+
+use casemate_core::error::Result;
+use casemate_sys::pages::PAGE;
+use casemate_sys::pages::ring::{End, Ring};
+use casemate_wasm::call::{Answer, Call, Callback, Outgoing, Principal, Ran, Value};
+use casemate_wasm::guest::{Machine, State};
+use casemate_wasm::process::{Confined, Doors, Job, Runtime};
+use casemate_wasm::worker::{Wasm, forge};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The configuration under which workers are hostile, and that under which they don't live long.
+pub(crate) const HOSTILE: &str = "hostile";
+pub(crate) const STILLBORN: &str = "stillborn";
+
+/// What a hostile worker has of each memory, pages.
+const PAGES: usize = 8192;
+/// Where the ring's parts are: as in the module that makes them.
+const LANE: usize = 16 << 10;
+const RING: usize = PAGE + 2 * LANE;
+const REPLY_TAIL: usize = 512;
+
+pub(crate) struct Taken;
+
+impl Runtime for Taken {
+    type Shared = (Machine, Vec<u8>);
+    type Opened = <Wasm as Runtime>::Opened;
+
+    fn prepare(&self, config: &[u8]) -> Result<Self::Shared> {
+        Ok((Wasm.prepare(config)?, config.to_vec()))
+    }
+
+    fn open(&self, (machine, _): &Self::Shared, doors: &Doors<'_>) -> Result<Self::Opened> {
+        Wasm.open(machine, doors)
+    }
+
+    fn keeps<'a>(&self, opened: &'a Self::Opened) -> Vec<BorrowedFd<'a>> {
+        Wasm.keeps(opened)
+    }
+
+    fn work(
+        &self,
+        (machine, config): &Self::Shared,
+        opened: Self::Opened,
+        worker: Confined,
+    ) -> i32 {
+        match config.is_empty() {
+            true => Wasm.work(machine, opened, worker),
+            false => live(worker, config == STILLBORN.as_bytes()).unwrap_or(3),
+        }
+    }
+
+    fn compile(&self, (machine, _): &Self::Shared, job: &Job) -> Result<(), String> {
+        Wasm.compile(machine, job)
+    }
+}
+
+/// Where the ring is, once it is to be scribbled over.
+static SCRIBBLED: AtomicUsize = AtomicUsize::new(0);
+
+fn scribble() {
+    while SCRIBBLED.load(Ordering::SeqCst) == 0 {
+        std::thread::park();
+    }
+    let start = SCRIBBLED.load(Ordering::SeqCst) as *mut u64;
+    let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
+    for at in (0..RING / 8).cycle() {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        // SAFETY: it is mapped as long as this process lives.
+        unsafe { start.add(at).write_volatile(noise) };
+    }
+}
+
+fn map(pages: usize, access: i32, file: Option<&OwnedFd>) -> *mut u8 {
+    let (kind, fd) = match file {
+        Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+    };
+    // SAFETY: a new mapping, at an address that the kernel chooses.
+    unsafe { libc::mmap(std::ptr::null_mut(), pages * PAGE, access, kind, fd, 0) }.cast()
+}
+
+const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+
+struct Life {
+    state: State,
+    files: Vec<OwnedFd>,
+    heap: *mut u8,
+    ring: *mut u8,
+    end: End,
+}
+
+fn live(mut worker: Confined, is_stillborn: bool) -> Option<i32> {
+    let (frame, files) = worker.control.receive(None).ok()?;
+    let state = forge::state(&frame.payload)?;
+    let scribbler = std::thread::spawn(scribble);
+    let heap = map(PAGES + 1, WRITABLE, None);
+    // SAFETY: it was just mapped. Whatever lies behind it, the page that ends it can't be read.
+    unsafe {
+        heap.write_bytes(0xee, PAGES * PAGE);
+        libc::mprotect(heap.add(PAGES * PAGE).cast(), PAGE, libc::PROT_NONE);
+    }
+    let mut control = worker.seal().ok()?.control;
+    control.send(forge::kind::SEALED, &[], &[], None).ok()?;
+    let (_, files_of_ring) = control.receive(None).ok()?;
+    let ring = map(RING / PAGE, WRITABLE, files_of_ring.first());
+    let end = Ring::adopt(files_of_ring.into_iter().next()?)
+        .ok()?
+        .callee()
+        .ok()?;
+    // There is nothing at the address of stable memory.
+    let opened = forge::opened(heap as u64, PAGE as u64);
+    control.send(forge::kind::OPENED, &opened, &[], None).ok()?;
+    if is_stillborn {
+        return Some(9);
+    }
+    let mut life = Life {
+        state,
+        files,
+        heap,
+        ring,
+        end,
+    };
+    loop {
+        let mut frame = Vec::new();
+        life.end.receive(&mut frame, some_day()).ok()?;
+        let (number, call) = forge::request(&frame)?;
+        match call {
+            Some(call) => life.attack(number, &call, &scribbler.thread().clone())?,
+            None => life.begin(number)?,
+        }
+    }
+}
+
+fn some_day() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
+impl Life {
+    fn attack(&mut self, number: u64, call: &Call, scribbler: &std::thread::Thread) -> Option<()> {
+        let mut ran = Ran {
+            result: Ok(Some(Answer::Reply(Vec::new()))),
+            instructions: 1,
+            effects: Default::default(),
+            globals: if call.entry.keeps() {
+                self.state.globals.clone()
+            } else {
+                Vec::new()
+            },
+            heap_pages: self.state.heap_pages,
+            stable_pages: self.state.stable_pages,
+        };
+        let (mut heap, mut stable) = (vec![], vec![]);
+        let export = call.entry.export()?;
+        let effects = &mut ran.effects;
+        let name = export.split_once(' ')?.1;
+        if let Some(steps) = name.strip_prefix("dies_within_") {
+            ran.heap_pages = 400;
+            self.say(&forge::reply(number, &ran, &[(0, 6000)], &[]))?;
+            let end = Instant::now() + steps.parse().unwrap_or(0) * Duration::from_micros(250);
+            while Instant::now() < end {
+                std::hint::spin_loop();
+            }
+            std::process::exit(0);
+        }
+        match name {
+            "another_number" => return self.say(&forge::reply(number + 1, &ran, &[], &[])),
+            "malformed" => return self.say(&[0xff; 40]),
+            "empty" => return self.say(&[]),
+            "long_frame" => return self.raw(&(5_u32 << 20).to_le_bytes()),
+            "sent_more_than_fits" => {
+                self.tail().store(u64::MAX, Ordering::SeqCst);
+                return Some(());
+            }
+            "twice" => self.say(&forge::reply(number, &ran, &[], &[]))?,
+            "never" => loop {
+                std::thread::park();
+            },
+            "dies_while" => {
+                self.raw(&[100, 0, 0, 0, 1, 2, 3])?;
+                std::process::exit(0);
+            }
+            "dies_before" => std::process::exit(0),
+            "few_are_missing" => {
+                heap.push((0, 3));
+                stable.push((0, 1));
+            }
+            "many_are_missing" => {
+                ran.heap_pages = 400;
+                heap.push((0, 5000));
+                stable.push((0, 1));
+            }
+            "the_last_of_many_is_missing" => {
+                ran.heap_pages = 600;
+                heap.push((0, PAGES as u64 + 1));
+            }
+            "pages_beyond" => heap.push((self.state.heap_pages * 16, 1)),
+            "stable_pages_beyond" => stable.push((self.state.stable_pages * 16, 1)),
+            "overlapping" => heap.extend([(0, 2), (0, 2)]),
+            "huge" => heap.push((0, u64::MAX)),
+            "wrapping" => heap.extend([(0, 1), (u64::MAX, 5)]),
+            "shrinks" => ran.heap_pages -= 1,
+            "stable_shrinks" => ran.stable_pages -= 1,
+            "exceeds" => ran.heap_pages = 1001,
+            "stable_exceeds" => ran.stable_pages = u64::MAX,
+            "grows_by_more" => ran.heap_pages = 1000,
+            "more_than_it_may_have" => ran.heap_pages = 740,
+            "stable_writes" => stable.push((0, 16)),
+            "fewer_globals" => drop(ran.globals.pop()),
+            "other_globals" => ran.globals = vec![Value::V128(1)],
+            "instructions" => ran.instructions = u64::MAX,
+            "long_reply" => ran.result = Ok(Some(Answer::Reply(vec![0; (2 << 20) + 1]))),
+            "accepted" => effects.accepted = 1,
+            "burned" => effects.burned = 1,
+            "attached" => effects.calls.extend([outgoing(u128::MAX), outgoing(2)]),
+            "certified" => effects.certified = Some(vec![0; 33]),
+            "accepts_message" => effects.accepts_message = true,
+            "pages_of_a_query" => heap.push((0, 1)),
+            "globals_of_a_query" => ran.globals = self.state.globals.clone(),
+            "sizes_of_a_query" => ran.heap_pages += 1,
+            "timer_of_a_query" => effects.timer = Some(1),
+            "certified_of_a_query" => effects.certified = Some(vec![1]),
+            "scribbles" => {
+                SCRIBBLED.store(self.ring as usize, Ordering::SeqCst);
+                scribbler.unpark();
+            }
+            "tries" => ran.result = Ok(Some(Answer::Reply(self.tries().into_bytes()))),
+            _ => return None,
+        }
+        self.say(&forge::reply(number, &ran, &heap, &stable))
+    }
+
+    /// Instead of the module's data, an answer.
+    fn begin(&mut self, number: u64) -> Option<()> {
+        let ran = Ran {
+            result: Ok(Some(Answer::Reply(Vec::new()))),
+            instructions: 0,
+            effects: Default::default(),
+            globals: self.state.globals.clone(),
+            heap_pages: self.state.heap_pages,
+            stable_pages: self.state.stable_pages,
+        };
+        self.say(&forge::reply(number, &ran, &[], &[]))
+    }
+
+    fn say(&mut self, frame: &[u8]) -> Option<()> {
+        self.end.send(frame, some_day()).ok()
+    }
+
+    fn tail(&self) -> &AtomicU64 {
+        // SAFETY: it is mapped as long as this process lives.
+        unsafe { &*self.ring.add(REPLY_TAIL).cast() }
+    }
+
+    /// The first bytes that are said at all, without the rules of the ring.
+    fn raw(&mut self, bytes: &[u8]) -> Option<()> {
+        assert_eq!(self.tail().load(Ordering::SeqCst), 0);
+        // SAFETY: the lane is longer, and mapped as long as this process lives.
+        unsafe {
+            let lane = self.ring.add(PAGE + LANE);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), lane, bytes.len());
+        }
+        self.tail().store(bytes.len() as u64, Ordering::SeqCst);
+        Some(())
+    }
+
+    /// Each way to write what is committed, a line each: its name, and `refused` or `WORKED`.
+    fn tries(&self) -> String {
+        let mut report = String::new();
+        let mut note = |name: &str, failed: bool| {
+            let verdict = if failed { "refused" } else { "WORKED" };
+            report.push_str(&format!("{name}: {verdict}\n"));
+        };
+        let hole = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        for file in &self.files {
+            let fd = file.as_raw_fd();
+            let path = format!("/proc/self/fd/{fd}\0");
+            let path = path.as_ptr().cast();
+            let old = map(1, libc::PROT_READ, Some(file));
+            assert_ne!(old as isize, -1);
+            let old = old.cast();
+            // SAFETY: system calls with numbers, and with pointers to what lives here.
+            unsafe {
+                note("mmap", map(1, WRITABLE, Some(file)) as isize == -1);
+                note("mprotect", libc::mprotect(old, PAGE, WRITABLE) == -1);
+                note("write", libc::write(fd, self.heap.cast(), 8) == -1);
+                note("pwrite", libc::pwrite(fd, self.heap.cast(), 8, 0) == -1);
+                note("ftruncate", libc::ftruncate(fd, 0) == -1);
+                note("ftruncate to more", libc::ftruncate(fd, 1 << 45) == -1);
+                note("fallocate", libc::fallocate(fd, hole, 0, 1 << 20) == -1);
+                note(
+                    "MADV_REMOVE",
+                    libc::madvise(old, PAGE, libc::MADV_REMOVE) == -1,
+                );
+                let seals = libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE;
+                note(
+                    "F_ADD_SEALS",
+                    libc::fcntl(fd, libc::F_ADD_SEALS, seals) == -1,
+                );
+                note("fchmod", libc::fchmod(fd, 0o777) == -1);
+                for flags in [libc::O_RDWR, libc::O_WRONLY, libc::O_RDONLY] {
+                    note("open by /proc", libc::open(path, flags) == -1);
+                }
+            }
+        }
+        report
+    }
+}
+
+fn outgoing(cycles: u128) -> Outgoing {
+    let nothing = Callback {
+        function: 0,
+        environment: 0,
+    };
+    Outgoing {
+        callee: Principal::of_canister(2),
+        method: "take".to_owned(),
+        argument: Vec::new(),
+        cycles,
+        timeout: None,
+        on_reply: nothing,
+        on_reject: nothing,
+        cleanup: None,
+    }
+}
