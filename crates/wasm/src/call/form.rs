@@ -1,67 +1,69 @@
 //! Calls and what came of them as bytes: on the way to a worker and back, and in the log.
 
-use super::bytes::{Malformed, Put, Take};
 use super::{
     Answer, Call, Callback, Effects, Entry, Failure, Limits, Log, Outgoing, Principal, Ran,
     RejectCode, Statics, Status, Value,
 };
 use crate::system::Context;
+use crate::wire::{Malformed, Reader, Writer};
 
 impl Call {
     /// As bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut put = Put::default();
-        entry(&mut put, &self.entry);
-        put.bytes(&self.argument)
+        let mut writer = Writer::default();
+        entry(&mut writer, &self.entry);
+        writer
+            .bytes(&self.argument)
             .text(&self.method)
             .bytes(self.caller.as_slice())
             .bool(self.is_answered)
             .u64(self.deadline)
             .u64(self.time)
             .u128(self.cycles)
-            .option(self.rejected.as_ref(), |put, (code, text)| {
-                put.u8(*code as u8).text(text);
+            .option(self.rejected.as_ref(), |writer, (code, text)| {
+                writer.u8(*code as u8).text(text);
             });
-        statics(&mut put, &self.statics);
+        statics(&mut writer, &self.statics);
         let limits = &self.limits;
-        put.u64(limits.instructions)
+        writer
+            .u64(limits.instructions)
             .u64(limits.memory)
             .u64(limits.grows_by)
             .u64(limits.stable_reads)
             .u64(limits.stable_writes)
             .u64(limits.reply);
-        put.0
+        writer.finish()
     }
 
     /// From bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let take = &mut Take::new(bytes);
+        let reader = &mut Reader::new(bytes);
         let call = Self {
-            entry: take_entry(take)?,
-            argument: take.bytes("an argument")?,
-            method: take.text("a method")?,
-            caller: principal(take)?,
-            is_answered: take.bool("whether it is answered")?,
-            deadline: take.u64("a deadline")?,
-            time: take.u64("a time")?,
-            cycles: take.u128("cycles")?,
-            rejected: take.option("whether it was rejected", |take| {
-                let code = RejectCode::of(take.u8("a reject code")?);
-                let code = code.ok_or(take.malformed("a reject code"))?;
-                Ok((code, take.text("a rejection")?))
+            entry: read_entry(reader)?,
+            argument: reader.bytes("an argument")?,
+            method: reader.text("a method")?,
+            caller: principal(reader)?,
+            is_answered: reader.bool("whether it is answered")?,
+            deadline: reader.u64("a deadline")?,
+            time: reader.u64("a time")?,
+            cycles: reader.u128("cycles")?,
+            rejected: reader.option("whether it was rejected", |reader| {
+                let code = RejectCode::of(reader.u8("a reject code")?);
+                let code = code.ok_or(reader.malformed("a reject code"))?;
+                Ok((code, reader.text("a rejection")?))
             })?,
-            statics: take_statics(take)?,
+            statics: read_statics(reader)?,
             limits: Limits {
-                instructions: take.u64("a limit")?,
-                memory: take.u64("a limit")?,
-                grows_by: take.u64("a limit")?,
-                stable_reads: take.u64("a limit")?,
-                stable_writes: take.u64("a limit")?,
-                reply: take.u64("a limit")?,
+                instructions: reader.u64("a limit")?,
+                memory: reader.u64("a limit")?,
+                grows_by: reader.u64("a limit")?,
+                stable_reads: reader.u64("a limit")?,
+                stable_writes: reader.u64("a limit")?,
+                reply: reader.u64("a limit")?,
             },
         };
-        take.end().map(|()| call)
+        reader.end().map(|()| call)
     }
 }
 
@@ -69,87 +71,88 @@ impl Ran {
     /// As bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut put = Put::default();
+        let mut writer = Writer::default();
         match &self.result {
-            Ok(None) => put.u8(0),
-            Ok(Some(Answer::Reply(bytes))) => put.u8(1).bytes(bytes),
-            Ok(Some(Answer::Reject(text))) => put.u8(2).text(text),
+            Ok(None) => writer.u8(0),
+            Ok(Some(Answer::Reply(bytes))) => writer.u8(1).bytes(bytes),
+            Ok(Some(Answer::Reject(text))) => writer.u8(2).text(text),
             Err(failure) => {
-                put.u8(3);
-                self::failure(&mut put, failure);
-                &mut put
+                writer.u8(3);
+                self::failure(&mut writer, failure);
+                &mut writer
             }
         };
-        put.u64(self.instructions);
-        effects(&mut put, &self.effects);
-        put.list(&self.globals, |put, value| value.put(put))
+        writer.u64(self.instructions);
+        effects(&mut writer, &self.effects);
+        writer
+            .list(&self.globals, |writer, value| value.write(writer))
             .u64(self.heap_pages)
             .u64(self.stable_pages);
-        put.0
+        writer.finish()
     }
 
     /// From bytes, which may be anybody's.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let take = &mut Take::new(bytes);
+        let reader = &mut Reader::new(bytes);
         let ran = Self {
-            result: match take.u8("an outcome")? {
+            result: match reader.u8("an outcome")? {
                 0 => Ok(None),
-                1 => Ok(Some(Answer::Reply(take.bytes("a reply")?))),
-                2 => Ok(Some(Answer::Reject(take.text("a rejection")?))),
-                3 => Err(take_failure(take)?),
-                _ => return Err(take.malformed("an outcome")),
+                1 => Ok(Some(Answer::Reply(reader.bytes("a reply")?))),
+                2 => Ok(Some(Answer::Reject(reader.text("a rejection")?))),
+                3 => Err(read_failure(reader)?),
+                _ => return Err(reader.malformed("an outcome")),
             },
-            instructions: take.u64("instructions")?,
-            effects: take_effects(take)?,
-            globals: take.list("globals", Value::take)?,
-            heap_pages: take.u64("a size")?,
-            stable_pages: take.u64("a size")?,
+            instructions: reader.u64("instructions")?,
+            effects: read_effects(reader)?,
+            globals: reader.list("globals", Value::read)?,
+            heap_pages: reader.u64("a size")?,
+            stable_pages: reader.u64("a size")?,
         };
-        take.end().map(|()| ran)
+        reader.end().map(|()| ran)
     }
 }
 
 impl Value {
-    pub(crate) fn put(&self, put: &mut Put) {
+    pub(crate) fn write(&self, writer: &mut Writer) {
         match self {
-            Self::I32(bits) => put.u8(0).u32(bits.cast_unsigned()),
-            Self::I64(bits) => put.u8(1).u64(bits.cast_unsigned()),
-            Self::F32(bits) => put.u8(2).u32(*bits),
-            Self::F64(bits) => put.u8(3).u64(*bits),
-            Self::V128(bits) => put.u8(4).u128(*bits),
+            Self::I32(bits) => writer.u8(0).u32(bits.cast_unsigned()),
+            Self::I64(bits) => writer.u8(1).u64(bits.cast_unsigned()),
+            Self::F32(bits) => writer.u8(2).u32(*bits),
+            Self::F64(bits) => writer.u8(3).u64(*bits),
+            Self::V128(bits) => writer.u8(4).u128(*bits),
         };
     }
 
-    pub(crate) fn take(take: &mut Take<'_>) -> Result<Self, Malformed> {
-        Ok(match take.u8("a type")? {
-            0 => Self::I32(take.u32("a global")?.cast_signed()),
-            1 => Self::I64(take.u64("a global")?.cast_signed()),
-            2 => Self::F32(take.u32("a global")?),
-            3 => Self::F64(take.u64("a global")?),
-            4 => Self::V128(take.u128("a global")?),
-            _ => return Err(take.malformed("a type")),
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match reader.u8("a type")? {
+            0 => Self::I32(reader.u32("a global")?.cast_signed()),
+            1 => Self::I64(reader.u64("a global")?.cast_signed()),
+            2 => Self::F32(reader.u32("a global")?),
+            3 => Self::F64(reader.u64("a global")?),
+            4 => Self::V128(reader.u128("a global")?),
+            _ => return Err(reader.malformed("a type")),
         })
     }
 }
 
-fn entry(put: &mut Put, entry: &Entry) {
+fn entry(writer: &mut Writer, entry: &Entry) {
     match entry {
-        Entry::Start => put.u8(0),
-        Entry::Init => put.u8(1),
-        Entry::PreUpgrade => put.u8(2),
-        Entry::PostUpgrade => put.u8(3),
-        Entry::Inspect => put.u8(4),
-        Entry::Heartbeat => put.u8(5),
-        Entry::Timer => put.u8(6),
-        Entry::Update(name) => put.u8(7).text(name),
-        Entry::ReplicatedQuery(name) => put.u8(8).text(name),
-        Entry::Query(name) => put.u8(9).text(name),
-        Entry::CompositeQuery(name) => put.u8(10).text(name),
+        Entry::Start => writer.u8(0),
+        Entry::Init => writer.u8(1),
+        Entry::PreUpgrade => writer.u8(2),
+        Entry::PostUpgrade => writer.u8(3),
+        Entry::Inspect => writer.u8(4),
+        Entry::Heartbeat => writer.u8(5),
+        Entry::Timer => writer.u8(6),
+        Entry::Update(name) => writer.u8(7).text(name),
+        Entry::ReplicatedQuery(name) => writer.u8(8).text(name),
+        Entry::Query(name) => writer.u8(9).text(name),
+        Entry::CompositeQuery(name) => writer.u8(10).text(name),
         Entry::Callback {
             context,
             function,
             environment,
-        } => put
+        } => writer
             .u8(11)
             .u8(*context as u8)
             .u64(*function)
@@ -157,8 +160,8 @@ fn entry(put: &mut Put, entry: &Entry) {
     };
 }
 
-fn take_entry(take: &mut Take<'_>) -> Result<Entry, Malformed> {
-    Ok(match take.u8("an entry")? {
+fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
+    Ok(match reader.u8("an entry")? {
         0 => Entry::Start,
         1 => Entry::Init,
         2 => Entry::PreUpgrade,
@@ -166,31 +169,32 @@ fn take_entry(take: &mut Take<'_>) -> Result<Entry, Malformed> {
         4 => Entry::Inspect,
         5 => Entry::Heartbeat,
         6 => Entry::Timer,
-        7 => Entry::Update(take.text("a method")?),
-        8 => Entry::ReplicatedQuery(take.text("a method")?),
-        9 => Entry::Query(take.text("a method")?),
-        10 => Entry::CompositeQuery(take.text("a method")?),
+        7 => Entry::Update(reader.text("a method")?),
+        8 => Entry::ReplicatedQuery(reader.text("a method")?),
+        9 => Entry::Query(reader.text("a method")?),
+        10 => Entry::CompositeQuery(reader.text("a method")?),
         11 => Entry::Callback {
             context: {
-                let context = Context::ALL.get(usize::from(take.u8("a context")?));
-                *context.ok_or(take.malformed("a context"))?
+                let context = Context::ALL.get(usize::from(reader.u8("a context")?));
+                *context.ok_or(reader.malformed("a context"))?
             },
-            function: take.u64("a function")?,
-            environment: take.u64("an environment")?,
+            function: reader.u64("a function")?,
+            environment: reader.u64("an environment")?,
         },
-        _ => return Err(take.malformed("an entry")),
+        _ => return Err(reader.malformed("an entry")),
     })
 }
 
-fn principal(take: &mut Take<'_>) -> Result<Principal, Malformed> {
-    let bytes = take.bytes("a principal")?;
-    Principal::new(&bytes).map_err(|_| take.malformed("a principal"))
+fn principal(reader: &mut Reader<'_>) -> Result<Principal, Malformed> {
+    let bytes = reader.bytes("a principal")?;
+    Principal::new(&bytes).map_err(|_| reader.malformed("a principal"))
 }
 
-fn statics(put: &mut Put, statics: &Statics) {
-    put.bytes(statics.canister.as_slice())
-        .list(&statics.controllers, |put, who| {
-            put.bytes(who.as_slice());
+fn statics(writer: &mut Writer, statics: &Statics) {
+    writer
+        .bytes(statics.canister.as_slice())
+        .list(&statics.controllers, |writer, who| {
+            writer.bytes(who.as_slice());
         })
         .u8(statics.status.number() as u8)
         .u64(statics.version)
@@ -198,137 +202,139 @@ fn statics(put: &mut Put, statics: &Statics) {
         .u64(statics.timer);
 }
 
-fn take_statics(take: &mut Take<'_>) -> Result<Statics, Malformed> {
+fn read_statics(reader: &mut Reader<'_>) -> Result<Statics, Malformed> {
     Ok(Statics {
-        canister: principal(take)?,
-        controllers: take.list("controllers", principal)?,
-        status: match take.u8("a status")? {
+        canister: principal(reader)?,
+        controllers: reader.list("controllers", principal)?,
+        status: match reader.u8("a status")? {
             1 => Status::Running,
             2 => Status::Stopping,
             3 => Status::Stopped,
-            _ => return Err(take.malformed("a status")),
+            _ => return Err(reader.malformed("a status")),
         },
-        version: take.u64("a version")?,
-        cycles: take.u128("cycles")?,
-        timer: take.u64("a time")?,
+        version: reader.u64("a version")?,
+        cycles: reader.u128("cycles")?,
+        timer: reader.u64("a time")?,
     })
 }
 
-fn failure(put: &mut Put, failure: &Failure) {
-    let frames = |put: &mut Put, frames: &[String]| {
-        put.list(frames, |put, frame| {
-            put.text(frame);
+fn failure(writer: &mut Writer, failure: &Failure) {
+    let frames = |writer: &mut Writer, frames: &[String]| {
+        writer.list(frames, |writer, frame| {
+            writer.text(frame);
         });
     };
     match failure {
-        Failure::Trap { kind, frames: at } => frames(put.u8(0).text(kind), at),
+        Failure::Trap { kind, frames: at } => frames(writer.u8(0).text(kind), at),
         Failure::Canister {
             message,
             frames: at,
-        } => frames(put.u8(1).text(message), at),
+        } => frames(writer.u8(1).text(message), at),
         Failure::Contract { function, why } => {
-            put.u8(2).text(function).text(why);
+            writer.u8(2).text(function).text(why);
         }
         Failure::Instructions { limit } => {
-            put.u8(3).u64(*limit);
+            writer.u8(3).u64(*limit);
         }
         Failure::Memory(why) => {
-            put.u8(4).text(why);
+            writer.u8(4).text(why);
         }
         Failure::NoMethod(name) => {
-            put.u8(5).text(name);
+            writer.u8(5).text(name);
         }
     }
 }
 
-fn take_failure(take: &mut Take<'_>) -> Result<Failure, Malformed> {
-    let frames = |take: &mut Take<'_>| take.list("frames", |take| take.text("a frame"));
-    Ok(match take.u8("a failure")? {
+fn read_failure(reader: &mut Reader<'_>) -> Result<Failure, Malformed> {
+    let frames = |reader: &mut Reader<'_>| reader.list("frames", |reader| reader.text("a frame"));
+    Ok(match reader.u8("a failure")? {
         0 => Failure::Trap {
-            kind: take.text("a trap")?,
-            frames: frames(take)?,
+            kind: reader.text("a trap")?,
+            frames: frames(reader)?,
         },
         1 => Failure::Canister {
-            message: take.text("a message")?,
-            frames: frames(take)?,
+            message: reader.text("a message")?,
+            frames: frames(reader)?,
         },
         2 => Failure::Contract {
-            function: take.text("a function")?,
-            why: take.text("a reason")?,
+            function: reader.text("a function")?,
+            why: reader.text("a reason")?,
         },
         3 => Failure::Instructions {
-            limit: take.u64("a limit")?,
+            limit: reader.u64("a limit")?,
         },
-        4 => Failure::Memory(take.text("a reason")?),
-        5 => Failure::NoMethod(take.text("a method")?),
-        _ => return Err(take.malformed("a failure")),
+        4 => Failure::Memory(reader.text("a reason")?),
+        5 => Failure::NoMethod(reader.text("a method")?),
+        _ => return Err(reader.malformed("a failure")),
     })
 }
 
-fn effects(put: &mut Put, effects: &Effects) {
-    put.list(&effects.logs, |put, log| {
-        put.u64(log.time).bytes(&log.text);
-    })
-    .u128(effects.accepted)
-    .u128(effects.burned)
-    .option(effects.certified.as_deref(), |put, bytes| {
-        put.bytes(bytes);
-    })
-    .option(effects.timer, |put, time| {
-        put.u64(time);
-    })
-    .bool(effects.accepts_message)
-    .list(&effects.calls, |put, call| {
-        put.bytes(call.callee.as_slice())
-            .text(&call.method)
-            .bytes(&call.argument)
-            .u128(call.cycles)
-            .option(call.timeout, |put, seconds| {
-                put.u32(seconds);
-            });
-        callback(put, call.on_reply);
-        callback(put, call.on_reject);
-        put.option(call.cleanup, callback);
-    });
+fn effects(writer: &mut Writer, effects: &Effects) {
+    writer
+        .list(&effects.logs, |writer, log| {
+            writer.u64(log.time).bytes(&log.text);
+        })
+        .u128(effects.accepted)
+        .u128(effects.burned)
+        .option(effects.certified.as_deref(), |writer, bytes| {
+            writer.bytes(bytes);
+        })
+        .option(effects.timer, |writer, time| {
+            writer.u64(time);
+        })
+        .bool(effects.accepts_message)
+        .list(&effects.calls, |writer, call| {
+            writer
+                .bytes(call.callee.as_slice())
+                .text(&call.method)
+                .bytes(&call.argument)
+                .u128(call.cycles)
+                .option(call.timeout, |writer, seconds| {
+                    writer.u32(seconds);
+                });
+            callback(writer, call.on_reply);
+            callback(writer, call.on_reject);
+            writer.option(call.cleanup, callback);
+        });
 }
 
-fn take_effects(take: &mut Take<'_>) -> Result<Effects, Malformed> {
+fn read_effects(reader: &mut Reader<'_>) -> Result<Effects, Malformed> {
     Ok(Effects {
-        logs: take.list("logs", |take| {
+        logs: reader.list("logs", |reader| {
             Ok(Log {
-                time: take.u64("a time")?,
-                text: take.bytes("a line")?,
+                time: reader.u64("a time")?,
+                text: reader.bytes("a line")?,
             })
         })?,
-        accepted: take.u128("cycles")?,
-        burned: take.u128("cycles")?,
-        certified: take.option("certified data", |take| take.bytes("certified data"))?,
-        timer: take.option("a timer", |take| take.u64("a time"))?,
-        accepts_message: take.bool("whether it is accepted")?,
-        calls: take.list("calls", |take| {
+        accepted: reader.u128("cycles")?,
+        burned: reader.u128("cycles")?,
+        certified: reader.option("certified data", |reader| reader.bytes("certified data"))?,
+        timer: reader.option("a timer", |reader| reader.u64("a time"))?,
+        accepts_message: reader.bool("whether it is accepted")?,
+        calls: reader.list("calls", |reader| {
             Ok(Outgoing {
-                callee: principal(take)?,
-                method: take.text("a method")?,
-                argument: take.bytes("an argument")?,
-                cycles: take.u128("cycles")?,
-                timeout: take.option("a timeout", |take| take.u32("a timeout"))?,
-                on_reply: take_callback(take)?,
-                on_reject: take_callback(take)?,
-                cleanup: take.option("a callback", take_callback)?,
+                callee: principal(reader)?,
+                method: reader.text("a method")?,
+                argument: reader.bytes("an argument")?,
+                cycles: reader.u128("cycles")?,
+                timeout: reader.option("a timeout", |reader| reader.u32("a timeout"))?,
+                on_reply: read_callback(reader)?,
+                on_reject: read_callback(reader)?,
+                cleanup: reader.option("a callback", read_callback)?,
             })
         })?,
         begun: None,
     })
 }
 
-fn callback(put: &mut Put, callback: Callback) {
-    put.u64(callback.function).u64(callback.environment);
+fn callback(writer: &mut Writer, callback: Callback) {
+    writer.u64(callback.function).u64(callback.environment);
 }
 
-fn take_callback(take: &mut Take<'_>) -> Result<Callback, Malformed> {
+fn read_callback(reader: &mut Reader<'_>) -> Result<Callback, Malformed> {
     Ok(Callback {
-        function: take.u64("a function")?,
-        environment: take.u64("an environment")?,
+        function: reader.u64("a function")?,
+        environment: reader.u64("an environment")?,
     })
 }
 
@@ -404,7 +410,13 @@ mod tests {
             assert!(Ran::from_bytes(&whole[..length]).is_err(), "{length}");
         }
         let more = [whole, vec![0]].concat();
-        assert_eq!(Ran::from_bytes(&more).unwrap_err().what, "its end");
+        assert_eq!(
+            Ran::from_bytes(&more).unwrap_err().to_string(),
+            format!(
+                "its end, at byte {}: bytes follow the last field",
+                more.len() - 1
+            )
+        );
     }
 
     proptest! {

@@ -4,14 +4,12 @@
 //! answered from the call itself, or is an [`Effect`](effects) that the controller looks at again
 //! before anything comes of it: from a worker, it is the word of a stranger.
 
-pub(crate) mod bytes;
 mod effects;
 mod entry;
 mod form;
 mod outcome;
 mod principal;
 
-pub use bytes::Malformed;
 pub use effects::{Callback, Effects, Log, Outgoing};
 pub use entry::{Call, Entry, Limits, Statics, Status};
 pub use outcome::{Answer, Failure, Ran, RejectCode, Value};

@@ -9,8 +9,8 @@
 //! It comes from a process that has read a stranger's module. The controller reads its header and
 //! profile, with bounds; only a worker takes the rest for what it says it is.
 
-use crate::call::bytes::{Put, Take};
 use crate::module::{Limits, Profile, Segment};
+use crate::wire::{Reader, Writer};
 use casemate_sys::pages::sealed::SealedBytes;
 use casemate_sys::pages::{PAGE, Sealed};
 use rustix::fd::AsFd;
@@ -62,20 +62,21 @@ impl Bundle {
     /// As bytes.
     pub(super) fn write(profile: &Profile, initial: &[Segment], code: &[u8]) -> Vec<u8> {
         let profile = profile.write();
-        let mut segments = Put::default();
-        segments.list(initial, |put, segment| {
-            put.u64(segment.offset).bytes(&segment.bytes);
+        let mut writer = Writer::default();
+        writer.list(initial, |writer, segment| {
+            writer.u64(segment.offset).bytes(&segment.bytes);
         });
-        let mut put = Put::default();
-        put.u64(MAGIC)
+        let segments = writer.finish();
+        writer
+            .u64(MAGIC)
             .count(code.len())
             .count(profile.len())
-            .count(segments.0.len());
-        let mut bytes = put.0;
+            .count(segments.len());
+        let mut bytes = writer.finish();
         bytes.resize(PAGE, 0);
         bytes.extend(code);
         bytes.extend(profile);
-        bytes.extend(segments.0);
+        bytes.extend(segments);
         bytes
     }
 
@@ -105,9 +106,10 @@ impl Bundle {
     fn parts(&self) -> Result<Parts, BundleError> {
         let damaged = |what: &str| BundleError::Damaged(what.to_owned());
         let header = self.bytes.get(..PAGE).ok_or(damaged("it has no header"))?;
-        let mut take = Take::new(header);
+        let mut reader = Reader::new(header);
         let mut number = || {
-            take.u64("a header")
+            reader
+                .u64("a header")
                 .map_err(|why| damaged(&why.to_string()))
         };
         if number()? != MAGIC {
@@ -141,11 +143,11 @@ impl Bundle {
 
     /// What the module's memory begins with.
     pub(super) fn initial(&self) -> Result<Vec<Segment>, BundleError> {
-        let mut take = Take::new(&self.bytes[self.parts()?.initial]);
-        let segments = take.list("segments", |take| {
+        let mut reader = Reader::new(&self.bytes[self.parts()?.initial]);
+        let segments = reader.list("segments", |reader| {
             Ok(Segment {
-                offset: take.u64("an offset")?,
-                bytes: take.bytes("a segment")?,
+                offset: reader.u64("an offset")?,
+                bytes: reader.bytes("a segment")?,
             })
         });
         segments.map_err(|why| BundleError::Damaged(why.to_string()))

@@ -116,7 +116,7 @@ impl Compiler {
             kind::COMPILED => Ok(Ok(())),
             kind::REFUSED => {
                 let mut reader = Reader::new(&frame.payload);
-                let text = reader.text(LONGEST_REFUSAL)?.to_owned();
+                let text = reader.text_within(LONGEST_REFUSAL, "a refusal")?.to_owned();
                 reader.end()?;
                 Ok(Err(text))
             }

@@ -63,7 +63,7 @@ pub(super) struct Report {
 
 impl Order {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let writer = Writer::default();
+        let writer = &mut Writer::default();
         match self {
             Self::Enter(None) => writer.u8(0),
             Self::Enter(Some((uid, gid))) => writer.u8(1).u32(*uid).u32(*gid),
@@ -90,22 +90,24 @@ impl Order {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let order = match reader.u8()? {
+        let order = match reader.u8("an order")? {
             0 => Self::Enter(None),
-            1 => Self::Enter(Some((reader.u32()?, reader.u32()?))),
+            1 => Self::Enter(Some((reader.u32("a user")?, reader.u32("a group")?))),
             2 => Self::Launch {
-                pool: reader.u32()?,
-                data: reader.u64()?,
-                open_files: reader.u64()?,
-                config: reader.bytes(LONGEST_CONFIG)?.to_vec(),
+                pool: reader.u32("a number of workers")?,
+                data: reader.u64("a limit")?,
+                open_files: reader.u64("a limit")?,
+                config: reader
+                    .bytes_within(LONGEST_CONFIG, "a configuration")?
+                    .to_vec(),
             },
             3 => Self::Worker,
             4 => Self::Compile {
-                memory: reader.u64()?,
-                output: reader.u64()?,
-                seconds: reader.u64()?,
+                memory: reader.u64("a limit")?,
+                output: reader.u64("a limit")?,
+                seconds: reader.u64("a time")?,
             },
-            _ => return Err(Malformed::Meaningless),
+            _ => return Err(reader.malformed("an order")),
         };
         reader.end()?;
         Ok(order)
@@ -114,7 +116,7 @@ impl Order {
 
 impl Answer {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let writer = Writer::default();
+        let writer = &mut Writer::default();
         match self {
             Self::Hello(hello) => writer.u8(0).raw(&hello.encode()),
             Self::Born => writer.u8(1),
@@ -128,13 +130,13 @@ impl Answer {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let rest = bytes.get(1..).unwrap_or_default();
-        let answer = match reader.u8()? {
+        let answer = match reader.u8("an answer")? {
             0 => return Hello::decode(rest).map(Self::Hello),
             1 => Self::Born,
             2 => Self::Ready,
-            3 => Self::Handed(reader.i32()?),
+            3 => Self::Handed(reader.i32("a process id")?),
             4 => return decode_error(rest).map(Self::Failed),
-            _ => return Err(Malformed::Meaningless),
+            _ => return Err(reader.malformed("an answer")),
         };
         reader.end()?;
         Ok(answer)
@@ -157,13 +159,16 @@ impl Report {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let (pid, kind, number) = (reader.i32()?, reader.u8()?, reader.i32()?);
+        let pid = reader.i32("a process id")?;
+        let kind = reader.u8("a death")?;
+        let unknown = reader.malformed("a death");
+        let number = reader.i32("a status")?;
         reader.end()?;
         let death = match kind {
             0 => Death::Exited(number),
             1 => Death::Killed(number),
             2 => Death::WithKeeper,
-            _ => return Err(Malformed::Meaningless),
+            _ => return Err(unknown),
         };
         Ok(Self { pid, death })
     }
@@ -189,8 +194,12 @@ pub(super) fn encode_error(error: &Error) -> Vec<u8> {
 /// The error in a payload.
 pub(super) fn decode_error(payload: &[u8]) -> Result<Error, Malformed> {
     let mut reader = Reader::new(payload);
-    let errno = reader.i32()?;
-    let mut text = || reader.text(LONGEST_TEXT).map(str::to_owned);
+    let errno = reader.i32("an error's number")?;
+    let mut text = || {
+        reader
+            .text_within(LONGEST_TEXT, "an error's text")
+            .map(str::to_owned)
+    };
     let (rule, step, object, hint) = (text()?, text()?, text()?, text()?);
     reader.end()?;
     let some = |text: String| (!text.is_empty()).then_some(text);

@@ -29,7 +29,8 @@ impl Hello {
 
     /// As a payload.
     pub fn encode(&self) -> Vec<u8> {
-        let writer = Writer::default().raw(&MAGIC).raw(&self.build.0);
+        let writer = &mut Writer::default();
+        writer.raw(&MAGIC).raw(&self.build.0);
         writer.i32(self.pid).finish()
     }
 
@@ -39,12 +40,12 @@ impl Hello {
     /// It isn't one.
     pub fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(payload);
-        if reader.take()? != MAGIC {
-            return Err(Malformed::Meaningless);
+        if reader.take("a greeting")? != MAGIC {
+            return Err(reader.malformed("a greeting"));
         }
         let hello = Self {
-            build: BuildId(reader.take()?),
-            pid: reader.i32()?,
+            build: BuildId(reader.take("a build")?),
+            pid: reader.i32("a process id")?,
         };
         reader.end()?;
         Ok(hello)
@@ -54,6 +55,7 @@ impl Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Fault;
     use proptest::prelude::*;
 
     const HELLO: Hello = Hello {
@@ -66,7 +68,15 @@ mod tests {
         assert_eq!(Hello::decode(&HELLO.encode()), Ok(HELLO));
         let mut other = HELLO.encode();
         other[7] = 2;
-        assert_eq!(Hello::decode(&other), Err(Malformed::Meaningless));
+        let refused = Hello::decode(&other).unwrap_err();
+        assert_eq!(
+            refused,
+            Malformed::Field {
+                at: 0,
+                what: "a greeting",
+                fault: Fault::Meaningless
+            }
+        );
     }
 
     proptest! {
@@ -79,7 +89,9 @@ mod tests {
 
         #[test]
         fn a_cut_one_is_refused(end in 0..44usize) {
-            prop_assert_eq!(Hello::decode(&HELLO.encode()[..end]), Err(Malformed::Cut));
+            let refused = Hello::decode(&HELLO.encode()[..end]);
+            let is_cut = matches!(refused, Err(Malformed::Field { fault: Fault::Cut, .. }));
+            prop_assert!(is_cut, "{refused:?}");
         }
     }
 }

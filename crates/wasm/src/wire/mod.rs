@@ -36,19 +36,37 @@ pub enum Malformed {
     /// Descriptors arrived that no frame announced, or fewer than one did.
     #[error("a frame's descriptors aren't those that it announces")]
     Descriptors,
-    /// The payload ends within a field.
-    #[error("a field is cut")]
+    /// A message of a kind that means nothing here.
+    #[error("a message of a kind that means nothing here")]
+    Meaningless,
+    /// A field isn't what it should be.
+    #[error("{what}, at byte {at}: {fault}")]
+    Field {
+        /// Where it begins.
+        at: usize,
+        /// What was to be read there.
+        what: &'static str,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+}
+
+/// What is wrong with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The payload ends within it.
+    #[error("it is cut")]
     Cut,
-    /// A byte string or a text is longer than that field may be.
-    #[error("a field is {0} bytes long, more than it may be")]
-    FieldTooLong(u32),
+    /// It is longer than it may be.
+    #[error("it is {0} bytes long, more than it may be")]
+    TooLong(u64),
+    /// It isn't UTF-8.
+    #[error("it isn't UTF-8")]
+    NotText,
+    /// Its value means nothing.
+    #[error("it has a value that means nothing")]
+    Meaningless,
     /// Bytes follow the last field.
     #[error("bytes follow the last field")]
     Trailing,
-    /// A text isn't UTF-8.
-    #[error("a text isn't UTF-8")]
-    NotText,
-    /// A field has a value that means nothing.
-    #[error("a field has a value that means nothing")]
-    Meaningless,
 }

@@ -1,8 +1,8 @@
 //! What controller and worker say to each other.
 
-use crate::call::bytes::{Malformed, Put, Take};
 use crate::call::{Call, Ran, Value};
 use crate::guest::State;
+use crate::wire::{Malformed, Reader, Writer};
 use casemate_sys::pages::{Run, Runs};
 
 /// Kinds of frames on the control socket.
@@ -28,38 +28,39 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let mut put = Put::default();
-        put.u64(self.heap).u64(self.stable);
-        put.0
+        let mut writer = Writer::default();
+        writer.u64(self.heap).u64(self.stable);
+        writer.finish()
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut take = Take::new(bytes);
+        let mut reader = Reader::new(bytes);
         let addresses = Self {
-            heap: take.u64("an address")?,
-            stable: take.u64("an address")?,
+            heap: reader.u64("an address")?,
+            stable: reader.u64("an address")?,
         };
-        take.end().map(|()| addresses)
+        reader.end().map(|()| addresses)
     }
 }
 
 impl State {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut put = Put::default();
-        put.list(&self.globals, |put, value| value.put(put))
+        let mut writer = Writer::default();
+        writer
+            .list(&self.globals, |writer, value| value.write(writer))
             .u64(self.heap_pages)
             .u64(self.stable_pages);
-        put.0
+        writer.finish()
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let take = &mut Take::new(bytes);
+        let reader = &mut Reader::new(bytes);
         let state = Self {
-            globals: take.list("globals", Value::take)?,
-            heap_pages: take.u64("a size")?,
-            stable_pages: take.u64("a size")?,
+            globals: reader.list("globals", Value::read)?,
+            heap_pages: reader.u64("a size")?,
+            stable_pages: reader.u64("a size")?,
         };
-        take.end().map(|()| state)
+        reader.end().map(|()| state)
     }
 }
 
@@ -76,34 +77,34 @@ pub(crate) enum Request {
 
 impl Request {
     pub(crate) fn to_bytes(&self, number: u64) -> Vec<u8> {
-        let mut put = Put::default();
-        put.u64(number);
+        let mut writer = Writer::default();
+        writer.u64(number);
         match self {
             Self::Initialise => {
-                put.u8(0);
+                writer.u8(0);
             }
             Self::Run(call) => {
-                put.u8(1);
-                put.0.extend(call.to_bytes());
+                writer.u8(1);
+                writer.raw(&call.to_bytes());
             }
             Self::Query(call) => {
-                put.u8(2);
-                put.0.extend(call.to_bytes());
+                writer.u8(2);
+                writer.raw(&call.to_bytes());
             }
         }
-        put.0
+        writer.finish()
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<(u64, Self), Malformed> {
-        let mut take = Take::new(bytes);
-        let number = take.u64("a number")?;
-        let kind = take.u8("a request")?;
+        let mut reader = Reader::new(bytes);
+        let number = reader.u64("a number")?;
+        let kind = reader.u8("a request")?;
         let call = || Call::from_bytes(bytes.get(9..).unwrap_or_default()).map(Box::new);
         let request = match kind {
             0 => Self::Initialise,
             1 => Self::Run(call()?),
             2 => Self::Query(call()?),
-            _ => return Err(take.malformed("a request")),
+            _ => return Err(reader.malformed("a request")),
         };
         Ok((number, request))
     }
@@ -128,66 +129,68 @@ pub(crate) struct Done {
 
 impl Reply {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut put = Put::default();
-        put.u64(self.number);
+        let mut writer = Writer::default();
+        writer.u64(self.number);
         match &self.result {
             Ok(done) => {
-                put.u8(0).bytes(&done.ran.to_bytes());
-                runs(&mut put, &done.heap);
-                runs(&mut put, &done.stable);
+                writer.u8(0).bytes(&done.ran.to_bytes());
+                runs(&mut writer, &done.heap);
+                runs(&mut writer, &done.stable);
             }
             Err(why) => {
-                put.u8(1).text(why);
+                writer.u8(1).text(why);
             }
         }
-        put.0
+        writer.finish()
     }
 
     /// From bytes, which may be anybody's.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let take = &mut Take::new(bytes);
-        let number = take.u64("a number")?;
-        let result = match take.u8("an outcome")? {
+        let reader = &mut Reader::new(bytes);
+        let number = reader.u64("a number")?;
+        let result = match reader.u8("an outcome")? {
             0 => Ok(Done {
-                ran: Ran::from_bytes(&take.bytes("an outcome")?)?,
-                heap: take_runs(take)?,
-                stable: take_runs(take)?,
+                ran: Ran::from_bytes(&reader.bytes("an outcome")?)?,
+                heap: read_runs(reader)?,
+                stable: read_runs(reader)?,
             }),
-            1 => Err(take.text("an error")?),
-            _ => return Err(take.malformed("an outcome")),
+            1 => Err(reader.text("an error")?),
+            _ => return Err(reader.malformed("an outcome")),
         };
-        take.end().map(|()| Self { number, result })
+        reader.end().map(|()| Self { number, result })
     }
 }
 
 /// Runs in order, each as the pages before it and its own, in 7 bits a byte (LEB128).
-fn runs(put: &mut Put, runs: &Runs) {
-    put.count(runs.as_slice().len());
+fn runs(writer: &mut Writer, runs: &Runs) {
+    writer.count(runs.as_slice().len());
     let mut end = 0;
     for run in runs.as_slice() {
-        put.short((run.start - end) as u64).short(run.len() as u64);
+        writer
+            .short((run.start - end) as u64)
+            .short(run.len() as u64);
         end = run.end;
     }
 }
 
-fn take_runs(take: &mut Take<'_>) -> Result<Runs, Malformed> {
-    let count = take.count("runs")?;
+fn read_runs(reader: &mut Reader<'_>) -> Result<Runs, Malformed> {
+    let count = reader.count("runs")?;
     let mut runs = Runs::default();
     let mut end = 0_usize;
     for number in 0..count {
         let mut pages = || {
-            let pages = usize::try_from(take.short("pages")?).ok();
-            pages.ok_or(take.malformed("pages"))
+            let pages = usize::try_from(reader.short("pages")?).ok();
+            pages.ok_or(reader.malformed("pages"))
         };
         let (gap, length) = (pages()?, pages()?);
         // Runs that touch would be one.
         if length == 0 || gap == 0 && number > 0 {
-            return Err(take.malformed("a run of pages"));
+            return Err(reader.malformed("a run of pages"));
         }
         let start = end.checked_add(gap);
         let next = start.and_then(|start| start.checked_add(length));
         let (Some(start), Some(next)) = (start, next) else {
-            return Err(take.malformed("a run of pages"));
+            return Err(reader.malformed("a run of pages"));
         };
         runs.extend([Run { start, end: next }]);
         end = next;
@@ -206,11 +209,12 @@ mod tests {
             list in prop::collection::vec((0..1_000_000_usize, 1..300_usize), 0..50)
         ) {
             let written: Runs = list.into_iter().map(|(start, count)| Run { start, end: start + count }).collect();
-            let mut put = Put::default();
-            runs(&mut put, &written);
-            let mut take = Take::new(&put.0);
-            prop_assert_eq!(take_runs(&mut take).unwrap(), written);
-            prop_assert!(take.end().is_ok());
+            let mut writer = Writer::default();
+            runs(&mut writer, &written);
+            let bytes = writer.finish();
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!(read_runs(&mut reader).unwrap(), written);
+            prop_assert!(reader.end().is_ok());
         }
 
         #[test]
@@ -219,8 +223,8 @@ mod tests {
                 prop_assert_eq!(reply.to_bytes(), noise.clone());
             }
             let _ = Request::from_bytes(&noise);
-            let mut take = Take::new(&noise);
-            if let Ok(found) = take_runs(&mut take) {
+            let mut reader = Reader::new(&noise);
+            if let Ok(found) = read_runs(&mut reader) {
                 prop_assert!(found.as_slice().is_sorted_by(|a, b| a.end < b.start));
             }
         }
