@@ -177,6 +177,8 @@ pub struct Call {
     pub cycles: u128,
     /// Why the call that a callback is for was rejected.
     pub rejected: Option<(super::RejectCode, String)>,
+    /// Instructions that calls took which this one goes on with: those that a callback belongs to.
+    pub instructions_before: u64,
     /// What doesn't change.
     pub statics: Statics,
     /// What it may use.
@@ -202,6 +204,7 @@ impl Call {
             time: 0,
             cycles: 0,
             rejected: None,
+            instructions_before: 0,
             statics,
             limits: Limits::default(),
         }

@@ -24,6 +24,7 @@ impl Call {
             .option(self.rejected.as_ref(), |writer, (code, text)| {
                 writer.u8(*code as u8).text(text);
             });
+        writer.u64(self.instructions_before);
         statics(&mut writer, &self.statics);
         let limits = &self.limits;
         writer
@@ -53,6 +54,7 @@ impl Call {
                 let code = code.ok_or(reader.malformed("a reject code"))?;
                 Ok((code, reader.text("a rejection")?))
             })?,
+            instructions_before: reader.u64("instructions")?,
             statics: read_statics(reader)?,
             limits: Limits {
                 instructions: reader.u64("a limit")?,
@@ -352,6 +354,7 @@ mod tests {
         call.rejected = Some((RejectCode::CanisterError, "no".to_owned()));
         call.statics.controllers = vec![Principal::ANONYMOUS, Principal::of_key(b"k")];
         call.cycles = u128::MAX;
+        call.instructions_before = 9;
         call
     }
 

@@ -100,6 +100,18 @@ pub(crate) fn charge(mut caller: impl AsContextMut<Data = Host>, cost: u64) -> R
     }
 }
 
+/// Instructions that the call took so far.
+pub(crate) fn taken(mut caller: impl AsContextMut<Data = Host>) -> u64 {
+    let mut store = caller.as_context_mut();
+    let limit = store.data().call.limits.instructions;
+    let left = match store.data().meter {
+        Some(meter) => left(&mut store, meter),
+        None => return 0,
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    u64::try_from(limit.saturating_sub(left)).unwrap_or(0)
+}
+
 fn left(store: &mut StoreContextMut<'_, Host>, meter: Global) -> i64 {
     meter.get(store).i64().unwrap_or(0)
 }

@@ -4,13 +4,15 @@ use super::{Word, blob, enter, function, given};
 use crate::call::Principal;
 use crate::guest::host::{Host, charge};
 use crate::guest::trap::Stop;
-use crate::system::Context;
+use crate::system::{Context, Function};
 use wasmtime::{Caller, Linker};
 
 /// What can be certified, bytes.
 const MOST_CERTIFIED: u64 = 32;
 /// The longest line that is printed, bytes.
 const LONGEST_LINE: u64 = 32 << 10;
+/// The longest name of an environment variable, bytes.
+const LONGEST_VARIABLE: u64 = 128;
 /// Instructions for a byte that is printed.
 const PRINTED: u64 = 50;
 
@@ -136,7 +138,80 @@ fn settings<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             wasmtime::Result::<W>::Ok(W::of(0))
         },
     )?;
+    variables::<W>(linker)
+}
+
+/// There are no environment variables, so none has a name or a value.
+fn variables<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let own = function("env_var_name_size")?;
+    linker.func_wrap(
+        "ic0",
+        "env_var_name_size",
+        move |mut caller: Caller<'_, Host>, index: W| {
+            enter(&mut caller, own)?;
+            wasmtime::Result::<W>::Err(no_variable(own, index).into())
+        },
+    )?;
+    let own = function("env_var_name_copy")?;
+    linker.func_wrap(
+        "ic0",
+        "env_var_name_copy",
+        move |mut caller: Caller<'_, Host>, index: W, _: W, _: W, _: W| {
+            enter(&mut caller, own)?;
+            wasmtime::Result::<()>::Err(no_variable(own, index).into())
+        },
+    )?;
+    let own = function("env_var_name_exists")?;
+    linker.func_wrap(
+        "ic0",
+        "env_var_name_exists",
+        move |mut caller: Caller<'_, Host>, from: W, size: W| {
+            enter(&mut caller, own)?;
+            variable(&mut caller, own, from, size)?;
+            wasmtime::Result::<i32>::Ok(0)
+        },
+    )?;
+    let own = function("env_var_value_size")?;
+    linker.func_wrap(
+        "ic0",
+        "env_var_value_size",
+        move |mut caller: Caller<'_, Host>, from: W, size: W| {
+            enter(&mut caller, own)?;
+            let name = variable(&mut caller, own, from, size)?;
+            wasmtime::Result::<W>::Err(no_value(own, &name).into())
+        },
+    )?;
+    let own = function("env_var_value_copy")?;
+    linker.func_wrap(
+        "ic0",
+        "env_var_value_copy",
+        move |mut caller: Caller<'_, Host>, from: W, size: W, _: W, _: W, _: W| {
+            enter(&mut caller, own)?;
+            let name = variable(&mut caller, own, from, size)?;
+            wasmtime::Result::<()>::Err(no_value(own, &name).into())
+        },
+    )?;
     Ok(())
+}
+
+/// The name of one.
+fn variable<W: Word>(
+    caller: &mut Caller<'_, Host>,
+    own: &'static Function,
+    from: W,
+    size: W,
+) -> Result<String, Stop> {
+    let name = given(caller, own, from, size, LONGEST_VARIABLE)?;
+    String::from_utf8(name).map_err(|_| Stop::contract(own, "the name isn't UTF-8"))
+}
+
+fn no_variable<W: Word>(own: &'static Function, index: W) -> Stop {
+    let index = index.number();
+    Stop::contract(own, format!("there is no environment variable {index}"))
+}
+
+fn no_value(own: &'static Function, name: &str) -> Stop {
+    Stop::contract(own, format!("there is no environment variable {name:?}"))
 }
 
 fn said<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {

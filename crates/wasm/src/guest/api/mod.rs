@@ -9,6 +9,7 @@
 //! - [`canister`]: the canister, and the clock
 //! - [`cycles`]: what it has to spend
 //! - [`outgoing`]: calls of other canisters
+//! - [`metering`]: what the call has taken so far
 //! - [`internal`]: what instrumented code asks for
 //!
 //! [`Host::enter`]: super::host::Host::enter
@@ -17,6 +18,7 @@ mod canister;
 mod cycles;
 mod internal;
 mod message;
+mod metering;
 mod outgoing;
 mod reply;
 
@@ -56,6 +58,7 @@ pub(crate) fn link(linker: &mut Linker<Host>, is64: bool) -> wasmtime::Result<()
         true => link_as::<u64>(linker)?,
         false => link_as::<u32>(linker)?,
     }
+    metering::link(linker)?;
     internal::link(linker)
 }
 
