@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "nothing here needs the path of this program")]
 #[path = "../processes/harness.rs"]
 mod harness;
+mod legality;
 mod stand;
 
 use casemate_wasm::call::{Answer, Failure};
@@ -33,6 +34,10 @@ fn main() {
         (
             "instructions_are_the_same_each_time",
             instructions_are_the_same_each_time,
+        ),
+        (
+            "each_function_is_legal_exactly_where_its_row_says",
+            legality::each_function_is_legal_exactly_where_its_row_says,
         ),
     ]);
 }

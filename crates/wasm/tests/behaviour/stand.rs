@@ -20,10 +20,13 @@ pub(crate) struct Stand {
 
 /// The same with each executor.
 pub(crate) fn each(module: &str, test: impl Fn(&mut Stand)) {
-    let in_process = InProcess::new(casemate_wasm::module::Limits::default()).unwrap();
-    test(&mut Stand::new(&in_process, module));
-    let sandboxed = Sandboxed::new(Spec::default(), PATIENCE);
-    test(&mut Stand::new(&sandboxed, module));
+    executors(|executor| test(&mut Stand::new(executor, module)));
+}
+
+/// Each executor.
+pub(crate) fn executors(test: impl Fn(&dyn Executor)) {
+    test(&InProcess::new(casemate_wasm::module::Limits::default()).unwrap());
+    test(&Sandboxed::new(Spec::default(), PATIENCE));
 }
 
 impl Stand {
