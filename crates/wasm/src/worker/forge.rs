@@ -3,9 +3,10 @@
 //! It gives nobody more than they have, since whoever took over a worker can write any bytes.
 
 use super::message::{Addresses, Request};
-use crate::call::bytes::Put;
+
 use crate::call::{Call, Ran};
 use crate::guest::State;
+use crate::wire::Writer;
 
 pub use super::message::kind;
 
@@ -34,16 +35,16 @@ pub fn request(frame: &[u8]) -> Option<(u64, Option<Call>)> {
 /// An answer. Runs of pages are as they are said: those left out before, and how many there are.
 #[must_use]
 pub fn reply(number: u64, ran: &Ran, heap: &[(u64, u64)], stable: &[(u64, u64)]) -> Vec<u8> {
-    let mut put = Put::default();
-    put.u64(number).u8(0).bytes(&ran.to_bytes());
-    runs(&mut put, heap);
-    runs(&mut put, stable);
-    put.0
+    let mut writer = Writer::default();
+    writer.u64(number).u8(0).bytes(&ran.to_bytes());
+    runs(&mut writer, heap);
+    runs(&mut writer, stable);
+    writer.finish()
 }
 
-fn runs(put: &mut Put, said: &[(u64, u64)]) {
-    put.count(said.len());
+fn runs(writer: &mut Writer, said: &[(u64, u64)]) {
+    writer.count(said.len());
     for (gap, length) in said {
-        put.short(*gap).short(*length);
+        writer.short(*gap).short(*length);
     }
 }

@@ -58,7 +58,7 @@ fn content(memory: &CanisterMemory) -> Vec<(usize, usize, [u8; PAGE])> {
         }];
         let held = file.held(&all.into_iter().collect()).unwrap();
         let runs = held.as_slice().iter().flat_map(|run| run.pages());
-        runs.map(|page| (number, page, memory.page(number, page).unwrap()))
+        runs.map(|page| (number, page, page_of(memory, number, page)))
             .collect::<Vec<_>>()
     };
     [pages(0, &memory.heap), pages(1, &memory.stable)].concat()
@@ -136,7 +136,7 @@ impl Attack<'_> {
 
     /// Whether the heap begins with so many pages of the hostile worker's.
     pub(crate) fn has_taken(&self, pages: usize) -> bool {
-        (0..pages).all(|page| self.memory.page(0, page).unwrap() == [0xee; PAGE])
+        (0..pages).all(|page| page_of(&self.memory, 0, page) == [0xee; PAGE])
     }
 
     /// The worker is dead, nothing has changed, and another one goes on from there.
@@ -185,4 +185,10 @@ impl Attack<'_> {
             "{name}"
         );
     }
+}
+
+fn page_of(memory: &CanisterMemory, which: usize, page: usize) -> [u8; PAGE] {
+    let mut bytes = [0; PAGE];
+    memory.get(which, page, &mut bytes).unwrap();
+    bytes
 }
