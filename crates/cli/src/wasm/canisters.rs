@@ -159,7 +159,7 @@ pub(super) fn install(args: InstallArgs) -> anyhow::Result<ExitCode> {
     let code = tell(&outcome, true)?;
     if outcome.result.is_ok() {
         let canister = canisters.get(&args.name)?.statics().canister;
-        printer::say(&format!("{} {canister}", args.name))?;
+        printer::say(&format!("{} {canister}\n", args.name))?;
     }
     Ok(code)
 }
@@ -182,7 +182,7 @@ pub(super) fn query(args: CallArgs) -> anyhow::Result<ExitCode> {
 
 pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     for name in args.common.open()?.names()? {
-        printer::say(&name)?;
+        printer::say(&format!("{name}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -201,7 +201,7 @@ pub(super) fn status(args: NameArgs) -> anyhow::Result<ExitCode> {
         ("methods", methods.join(", ")),
     ];
     for (what, value) in lines {
-        printer::say(&format!("{what:<14} {value}"))?;
+        printer::say(&format!("{what:<14} {value}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -221,7 +221,7 @@ fn tell(outcome: &Outcome, raw: bool) -> anyhow::Result<ExitCode> {
     }
     match &outcome.result {
         Ok(Some(Answer::Reply(bytes))) if raw => std::io::stdout().write_all(bytes)?,
-        Ok(Some(Answer::Reply(bytes))) => printer::say(&hex::encode(bytes))?,
+        Ok(Some(Answer::Reply(bytes))) => printer::say(&format!("{}\n", hex::encode(bytes)))?,
         Ok(Some(Answer::Reject(reason))) => {
             printer::error(&format!("rejected: {}", reason.escape_debug()));
             return Ok(ExitCode::FAILURE);
