@@ -153,8 +153,9 @@ fn pass(
             Ok(false) if Arc::strong_count(queue) > 1 => {}
             Ok(_) => return Ok((tree, Next::Wait)),
             Err(fault) if fault.cause == Cause::Lost => {
-                queue.lose(fault);
+                // Who is told looks for himself, and counts on hearing of what happens after that.
                 let anew = Tree::new(&root, tree.is_recursive())?;
+                queue.lose(fault);
                 return Ok((Elsewhere::new(anew), Next::Anew));
             }
             Err(fault) => return Err(fault),
