@@ -73,7 +73,9 @@ impl Platform {
         if fs::hard_link(&built, &here).is_err() {
             fs::copy(&built, &here).unwrap();
         }
-        let mut serve = platform.casemate(&["serve", "--listen", "127.0.0.1:0"]);
+        // None are kept ready: those outlive a server that is killed, as this one is.
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--warm", "0"];
+        let mut serve = platform.casemate(&serve);
         let mut server = serve.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut out = BufReader::new(server.stdout.take().unwrap());
