@@ -15,6 +15,7 @@
 //! The file must be opened by the very process that it is about: it stays with the memory of its
 //! opener, and one that is inherited reads the parent, and would protect the parent's pages.
 
+pub(crate) mod abi;
 mod compare;
 mod entries;
 mod scan;

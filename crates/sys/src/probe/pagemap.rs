@@ -8,38 +8,7 @@ use rustix::io::Errno;
 
 use super::region::Region;
 use super::{Attempt, child};
-
-/// `_IOWR('f', 16, struct pm_scan_arg)`.
-const PAGEMAP_SCAN: libc::Ioctl = 0xC060_6610;
-/// `PAGE_IS_PRESENT` of linux/fs.h.
-const PRESENT: u64 = 1 << 3;
-
-/// `struct pm_scan_arg` of linux/fs.h.
-#[repr(C)]
-#[derive(Default)]
-struct Scan {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    found: u64,
-    found_length: u64,
-    max_pages: u64,
-    inverted: u64,
-    all_of: u64,
-    any_of: u64,
-    returned: u64,
-}
-
-/// `struct page_region` of linux/fs.h.
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Found {
-    start: u64,
-    end: u64,
-    categories: u64,
-}
+use crate::pages::pagemap::abi::{Found, PAGEMAP_SCAN, PRESENT, Scan};
 
 /// Maps a few pages in a child, touches one, and lets the kernel find it.
 pub fn probe() -> Attempt {
@@ -57,7 +26,7 @@ fn finds_the_touched_page() -> Result<(), Errno> {
     let touched = Found {
         start: region.page(2),
         end: region.page(3),
-        categories: PRESENT,
+        kinds: PRESENT,
     };
     let right = count == 1 && found[0] == touched;
     right.then_some(()).ok_or(Errno::OPNOTSUPP)

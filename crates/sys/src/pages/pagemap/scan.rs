@@ -7,6 +7,7 @@
 //! returned again. And a scan that protects passes in silence over what isn't tracked unless it is
 //! told to object (PM_SCAN_CHECK_WPASYNC).
 
+use super::abi::{Found, PAGEMAP_SCAN, PRESENT, Scan};
 use super::{Region, Runs, Then};
 use crate::pages::Run;
 use crate::pages::{Error, PAGE};
@@ -15,8 +16,6 @@ use rustix::fd::AsRawFd;
 use std::fs::File;
 use std::ops::Range;
 
-/// `_IOWR('f', 16, struct pm_scan_arg)`.
-const PAGEMAP_SCAN: libc::Ioctl = 0xC060_6610;
 /// `PM_SCAN_WP_MATCHING`: protect what is found.
 const PROTECT: u64 = 1 << 0;
 /// `PM_SCAN_CHECK_WPASYNC`: object (EPERM) to what isn't tracked.
@@ -25,8 +24,6 @@ const ALL_TRACKED: u64 = 1 << 1;
 const WRITTEN: u64 = 1 << 1;
 /// `PAGE_IS_FILE`: of a file, or shared.
 const FILE: u64 = 1 << 2;
-/// `PAGE_IS_PRESENT`.
-const PRESENT: u64 = 1 << 3;
 /// `PAGE_IS_SWAPPED`.
 const SWAPPED: u64 = 1 << 4;
 /// `PAGE_IS_PFNZERO`: the page of zeros that stands for anonymous memory which was only read.
@@ -40,33 +37,6 @@ pub(in crate::pages) const UNSUPPORTED: Error = Error::Unsupported {
     feature: "scan of a process's pages (PAGEMAP_SCAN)",
     needs: "Linux 6.7",
 };
-
-/// `struct pm_scan_arg` of linux/fs.h.
-#[repr(C)]
-#[derive(Default)]
-struct Scan {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    found: u64,
-    found_length: u64,
-    max_pages: u64,
-    inverted: u64,
-    all_of: u64,
-    any_of: u64,
-    returned: u64,
-}
-
-/// `struct page_region` of linux/fs.h.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Found {
-    start: u64,
-    end: u64,
-    kinds: u64,
-}
 
 /// What is looked for: all of the one and any of the other, none of `FILE` and `ZERO`.
 struct Question {
