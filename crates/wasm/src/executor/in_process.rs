@@ -2,7 +2,7 @@
 
 use super::{CanisterMemory, Code, Committed, Crash, Executor, Seat};
 use crate::call::{Call, Ran};
-use crate::guest::{self, Bundle, Guest, Image, Machine, Memories, Mode, State};
+use crate::guest::{self, Guest, Image, Machine, Memories, Mode, State};
 use crate::module::{self, Limits};
 use casemate_sys::pages::{Sealed, Tracker};
 use sha2::{Digest, Sha256};
@@ -30,12 +30,8 @@ impl Executor for InProcess {
     fn compile(&self, bytes: &[u8]) -> Result<Arc<Code>, Crash> {
         let prepared = module::prepare(bytes, &self.limits);
         let prepared = prepared.map_err(|why| Crash::Refused(why.to_string()))?;
-        let bundle = Bundle::of(Sealed::of("module", &guest::compile(&prepared)?)?)?;
-        Ok(Arc::new(Code {
-            hash: Sha256::digest(bytes).into(),
-            profile: bundle.profile()?,
-            bundle: Arc::new(bundle),
-        }))
+        let bundle = Sealed::of("module", &guest::compile(&prepared)?)?;
+        Code::new(Sha256::digest(bytes).into(), bundle).map(Arc::new)
     }
 
     fn seat(

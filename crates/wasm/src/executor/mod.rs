@@ -44,9 +44,15 @@ impl Code {
     /// Of a bundle that was kept, by the hash of its module in hexadecimal digits.
     pub fn of(hash: &str, bundle: &[u8]) -> Result<Self, Crash> {
         let hash = hex::decode(hash).and_then(|hash| hash.try_into().ok());
-        let bundle = Bundle::of(Sealed::of("module", bundle)?)?;
+        let hash = hash.ok_or_else(|| Crash::Refused("no hash of a module".to_owned()))?;
+        Self::new(hash, Sealed::of("module", bundle)?)
+    }
+
+    /// Of what a module of this hash was compiled to.
+    fn new(hash: [u8; 32], bundle: Sealed) -> Result<Self, Crash> {
+        let bundle = Bundle::of(bundle)?;
         Ok(Self {
-            hash: hash.ok_or_else(|| Crash::Refused("no hash of a module".to_owned()))?,
+            hash,
             profile: bundle.profile()?,
             bundle: Arc::new(bundle),
         })

@@ -4,7 +4,7 @@ use super::pull::{Pages, pull};
 use super::review::review;
 use super::{CanisterMemory, Code, Committed, Crash, Executor, Seat};
 use crate::call::{Call, Ran};
-use crate::guest::{Bundle, State};
+use crate::guest::State;
 use crate::process::{CompileLimits, Processes, Spec, Uncompiled, Worker};
 use crate::worker::message::{Addresses, Done, Reply, Request, kind};
 use casemate_sys::pages::ring::{self, End, Ring};
@@ -49,12 +49,8 @@ impl Executor for Sandboxed {
             Uncompiled::Refused(why) => Crash::Refused(why),
             other => Crash::Gone(other.to_string()),
         })?;
-        let bundle = Bundle::of(Sealed::adopt(output, LONGEST_BUNDLE)?)?;
-        Ok(Arc::new(Code {
-            hash: Sha256::digest(bytes).into(),
-            profile: bundle.profile()?,
-            bundle: Arc::new(bundle),
-        }))
+        let bundle = Sealed::adopt(output, LONGEST_BUNDLE)?;
+        Code::new(Sha256::digest(bytes).into(), bundle).map(Arc::new)
     }
 
     fn seat(
@@ -168,7 +164,7 @@ impl Seat for Bench {
     }
 
     fn run(&mut self, call: &Arc<Call>) -> Result<Ran, Crash> {
-        let request = Request::Run(Box::new(Call::clone(call)));
+        let request = Request::Run(call.clone());
         let done = self.ask(&request, Some(call))?;
         match done.ran.result.is_ok() && call.entry.keeps() {
             true => Ok(self.keep(done)),
@@ -206,7 +202,7 @@ impl Seat for Bench {
     }
 
     fn query(&mut self, call: &Arc<Call>) -> Result<Ran, Crash> {
-        let request = Request::Query(Box::new(Call::clone(call)));
+        let request = Request::Query(call.clone());
         Ok(self.ask(&request, Some(call))?.ran)
     }
 }

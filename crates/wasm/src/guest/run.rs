@@ -55,8 +55,6 @@ impl Guest {
         mode: Mode,
     ) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(&image.machine.engine);
-        // A module may import the same function twice.
-        linker.allow_shadowing(false);
         api::link(&mut linker, image.profile.is64)?;
         let linked = linker.instantiate_pre(&image.module)?;
         let memory = Resident::over(&image.profile, memories, mode)?;

@@ -59,6 +59,21 @@ impl Gauge {
         Ok(true)
     }
 
+    /// Whether something may grow to so many parts of this size; not beyond its own maximum.
+    fn growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+        size: u64,
+    ) -> wasmtime::Result<bool> {
+        self.last = 0;
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.grow((desired - current) as u64 * size)
+    }
+
     /// A growth that was let through didn't come about.
     fn undo(&mut self) -> wasmtime::Result<()> {
         self.now -= std::mem::take(&mut self.last);
@@ -73,11 +88,7 @@ impl ResourceLimiter for Gauge {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.last = 0;
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        self.grow((desired - current) as u64)
+        self.growing(current, desired, maximum, 1)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
@@ -90,11 +101,7 @@ impl ResourceLimiter for Gauge {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.last = 0;
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        self.grow((desired - current) as u64 * ELEMENT)
+        self.growing(current, desired, maximum, ELEMENT)
     }
 
     fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {

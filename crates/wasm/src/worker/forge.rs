@@ -8,6 +8,8 @@ use crate::call::{Call, Ran};
 use crate::guest::State;
 use crate::wire::Writer;
 
+use std::sync::Arc;
+
 pub use super::message::kind;
 
 /// What follows [`kind::OPEN`].
@@ -28,7 +30,7 @@ pub fn request(frame: &[u8]) -> Option<(u64, Option<Call>)> {
     let (number, request) = Request::from_bytes(frame).ok()?;
     Some(match request {
         Request::Initialise => (number, None),
-        Request::Run(call) | Request::Query(call) => (number, Some(*call)),
+        Request::Run(call) | Request::Query(call) => (number, Arc::into_inner(call)),
     })
 }
 

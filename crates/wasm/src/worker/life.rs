@@ -220,7 +220,7 @@ impl Life {
             }
             Request::Run(call) => {
                 let keeps = call.entry.keeps();
-                let ran = self.update.run(&Arc::new(*call))?;
+                let ran = self.update.run(&call)?;
                 match keeps && ran.result.is_ok() {
                     true => self.written(ran),
                     false => Ok(nothing(ran)),
@@ -240,7 +240,7 @@ impl Life {
                         Mode::Query,
                     )?),
                 };
-                query.run(&Arc::new(*call)).map(nothing)
+                query.run(&call).map(nothing)
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::call::{Call, Ran, Value};
 use crate::guest::State;
 use crate::wire::{Malformed, Reader, Writer};
 use casemate_sys::pages::{Run, Runs};
+use std::sync::Arc;
 
 /// Kinds of frames on the control socket.
 pub mod kind {
@@ -70,9 +71,9 @@ pub(crate) enum Request {
     /// Put the module's data into the heap.
     Initialise,
     /// Run a call that may change things. Whatever the last one wrote is committed.
-    Run(Box<Call>),
+    Run(Arc<Call>),
     /// Run a call of which nothing is kept.
-    Query(Box<Call>),
+    Query(Arc<Call>),
 }
 
 impl Request {
@@ -99,7 +100,7 @@ impl Request {
         let mut reader = Reader::new(bytes);
         let number = reader.u64("a number")?;
         let kind = reader.u8("a request")?;
-        let call = || Call::from_bytes(bytes.get(9..).unwrap_or_default()).map(Box::new);
+        let call = || Call::from_bytes(bytes.get(9..).unwrap_or_default()).map(Arc::new);
         let request = match kind {
             0 => Self::Initialise,
             1 => Self::Run(call()?),
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn requests_and_states_come_back() {
-        let call = Box::new(Call::nothing());
+        let call = Arc::new(Call::nothing());
         for request in [
             Request::Initialise,
             Request::Run(call.clone()),

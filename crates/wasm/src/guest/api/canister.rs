@@ -18,13 +18,11 @@ const PRINTED: u64 = 50;
 
 pub(super) fn link<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     blob::<W>(linker, "canister_self", |host| {
-        Ok(host.call.statics.canister.as_slice().to_vec())
+        Ok(host.call.statics.canister.as_slice())
     })?;
     // One machine is a subnet of one, whose name is nobody's.
-    blob::<W>(linker, "subnet_self", |_| {
-        Ok(Principal::MANAGEMENT.as_slice().to_vec())
-    })?;
-    blob::<W>(linker, "root_key", |_| Ok(Vec::new()))?;
+    blob::<W>(linker, "subnet_self", |_| Ok(&[]))?;
+    blob::<W>(linker, "root_key", |_| Ok(&[]))?;
     blob::<W>(linker, "data_certificate", |_| {
         Err(Stop::Contract(
             "data_certificate_copy",

@@ -6,22 +6,18 @@ use crate::guest::trap::Stop;
 use wasmtime::{Caller, Linker};
 
 pub(super) fn link<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    blob::<W>(linker, "msg_arg_data", |host| {
-        Ok(host.call.argument.clone())
-    })?;
-    blob::<W>(linker, "msg_caller", |host| {
-        Ok(host.call.caller.as_slice().to_vec())
-    })?;
+    blob::<W>(linker, "msg_arg_data", |host| Ok(&host.call.argument))?;
+    blob::<W>(linker, "msg_caller", |host| Ok(host.call.caller.as_slice()))?;
     blob::<W>(linker, "msg_reject_msg", |host| match &host.call.rejected {
-        Some((_, text)) => Ok(text.clone().into_bytes()),
+        Some((_, text)) => Ok(text.as_bytes()),
         None => Err(nothing_rejected("msg_reject_msg_size")),
     })?;
     blob::<W>(linker, "msg_method_name", |host| {
-        Ok(host.call.method.clone().into_bytes())
+        Ok(host.call.method.as_bytes())
     })?;
     // Nobody signs for a caller here.
-    blob::<W>(linker, "msg_caller_info_data", |_| Ok(Vec::new()))?;
-    blob::<W>(linker, "msg_caller_info_signer", |_| Ok(Vec::new()))?;
+    blob::<W>(linker, "msg_caller_info_data", |_| Ok(&[]))?;
+    blob::<W>(linker, "msg_caller_info_signer", |_| Ok(&[]))?;
 
     let own = function("msg_reject_code")?;
     linker.func_wrap(

@@ -85,7 +85,7 @@ fn enter(caller: &mut Caller<'_, Host>, function: &'static Function) -> Result<(
 fn blob<W: Word>(
     linker: &mut Linker<Host>,
     name: &str,
-    bytes: impl Fn(&Host) -> Result<Vec<u8>, Stop> + Copy + Send + Sync + 'static,
+    bytes: impl Fn(&Host) -> Result<&[u8], Stop> + Copy + Send + Sync + 'static,
 ) -> wasmtime::Result<()> {
     let size = format!("{name}_size");
     let own = function(&size)?;
@@ -100,10 +100,10 @@ fn blob<W: Word>(
         &copy,
         move |mut caller: Caller<'_, Host>, to: W, offset: W, size: W| {
             enter(&mut caller, own)?;
-            let all = bytes(caller.data())?;
-            let part = part(own, &all, offset, size)?;
-            let (window, _) = window(&mut caller, own, to.number(), size.number())?;
-            window.copy_from_slice(part);
+            // Looked at before it is paid for, and copied once.
+            part(own, bytes(caller.data())?, offset, size)?;
+            let (window, host) = window(&mut caller, own, to.number(), size.number())?;
+            window.copy_from_slice(part(own, bytes(host)?, offset, size)?);
             wasmtime::Result::<()>::Ok(())
         },
     )?;
