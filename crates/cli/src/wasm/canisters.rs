@@ -1,12 +1,11 @@
-//! `casemate wasm install | call | query | list | status | uninstall`: canisters, from the command
-//! line. A command takes the folder, does its work and leaves no process behind.
+//! `casemate wasm install | call | query | upgrade | …`: canisters, from the command line. A command takes the folder, does its work and leaves no process behind.
 
 use crate::{printer, state};
 use anyhow::{Context, bail};
 use casemate_core::exit;
 use casemate_core::hex;
 use casemate_wasm::call::{Answer, Principal};
-use casemate_wasm::canisters::{Canisters, Options, Outcome};
+use casemate_wasm::canisters::{Ask, CanisterError, Canisters, Options, Outcome};
 use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
 use casemate_wasm::module::Limits;
 use casemate_wasm::process::Spec;
@@ -20,6 +19,10 @@ use std::time::Duration;
 
 /// How long a worker may take for one call: as many instructions as a call may have, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long what a call left under way may go on after its answer; the rest goes on the next time.
+const SETTLE: Duration = Duration::from_secs(10);
+/// Lines of its log that a call which failed is told with.
+const LAST_LINES: usize = 5;
 
 /// Where guests run.
 #[derive(Clone, Copy, ValueEnum)]
@@ -37,6 +40,8 @@ enum Kept {
     Process,
     /// When it is on the disk: it survives a power cut
     Power,
+    /// When it has run: it is lost if anything dies before the next checkpoint
+    Checkpoint,
 }
 
 // What all of these commands take; a doc comment would take the place of what is said of each.
@@ -111,7 +116,7 @@ pub(super) struct NameArgs {
 }
 
 impl Argument {
-    fn bytes(self) -> anyhow::Result<Vec<u8>> {
+    pub(super) fn bytes(self) -> anyhow::Result<Vec<u8>> {
         match (self.arg_hex, self.arg_file) {
             (Some(digits), _) => match hex::decode(&digits) {
                 Some(bytes) => Ok(bytes),
@@ -125,7 +130,7 @@ impl Argument {
 }
 
 impl Common {
-    fn open(self) -> anyhow::Result<Canisters> {
+    pub(super) fn open(self) -> anyhow::Result<Canisters> {
         let folder = self.data.or_else(|| Some(state::folder()?.join("wasm")));
         let Some(folder) = folder else {
             bail!(
@@ -145,20 +150,49 @@ impl Common {
         let durability = match self.durability {
             Kept::Process => Durability::Process,
             Kept::Power => Durability::Power,
+            Kept::Checkpoint => Durability::Checkpoint,
         };
-        Ok(Canisters::open(&folder, executor, Options { durability })?)
+        let options = Options {
+            durability,
+            is_alone: true,
+            ..Options::default()
+        };
+        Ok(Canisters::open(&folder, executor, options)?)
     }
 }
 
 pub(super) fn install(args: InstallArgs) -> anyhow::Result<ExitCode> {
+    bring(args, |canisters, name, module, argument| {
+        canisters.install(name, module, argument, Principal::ANONYMOUS)
+    })
+}
+
+/// Changes a canister's code; its stable memory stays.
+pub(super) fn upgrade(args: InstallArgs) -> anyhow::Result<ExitCode> {
+    bring(args, |canisters, name, module, argument| {
+        canisters.upgrade(name, module, argument, Principal::ANONYMOUS)
+    })
+}
+
+/// Makes a canister anew.
+pub(super) fn reinstall(args: InstallArgs) -> anyhow::Result<ExitCode> {
+    bring(args, |canisters, name, module, argument| {
+        canisters.reinstall(name, module, argument, Principal::ANONYMOUS)
+    })
+}
+
+fn bring(
+    args: InstallArgs,
+    bring: impl FnOnce(&Canisters, &str, &[u8], Vec<u8>) -> Result<Outcome, CanisterError>,
+) -> anyhow::Result<ExitCode> {
     let module = std::fs::read(&args.module)
         .with_context(|| format!("read the module {}", args.module.display()))?;
     let argument = args.argument.bytes()?;
-    let mut canisters = args.common.open()?;
-    let outcome = canisters.install(&args.name, &module, argument, Principal::ANONYMOUS)?;
-    let code = tell(&outcome, true)?;
+    let canisters = args.common.open()?;
+    let outcome = bring(&canisters, &args.name, &module, argument)?;
+    let code = tell(&canisters, &args.name, &outcome, true)?;
     if outcome.result.is_ok() {
-        let canister = canisters.get(&args.name)?.statics().canister;
+        let canister = canisters.report(&args.name)?.canister;
         printer::say(&format!("{} {canister}\n", args.name))?;
     }
     Ok(code)
@@ -166,18 +200,47 @@ pub(super) fn install(args: InstallArgs) -> anyhow::Result<ExitCode> {
 
 pub(super) fn call(args: CallArgs) -> anyhow::Result<ExitCode> {
     let argument = args.argument.bytes()?;
-    let mut canisters = args.common.open()?;
-    let canister = canisters.get(&args.name)?;
-    let outcome = canister.call(&args.method, argument, Principal::ANONYMOUS)?;
-    tell(&outcome, args.raw)
+    let canisters = args.common.open()?;
+    let outcome = canisters.call(&args.name, Ask::new(&args.method, argument))?;
+    let code = tell(&canisters, &args.name, &outcome, args.raw)?;
+    canisters.settle(SETTLE);
+    Ok(code)
 }
 
 pub(super) fn query(args: CallArgs) -> anyhow::Result<ExitCode> {
     let argument = args.argument.bytes()?;
-    let mut canisters = args.common.open()?;
-    let canister = canisters.get(&args.name)?;
-    let outcome = canister.query(&args.method, argument, Principal::ANONYMOUS)?;
-    tell(&outcome, args.raw)
+    let canisters = args.common.open()?;
+    let outcome = canisters.query(&args.name, Ask::new(&args.method, argument))?;
+    tell(&canisters, &args.name, &outcome, args.raw)
+}
+
+pub(super) fn stop(args: NameArgs) -> anyhow::Result<ExitCode> {
+    let canisters = args.common.open()?;
+    canisters.stop(&args.name)?;
+    canisters.settle(SETTLE);
+    let status = canisters.report(&args.name)?.status;
+    printer::say(&format!("{} {status}\n", args.name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn start(args: NameArgs) -> anyhow::Result<ExitCode> {
+    args.common.open()?.start(&args.name)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn logs(args: NameArgs) -> anyhow::Result<ExitCode> {
+    for log in args.common.open()?.logs(&args.name)? {
+        let text = String::from_utf8_lossy(&log.text);
+        let seconds = Duration::from_nanos(log.time).as_secs_f64();
+        printer::say(&format!("{seconds:.3} {}\n", text.escape_debug()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a server does all the time, once.
+pub(super) fn tick(args: ListArgs) -> anyhow::Result<ExitCode> {
+    args.common.open()?.tick(SETTLE)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
@@ -188,16 +251,29 @@ pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn status(args: NameArgs) -> anyhow::Result<ExitCode> {
-    let mut canisters = args.common.open()?;
-    let canister = canisters.get(&args.name)?;
-    let (statics, state) = (canister.statics(), canister.state());
-    let methods = &canister.code().profile.methods;
-    let methods: Vec<&str> = methods.iter().map(|method| method.name.as_str()).collect();
+    let report = args.common.open()?.report(&args.name)?;
+    let methods = report.methods.iter();
+    let methods: Vec<String> = methods
+        .map(|(name, kind)| format!("{name} ({kind})"))
+        .collect();
+    let timer = match (report.timer, report.is_overdue) {
+        (0, _) => "none".to_owned(),
+        (_, true) => "overdue: `casemate wasm tick` or `casemate serve`".to_owned(),
+        (time, false) => format!("{} s since 1970", time / 1_000_000_000),
+    };
     let lines = [
-        ("canister", statics.canister.to_string()),
-        ("module", hex::encode(&canister.code().hash)),
-        ("heap", format!("{} KiB", state.heap_pages * 64)),
-        ("stable memory", format!("{} KiB", state.stable_pages * 64)),
+        ("canister", report.canister),
+        ("status", report.status.to_owned()),
+        ("module", report.module),
+        ("version", report.version.to_string()),
+        ("cycles", report.cycles),
+        ("heap", format!("{} KiB", report.heap >> 10)),
+        ("stable memory", format!("{} KiB", report.stable >> 10)),
+        (
+            "calls",
+            format!("{} open, of {} others", report.calls, report.contexts),
+        ),
+        ("timer", timer),
         ("methods", methods.join(", ")),
     ];
     for (what, value) in lines {
@@ -212,7 +288,12 @@ pub(super) fn uninstall(args: NameArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints what a canister printed and answered.
-fn tell(outcome: &Outcome, raw: bool) -> anyhow::Result<ExitCode> {
+fn tell(
+    canisters: &Canisters,
+    name: &str,
+    outcome: &Outcome,
+    raw: bool,
+) -> anyhow::Result<ExitCode> {
     for log in &outcome.logs {
         printer::line(&format!(
             "log: {}",
@@ -228,7 +309,13 @@ fn tell(outcome: &Outcome, raw: bool) -> anyhow::Result<ExitCode> {
         }
         Ok(None) => {}
         Err(failure) => {
-            printer::error(&failure.to_string());
+            printer::error(&format!("{failure} (reject code {})", failure.code() as u8));
+            let logs = canisters.logs(name).unwrap_or_default();
+            let before = logs.len().saturating_sub(outcome.logs.len());
+            for log in logs[..before].iter().rev().take(LAST_LINES).rev() {
+                let text = String::from_utf8_lossy(&log.text);
+                printer::line(&format!("log before: {}", text.escape_debug()));
+            }
             let took = outcome.instructions;
             printer::line(&format!(
                 "hint: nothing was changed; it took {took} instructions"

@@ -39,6 +39,18 @@ enum Command {
     Call(canisters::CallArgs),
     /// Ask a method of a canister; nothing is changed
     Query(canisters::CallArgs),
+    /// Change a canister's code; its stable memory stays
+    Upgrade(canisters::InstallArgs),
+    /// Make a canister anew of a module; all that it knew is gone
+    Reinstall(canisters::InstallArgs),
+    /// Let a canister take no more calls, and those under way end
+    Stop(canisters::NameArgs),
+    /// Let a canister take calls again
+    Start(canisters::NameArgs),
+    /// Print the last lines of a canister's log
+    Logs(canisters::NameArgs),
+    /// Let timers that are due go off, and beat each heart once
+    Tick(canisters::ListArgs),
     /// List the canisters
     List(canisters::ListArgs),
     /// Say what a canister is
@@ -54,6 +66,12 @@ pub(crate) fn run(args: WasmArgs) -> ExitCode {
         Command::Install(args) => canisters::install(args),
         Command::Call(args) => canisters::call(args),
         Command::Query(args) => canisters::query(args),
+        Command::Upgrade(args) => canisters::upgrade(args),
+        Command::Reinstall(args) => canisters::reinstall(args),
+        Command::Stop(args) => canisters::stop(args),
+        Command::Start(args) => canisters::start(args),
+        Command::Logs(args) => canisters::logs(args),
+        Command::Tick(args) => canisters::tick(args),
         Command::List(args) => canisters::list(args),
         Command::Status(args) => canisters::status(args),
         Command::Uninstall(args) => canisters::uninstall(args),

@@ -173,12 +173,16 @@ pub struct Call {
     pub deadline: u64,
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// The cycles that came with it.
+    /// The cycles that came with it, and weren't accepted so far.
     pub cycles: u128,
+    /// The cycles that came back with the answer that a callback is for.
+    pub refunded: u128,
     /// Why the call that a callback is for was rejected.
     pub rejected: Option<(super::RejectCode, String)>,
     /// Instructions that calls took which this one goes on with: those that a callback belongs to.
     pub instructions_before: u64,
+    /// Calls of this canister that wait for an answer, by whom they call.
+    pub queued: Vec<(Principal, u32)>,
     /// What doesn't change.
     pub statics: Statics,
     /// What it may use.
@@ -203,8 +207,10 @@ impl Call {
             deadline: 0,
             time: 0,
             cycles: 0,
+            refunded: 0,
             rejected: None,
             instructions_before: 0,
+            queued: Vec::new(),
             statics,
             limits: Limits::default(),
         }

@@ -24,7 +24,12 @@ impl Call {
             .option(self.rejected.as_ref(), |writer, (code, text)| {
                 writer.u8(*code as u8).text(text);
             });
-        writer.u64(self.instructions_before);
+        writer
+            .u128(self.refunded)
+            .u64(self.instructions_before)
+            .list(&self.queued, |writer, (callee, calls)| {
+                writer.bytes(callee.as_slice()).u32(*calls);
+            });
         statics(&mut writer, &self.statics);
         let limits = &self.limits;
         writer
@@ -44,7 +49,7 @@ impl Call {
             entry: read_entry(reader)?,
             argument: reader.bytes("an argument")?,
             method: reader.text("a method")?,
-            caller: principal(reader)?,
+            caller: Principal::read(reader)?,
             is_answered: reader.bool("whether it is answered")?,
             deadline: reader.u64("a deadline")?,
             time: reader.u64("a time")?,
@@ -54,7 +59,11 @@ impl Call {
                 let code = code.ok_or(reader.malformed("a reject code"))?;
                 Ok((code, reader.text("a rejection")?))
             })?,
+            refunded: reader.u128("cycles")?,
             instructions_before: reader.u64("instructions")?,
+            queued: reader.list("calls", |reader| {
+                Ok((Principal::read(reader)?, reader.u32("calls")?))
+            })?,
             statics: read_statics(reader)?,
             limits: Limits {
                 instructions: reader.u64("a limit")?,
@@ -74,16 +83,7 @@ impl Ran {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::default();
-        match &self.result {
-            Ok(None) => writer.u8(0),
-            Ok(Some(Answer::Reply(bytes))) => writer.u8(1).bytes(bytes),
-            Ok(Some(Answer::Reject(text))) => writer.u8(2).text(text),
-            Err(failure) => {
-                writer.u8(3);
-                self::failure(&mut writer, failure);
-                &mut writer
-            }
-        };
+        write_result(&mut writer, &self.result);
         writer.u64(self.instructions);
         effects(&mut writer, &self.effects);
         writer
@@ -97,13 +97,7 @@ impl Ran {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let reader = &mut Reader::new(bytes);
         let ran = Self {
-            result: match reader.u8("an outcome")? {
-                0 => Ok(None),
-                1 => Ok(Some(Answer::Reply(reader.bytes("a reply")?))),
-                2 => Ok(Some(Answer::Reject(reader.text("a rejection")?))),
-                3 => Err(read_failure(reader)?),
-                _ => return Err(reader.malformed("an outcome")),
-            },
+            result: read_result(reader)?,
             instructions: reader.u64("instructions")?,
             effects: read_effects(reader)?,
             globals: reader.list("globals", Value::read)?,
@@ -187,9 +181,70 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Malformed> {
     })
 }
 
-fn principal(reader: &mut Reader<'_>) -> Result<Principal, Malformed> {
-    let bytes = reader.bytes("a principal")?;
-    Principal::new(&bytes).map_err(|_| reader.malformed("a principal"))
+impl Principal {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let bytes = reader.bytes("a principal")?;
+        Self::new(&bytes).map_err(|_| reader.malformed("a principal"))
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer
+            .bytes(self.callee.as_slice())
+            .text(&self.method)
+            .bytes(&self.argument)
+            .u128(self.cycles)
+            .option(self.timeout, |writer, seconds| {
+                writer.u32(seconds);
+            });
+        callback(writer, self.on_reply);
+        callback(writer, self.on_reject);
+        writer.option(self.cleanup, callback);
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            callee: Principal::read(reader)?,
+            method: reader.text("a method")?,
+            argument: reader.bytes("an argument")?,
+            cycles: reader.u128("cycles")?,
+            timeout: reader.option("a timeout", |reader| reader.u32("a timeout"))?,
+            on_reply: read_callback(reader)?,
+            on_reject: read_callback(reader)?,
+            cleanup: reader.option("a callback", read_callback)?,
+        })
+    }
+}
+
+pub(crate) fn write_result(writer: &mut Writer, result: &Result<Option<Answer>, Failure>) {
+    match result {
+        Ok(None) => {
+            writer.u8(0);
+        }
+        Ok(Some(Answer::Reply(bytes))) => {
+            writer.u8(1).bytes(bytes);
+        }
+        Ok(Some(Answer::Reject(text))) => {
+            writer.u8(2).text(text);
+        }
+        Err(failure) => {
+            writer.u8(3);
+            self::failure(writer, failure);
+        }
+    }
+}
+
+pub(crate) fn read_result(
+    reader: &mut Reader<'_>,
+) -> Result<Result<Option<Answer>, Failure>, Malformed> {
+    Ok(match reader.u8("an outcome")? {
+        0 => Ok(None),
+        1 => Ok(Some(Answer::Reply(reader.bytes("a reply")?))),
+        2 => Ok(Some(Answer::Reject(reader.text("a rejection")?))),
+        3 => Err(read_failure(reader)?),
+        _ => return Err(reader.malformed("an outcome")),
+    })
 }
 
 fn statics(writer: &mut Writer, statics: &Statics) {
@@ -206,8 +261,8 @@ fn statics(writer: &mut Writer, statics: &Statics) {
 
 fn read_statics(reader: &mut Reader<'_>) -> Result<Statics, Malformed> {
     Ok(Statics {
-        canister: principal(reader)?,
-        controllers: reader.list("controllers", principal)?,
+        canister: Principal::read(reader)?,
+        controllers: reader.list("controllers", Principal::read)?,
         status: match reader.u8("a status")? {
             1 => Status::Running,
             2 => Status::Stopping,
@@ -244,6 +299,12 @@ fn failure(writer: &mut Writer, failure: &Failure) {
         Failure::NoMethod(name) => {
             writer.u8(5).text(name);
         }
+        Failure::NoAnswer => {
+            writer.u8(6);
+        }
+        Failure::Crashed => {
+            writer.u8(7);
+        }
     }
 }
 
@@ -267,6 +328,8 @@ fn read_failure(reader: &mut Reader<'_>) -> Result<Failure, Malformed> {
         },
         4 => Failure::Memory(reader.text("a reason")?),
         5 => Failure::NoMethod(reader.text("a method")?),
+        6 => Failure::NoAnswer,
+        7 => Failure::Crashed,
         _ => return Err(reader.malformed("a failure")),
     })
 }
@@ -285,19 +348,7 @@ fn effects(writer: &mut Writer, effects: &Effects) {
             writer.u64(time);
         })
         .bool(effects.accepts_message)
-        .list(&effects.calls, |writer, call| {
-            writer
-                .bytes(call.callee.as_slice())
-                .text(&call.method)
-                .bytes(&call.argument)
-                .u128(call.cycles)
-                .option(call.timeout, |writer, seconds| {
-                    writer.u32(seconds);
-                });
-            callback(writer, call.on_reply);
-            callback(writer, call.on_reject);
-            writer.option(call.cleanup, callback);
-        });
+        .list(&effects.calls, |writer, call| call.write(writer));
 }
 
 fn read_effects(reader: &mut Reader<'_>) -> Result<Effects, Malformed> {
@@ -313,18 +364,7 @@ fn read_effects(reader: &mut Reader<'_>) -> Result<Effects, Malformed> {
         certified: reader.option("certified data", |reader| reader.bytes("certified data"))?,
         timer: reader.option("a timer", |reader| reader.u64("a time"))?,
         accepts_message: reader.bool("whether it is accepted")?,
-        calls: reader.list("calls", |reader| {
-            Ok(Outgoing {
-                callee: principal(reader)?,
-                method: reader.text("a method")?,
-                argument: reader.bytes("an argument")?,
-                cycles: reader.u128("cycles")?,
-                timeout: reader.option("a timeout", |reader| reader.u32("a timeout"))?,
-                on_reply: read_callback(reader)?,
-                on_reject: read_callback(reader)?,
-                cleanup: reader.option("a callback", read_callback)?,
-            })
-        })?,
+        calls: reader.list("calls", Outgoing::read)?,
         begun: None,
     })
 }
@@ -355,6 +395,8 @@ mod tests {
         call.statics.controllers = vec![Principal::ANONYMOUS, Principal::of_key(b"k")];
         call.cycles = u128::MAX;
         call.instructions_before = 9;
+        call.refunded = 8;
+        call.queued = vec![(Principal::of_canister(8), 3)];
         call
     }
 

@@ -7,10 +7,13 @@
 mod effects;
 mod entry;
 mod form;
+mod origin;
 mod outcome;
 mod principal;
 
 pub use effects::{Callback, Effects, Log, Outgoing};
 pub use entry::{Call, Entry, Limits, Statics, Status};
+pub(crate) use form::{read_result, write_result};
+pub use origin::{Cause, Origin};
 pub use outcome::{Answer, Failure, Ran, RejectCode, Value};
 pub use principal::{Principal, PrincipalError};

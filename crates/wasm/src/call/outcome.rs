@@ -83,6 +83,23 @@ pub enum Failure {
     /// There is no such method.
     #[error("there is no method {0:?}")]
     NoMethod(String),
+    /// It ended, and so did all that it called, without an answer.
+    #[error("the canister didn't answer, and waits for nothing that could make it")]
+    NoAnswer,
+    /// What ran it crashed, again and again.
+    #[error("the process that ran it crashed")]
+    Crashed,
+}
+
+impl Failure {
+    /// As a caller is told of it.
+    #[must_use]
+    pub fn code(&self) -> RejectCode {
+        match self {
+            Self::NoMethod(_) => RejectCode::DestinationInvalid,
+            _ => RejectCode::CanisterError,
+        }
+    }
 }
 
 /// ` in f (offset 3), g (offset 4)`.

@@ -1,15 +1,23 @@
-//! One canister.
+//! One canister, and its turns.
 
-use super::{CanisterError, Canisters, Options};
-use crate::call::{Answer, Call, Entry, Failure, Limits, Log, Principal, Ran, Statics};
-use crate::executor::{CanisterMemory, Code, Crash, Executor, Seat};
+use super::books::Books;
+use super::budget::Held;
+use super::logbook::Logbook;
+use super::message::{Parcel, Response};
+use super::shop::Shop;
+use super::{Ask, CanisterError, Outcome, clock};
+use crate::call::{
+    Call, Cause, Effects, Entry, Failure, Limits, Log, Origin, Principal, Ran, Statics, Status,
+};
+use crate::executor::{CanisterMemory, Code, Crash, Seat};
 use crate::guest::State;
-use crate::module::MethodKind;
-use crate::store::{Document, Journal, Overlay, Record, write_overlay};
+use crate::module::abi::WASM_PAGE;
+use crate::module::{EntryPoint, MethodKind};
+use crate::store::{Document, Durability, Journal, Overlay, Record, write_overlay};
+use casemate_core::hex;
 use casemate_sys::pages::{PAGE, Runs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A journal is replaced by a checkpoint when it is as long, bytes.
 const LONGEST_JOURNAL: u64 = 16 << 20;
@@ -19,43 +27,51 @@ const MOST_REPLAYED: u64 = 2_000_000_000;
 const QUERY_INSTRUCTIONS: u64 = 5_000_000_000;
 /// The longest reply of a query, bytes.
 const QUERY_REPLY: u64 = 3 << 20;
+/// How often a callback is tried whose worker crashes.
+const TRIES: usize = 2;
 
-/// What came of a call, for whoever made it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The answer, or why there is none.
-    pub result: Result<Option<Answer>, Failure>,
-    /// What it took.
-    pub instructions: u64,
-    /// What it printed.
-    pub logs: Vec<Log>,
+/// What a turn leaves.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// The context that it began.
+    pub(super) context: u64,
+    /// What is to be delivered.
+    pub(super) parcels: Vec<Parcel>,
+    /// What was printed.
+    pub(super) logs: Vec<Log>,
 }
 
 /// A canister, opened.
-pub struct Canister {
+pub(super) struct Canister {
     // Before what started it.
-    seat: Option<Box<dyn Seat>>,
-    name: String,
-    home: PathBuf,
-    code: Arc<Code>,
-    executor: Arc<dyn Executor>,
-    options: Options,
-    memory: CanisterMemory,
-    document: Document,
-    statics: Statics,
-    state: State,
-    journal: Journal,
+    pub(super) seat: Option<Box<dyn Seat>>,
+    pub(super) name: String,
+    pub(super) home: PathBuf,
+    pub(super) code: Arc<Code>,
+    pub(super) shop: Arc<Shop>,
+    pub(super) memory: CanisterMemory,
+    pub(super) document: Document,
+    pub(super) statics: Statics,
+    pub(super) state: State,
+    pub(super) books: Books,
+    pub(super) logbook: Logbook,
+    pub(super) journal: Journal,
+    held: Held,
     /// Pages that were written since the last checkpoint.
-    written: [Runs; 2],
-    /// Instructions since then.
+    pub(super) written: [Runs; 2],
+    /// Pages that the last turn wrote.
+    dirtied: usize,
+    /// Instructions since the last checkpoint.
     replayed: u64,
+    /// Instructions since it was opened.
+    instructions: u64,
 }
 
 impl Canister {
     /// Loads what is stored, and runs again what was called since.
-    pub(super) fn recover(canisters: &Canisters, home: PathBuf) -> Result<Self, CanisterError> {
+    pub(super) fn recover(shop: &Arc<Shop>, home: PathBuf) -> Result<Self, CanisterError> {
         let document = Document::read(&home)?;
-        let code = canisters.code(&document.module)?;
+        let code = shop.code(&document.module)?;
         let mut memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
         for number in &document.overlays {
             let overlay = Overlay::open(&Document::overlay(&home, *number))?;
@@ -66,92 +82,329 @@ impl Canister {
             })?;
         }
         let (journal, records) = Journal::recover(&Document::calls(&home, document.journal))?;
-        let name = home
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
+        let damaged = || CanisterError::Books(Document::path(&home));
+        let books = hex::decode(&document.books).ok_or_else(damaged)?;
+        let books = Books::from_bytes(&books).map_err(|_| damaged())?;
+        let mut statics = document.statics(&home)?;
+        if statics.status == Status::Stopped && books.counts() != (0, 0) {
+            statics.status = Status::Stopping;
+        }
+        let state = document.state(&home)?;
         let mut canister = Self {
-            name: name.unwrap_or_default(),
+            name: name(&home),
+            held: shop.budget.held(bytes(&state)),
+            logbook: Logbook::open(&home),
             code,
-            executor: canisters.executor.clone(),
-            options: canisters.options,
+            shop: shop.clone(),
             memory,
-            statics: document.statics(&home)?,
-            state: document.state(&home)?,
+            statics,
+            state,
+            books,
             document,
             home,
             seat: None,
             journal,
             written: Default::default(),
+            dirtied: 0,
             replayed: 0,
+            instructions: 0,
         };
         for (number, record) in records.into_iter().enumerate() {
-            let call = Arc::new(record.call.clone());
-            let ran = canister.seat()?.run(&call)?;
-            if Record::of(record.call, &ran).digest != record.digest {
+            let call = Arc::new(record.call);
+            let ran = canister.run(&record.cause, &call)?;
+            let again = Record::of(record.cause.clone(), Call::clone(&call), ran.iter());
+            if again.digest != record.digest {
                 return Err(CanisterError::Diverged { number: number + 1 });
             }
+            canister.take_note(&record.cause, &call, &ran, true);
             canister.commit(&ran)?;
         }
         Ok(canister)
     }
 
-    /// What it was made from.
-    #[must_use]
-    pub fn code(&self) -> &Code {
-        &self.code
+    /// One that was just made, with nothing stored yet.
+    pub(super) fn begun(
+        shop: &Arc<Shop>,
+        name: &str,
+        home: PathBuf,
+        code: Arc<Code>,
+        statics: Statics,
+    ) -> Result<Self, CanisterError> {
+        let state = State::default();
+        let journal = Journal::begin(&Document::calls(&home, 0), false)?;
+        let document = Document::of(&statics, &code.hash, &state);
+        Ok(Self {
+            name: name.to_owned(),
+            memory: CanisterMemory::new(&code.profile).map_err(Crash::from)?,
+            logbook: Logbook::open(&home),
+            held: shop.budget.held(0),
+            books: Books::default(),
+            home,
+            code,
+            shop: shop.clone(),
+            document,
+            statics,
+            state,
+            seat: None,
+            journal,
+            written: Default::default(),
+            dirtied: 0,
+            replayed: 0,
+            instructions: 0,
+        })
     }
 
-    /// What it is.
-    #[must_use]
-    pub fn statics(&self) -> &Statics {
-        &self.statics
+    /// Makes it again from what is stored: what is here isn't what was written down.
+    pub(super) fn reload(&mut self) -> Result<(), CanisterError> {
+        self.seat = None;
+        self.held.become_of(0);
+        *self = Self::recover(&self.shop.clone(), self.home.clone())?;
+        Ok(())
     }
 
-    /// Its globals and sizes.
-    #[must_use]
-    pub fn state(&self) -> &State {
-        &self.state
+    /// It has got its name.
+    pub(super) fn settle(&mut self, home: PathBuf) {
+        self.logbook.moved(&home);
+        self.home = home;
     }
 
-    /// Calls a method; what it changes is kept.
-    pub fn call(
-        &mut self,
-        method: &str,
-        argument: Vec<u8>,
-        caller: Principal,
-    ) -> Result<Outcome, CanisterError> {
-        let kind = self.kind(method, "method")?;
-        let entry = match kind {
-            MethodKind::Update => Entry::Update(method.to_owned()),
-            _ => Entry::ReplicatedQuery(method.to_owned()),
+    /// A call comes in.
+    pub(super) fn begin(&mut self, origin: Origin, ask: Ask) -> Result<Turn, CanisterError> {
+        let entry = match self.kind(&ask.method, "method")? {
+            MethodKind::Update => Entry::Update(ask.method.clone()),
+            _ => Entry::ReplicatedQuery(ask.method.clone()),
         };
-        let call = Arc::new(self.prepare(entry, method, argument, caller, Limits::default()));
-        let ran = self.ask(|seat| seat.run(&call))?;
-        if ran.result.is_ok() && call.entry.keeps() {
-            self.keep(&call, &ran)?;
+        if !self.is_running() {
+            return Err(CanisterError::Stopped(self.name.clone()));
         }
-        Ok(outcome(ran))
+        if matches!(origin, Origin::Outside(_)) && self.code.profile.has(EntryPoint::InspectMessage)
+        {
+            self.inspect(&ask)?;
+        }
+        let call = self.prepare(entry, ask, Limits::default());
+        self.turn(Cause::Begins(origin), call)
+    }
+
+    /// It takes calls, and is woken.
+    pub(super) fn is_running(&self) -> bool {
+        self.statics.status == Status::Running
+    }
+
+    /// A timer goes off, or the heartbeat.
+    pub(super) fn wake(&mut self, entry: Entry) -> Result<Turn, CanisterError> {
+        let mut ask = Ask::new("", Vec::new());
+        ask.caller = Principal::MANAGEMENT;
+        let call = self.prepare(entry, ask, Limits::default());
+        self.turn(Cause::Begins(Origin::Nobody), call)
+    }
+
+    /// Whether a call from outside may come in at all: `canister_inspect_message` says.
+    fn inspect(&mut self, ask: &Ask) -> Result<(), CanisterError> {
+        let limits = Limits {
+            instructions: 200_000_000,
+            ..Limits::default()
+        };
+        let call = Arc::new(self.prepare(Entry::Inspect, ask.clone(), limits));
+        let ran = self.ask(|seat| seat.run(&call))?;
+        self.logbook.extend(&ran.effects.logs);
+        match (&ran.result, ran.effects.accepts_message) {
+            (Ok(_), true) => Ok(()),
+            (Ok(_), false) => Err(CanisterError::NotAccepted(
+                ask.method.clone(),
+                String::new(),
+            )),
+            (Err(why), _) => Err(CanisterError::NotAccepted(
+                ask.method.clone(),
+                format!(": {why}"),
+            )),
+        }
+    }
+
+    /// A call that this canister made was answered. An answer that nobody waits for is dropped.
+    pub(super) fn answered(
+        &mut self,
+        number: u64,
+        response: &Response,
+    ) -> Result<Turn, CanisterError> {
+        let ask = Ask::new("", Vec::new());
+        let mut call = self.prepare(Entry::Start, ask, Limits::default());
+        if !self.books.callback(number, response, &mut call) {
+            return Ok(Turn::default());
+        }
+        call.statics.cycles = call.statics.cycles.saturating_add(call.refunded);
+        for _ in 1..TRIES {
+            match self.turn(Cause::Answers(number), call.clone()) {
+                Err(CanisterError::Crash(why)) => self.logbook.note(call.time, &why.to_string()),
+                turn => return turn,
+            }
+        }
+        match self.turn(Cause::Answers(number), call.clone()) {
+            Err(CanisterError::Crash(_)) => self.turn(Cause::Fails(number), call),
+            turn => turn,
+        }
+    }
+
+    /// Runs a call, writes it down, and takes over what it wrote.
+    fn turn(&mut self, cause: Cause, mut call: Call) -> Result<Turn, CanisterError> {
+        let mut share = self.shop.budget.share();
+        call.limits.grows_by = share.bytes();
+        call.limits.memory = self.limit();
+        let call = Arc::new(call);
+        let before = bytes(&self.state);
+        let ran = self.run(&cause, &call)?;
+        let is_kept = match &cause {
+            // That it went off is kept of a timer that fails.
+            Cause::Begins(_) if call.entry == Entry::Timer => true,
+            Cause::Begins(_) => call.entry.keeps() && kept(&ran).is_some(),
+            Cause::Answers(_) | Cause::Fails(_) => true,
+        };
+        if is_kept && self.shop.options.durability != Durability::Checkpoint {
+            let record = Record::of(cause.clone(), Call::clone(&call), ran.iter());
+            let written = self.journal.append(&record, self.shop.options.durability);
+            if let Err(why) = written {
+                // The seat takes the call for done.
+                self.seat = None;
+                return Err(why.into());
+            }
+        }
+        let turn = self.take_note(&cause, &call, &ran, is_kept);
+        self.logbook.extend(&turn.logs);
+        if is_kept {
+            match self.commit(&ran) {
+                Ok(()) => {
+                    let grown = bytes(&self.state).saturating_sub(before);
+                    self.held.grow(&mut share, grown);
+                }
+                Err(why) => {
+                    // If it is written down, it was done: what is stored comes to the same.
+                    self.reload()?;
+                    if self.shop.options.durability == Durability::Checkpoint {
+                        return Err(why);
+                    }
+                }
+            }
+            let is_long = self.journal.length() >= LONGEST_JOURNAL;
+            if (is_long || self.replayed >= MOST_REPLAYED)
+                && let Err(why) = self.checkpoint()
+            {
+                // Nothing is lost: the journal has it all.
+                self.logbook
+                    .note(call.time, &format!("write a checkpoint: {why}"));
+            }
+        }
+        Ok(turn)
+    }
+
+    /// What came of a call, and, if it was a callback and failed, of its cleanup.
+    fn run(&mut self, cause: &Cause, call: &Arc<Call>) -> Result<Vec<Ran>, CanisterError> {
+        let number = match cause {
+            Cause::Begins(_) => return Ok(vec![self.ask(|seat| seat.run(call))?]),
+            Cause::Fails(_) => return Ok(vec![crashed(&self.state)]),
+            Cause::Answers(number) => *number,
+        };
+        let mut ran = vec![self.ask(|seat| seat.run(call))?];
+        let has_failed = ran.iter().any(|ran| ran.result.is_err());
+        if let Some(entry) = self.books.cleanup(number).filter(|_| has_failed) {
+            let mut cleanup = Call::clone(call);
+            cleanup.entry = entry;
+            cleanup.argument.clear();
+            cleanup.rejected = None;
+            let cleanup = Arc::new(cleanup);
+            ran.push(self.ask(|seat| seat.run(&cleanup))?);
+        }
+        Ok(ran)
+    }
+
+    /// What a turn changes besides memory.
+    fn take_note(&mut self, cause: &Cause, call: &Call, ran: &[Ran], is_kept: bool) -> Turn {
+        let Some(first) = ran.first() else {
+            return Turn::default();
+        };
+        if is_kept {
+            self.statics.cycles = self.statics.cycles.saturating_add(call.refunded);
+            if call.entry == Entry::Timer {
+                self.statics.timer = 0;
+            }
+            if let Some(ran) = kept(ran) {
+                self.take_effects(&ran.effects);
+            }
+        }
+        let (context, parcels) = match cause {
+            Cause::Begins(origin) => self.books.begin(origin, call, first, is_kept),
+            Cause::Answers(number) | Cause::Fails(number) => {
+                (0, self.books.go_on(*number, call, first))
+            }
+        };
+        if self.statics.status == Status::Stopping && self.books.counts().0 == 0 {
+            self.statics.status = Status::Stopped;
+        }
+        let mut logs = Vec::new();
+        for ran in ran {
+            logs.extend_from_slice(&ran.effects.logs);
+            self.instructions = self.instructions.saturating_add(ran.instructions);
+            self.replayed = self.replayed.saturating_add(ran.instructions);
+        }
+        Turn {
+            context,
+            parcels,
+            logs,
+        }
+    }
+
+    fn take_effects(&mut self, effects: &Effects) {
+        if let Some(timer) = effects.timer {
+            self.statics.timer = timer;
+        }
+        let had = self.statics.cycles.saturating_add(effects.accepted);
+        let spent = effects.burned.saturating_add(effects.attached());
+        self.statics.cycles = had.saturating_sub(spent);
+    }
+
+    /// Takes over what the seat's last call wrote.
+    pub(super) fn commit(&mut self, ran: &[Ran]) -> Result<(), CanisterError> {
+        let Some(ran) = kept(ran) else {
+            return Ok(());
+        };
+        let Some(seat) = &mut self.seat else {
+            return Err(Crash::Gone("there is no seat".to_owned()).into());
+        };
+        let committed = seat.commit(ran, &mut self.memory)?;
+        self.dirtied = committed.heap.pages() + committed.stable.pages();
+        self.written[0].extend(committed.heap.as_slice().iter().copied());
+        self.written[1].extend(committed.stable.as_slice().iter().copied());
+        self.state = State {
+            globals: ran.globals.clone(),
+            heap_pages: ran.heap_pages,
+            stable_pages: ran.stable_pages,
+        };
+        Ok(())
     }
 
     /// Asks a method; nothing that it does is kept.
-    pub fn query(
-        &mut self,
-        method: &str,
-        argument: Vec<u8>,
-        caller: Principal,
-    ) -> Result<Outcome, CanisterError> {
-        let entry = match self.kind(method, "query")? {
-            MethodKind::Query => Entry::Query(method.to_owned()),
-            MethodKind::CompositeQuery => Entry::CompositeQuery(method.to_owned()),
-            MethodKind::Update => return Err(self.no_method(method, "query")),
+    pub(super) fn query(&mut self, ask: Ask) -> Result<Outcome, CanisterError> {
+        let method = ask.method.clone();
+        let entry = match self.kind(&method, "query")? {
+            MethodKind::Query => Entry::Query(method),
+            MethodKind::CompositeQuery => Entry::CompositeQuery(method),
+            MethodKind::Update => return Err(self.no_method(&method, "query")),
         };
+        if !self.is_running() {
+            return Err(CanisterError::Stopped(self.name.clone()));
+        }
         let limits = Limits {
             instructions: QUERY_INSTRUCTIONS,
             reply: QUERY_REPLY,
+            memory: self.limit(),
             ..Limits::default()
         };
-        let call = Arc::new(self.prepare(entry, method, argument, caller, limits));
-        Ok(outcome(self.ask(|seat| seat.query(&call))?))
+        let call = Arc::new(self.prepare(entry, ask, limits));
+        let ran = self.ask(|seat| seat.query(&call))?;
+        self.logbook.extend(&ran.effects.logs);
+        Ok(Outcome {
+            result: ran.result,
+            instructions: ran.instructions,
+            logs: ran.effects.logs,
+        })
     }
 
     fn kind(&self, method: &str, kind: &'static str) -> Result<MethodKind, CanisterError> {
@@ -173,31 +426,35 @@ impl Canister {
         }
     }
 
-    fn prepare(
-        &self,
-        entry: Entry,
-        method: &str,
-        argument: Vec<u8>,
-        caller: Principal,
-        limits: Limits,
-    ) -> Call {
+    /// A call with all that it may be asked about.
+    pub(super) fn prepare(&self, entry: Entry, ask: Ask, limits: Limits) -> Call {
         let mut call = Call::new(entry, self.statics.clone());
-        call.argument = argument;
-        method.clone_into(&mut call.method);
-        call.caller = caller;
-        call.time = now();
+        call.argument = ask.argument;
+        call.method = ask.method;
+        call.caller = ask.caller;
+        call.cycles = ask.cycles;
+        call.time = clock::now();
+        call.queued = self.books.queued();
         call.limits = limits;
         call
     }
 
+    fn limit(&self) -> u64 {
+        match self.document.memory {
+            0 => Limits::default().memory,
+            bytes => bytes,
+        }
+    }
+
     /// Asks the seat. One that crashes is made anew for the next call; this one came to nothing.
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         ask: impl FnOnce(&mut dyn Seat) -> Result<Ran, Crash>,
     ) -> Result<Ran, CanisterError> {
         let asked = self.seat().and_then(|seat| Ok(ask(seat)?));
-        if asked.is_err() {
+        if let Err(why) = &asked {
             self.seat = None;
+            self.logbook.note(clock::now(), &why.to_string());
         }
         asked
     }
@@ -205,60 +462,25 @@ impl Canister {
     fn seat(&mut self) -> Result<&mut dyn Seat, CanisterError> {
         let seat = match self.seat.take() {
             Some(seat) => seat,
-            None => self.executor.seat(&self.code, &self.memory, &self.state)?,
+            None => self
+                .shop
+                .executor
+                .seat(&self.code, &self.memory, &self.state)?,
         };
         Ok(self.seat.insert(seat).as_mut())
     }
 
-    /// Writes a call down, and then takes over what it wrote.
-    fn keep(&mut self, call: &Call, ran: &Ran) -> Result<(), CanisterError> {
-        if let Some(outgoing) = ran.effects.calls.first() {
-            self.seat = None;
-            let what = format!("{}.{}", outgoing.callee, outgoing.method);
-            return Err(CanisterError::Outgoing(what));
-        }
-        let record = Record::of(call.clone(), ran);
-        let written = self.journal.append(&record, self.options.durability);
-        if let Err(why) = written {
-            // The seat takes the call for done.
-            self.seat = None;
-            return Err(why.into());
-        }
-        self.commit(ran)?;
-        match self.journal.length() >= LONGEST_JOURNAL || self.replayed >= MOST_REPLAYED {
-            true => self.checkpoint(),
-            false => Ok(()),
-        }
-    }
-
-    /// Takes over what the seat's last call wrote.
-    fn commit(&mut self, ran: &Ran) -> Result<(), CanisterError> {
-        let Some(seat) = &mut self.seat else {
-            return Err(Crash::Gone("there is no seat".to_owned()).into());
-        };
-        let committed = seat.commit(ran, &mut self.memory)?;
-        self.written[0].extend(committed.heap.as_slice().iter().copied());
-        self.written[1].extend(committed.stable.as_slice().iter().copied());
-        self.replayed = self.replayed.saturating_add(ran.instructions);
-        self.state = State {
-            globals: ran.globals.clone(),
-            heap_pages: ran.heap_pages,
-            stable_pages: ran.stable_pages,
-        };
-        if let Some(timer) = ran.effects.timer {
-            self.statics.timer = timer;
-        }
-        let had = self.statics.cycles.saturating_add(ran.effects.accepted);
-        self.statics.cycles = had.saturating_sub(ran.effects.burned);
-        Ok(())
-    }
-
     /// Writes what was written since the last one, and begins another journal.
-    pub fn checkpoint(&mut self) -> Result<(), CanisterError> {
-        let is_synced = self.options.durability == crate::store::Durability::Power;
+    pub(super) fn checkpoint(&mut self) -> Result<(), CanisterError> {
+        let overlays = self.document.overlays.clone();
+        self.write_checkpoint(overlays)
+    }
+
+    /// Writes the pages in [`written`](Self::written) over those of these overlays.
+    pub(super) fn write_checkpoint(&mut self, overlays: Vec<u64>) -> Result<(), CanisterError> {
+        let is_synced = self.shop.options.durability == Durability::Power;
         let number = self.document.journal + 1;
-        let pages = std::mem::take(&mut self.written);
-        let runs = [pages[0].as_slice(), pages[1].as_slice()];
+        let runs = [self.written[0].as_slice(), self.written[1].as_slice()];
         let overlay = Document::overlay(&self.home, number);
         let calls = Document::calls(&self.home, number);
         // Left by one that didn't come to its end.
@@ -269,46 +491,28 @@ impl Canister {
         write_overlay(&overlay, runs, page, is_synced)?;
         let journal = Journal::begin(&calls, is_synced)?;
         let mut document = Document::of(&self.statics, &self.code.hash, &self.state);
-        document.overlays.clone_from(&self.document.overlays);
+        document.memory = self.document.memory;
+        document.has_heartbeat = self.code.profile.has(EntryPoint::Heartbeat);
+        document.is_waiting = self.books.counts() != (0, 0) || !self.books.unread().is_empty();
+        document.books = hex::encode(&self.books.to_bytes());
+        document.overlays = overlays;
         document.overlays.push(number);
         document.journal = number;
         document.write(&self.home, is_synced)?;
-        let _ = std::fs::remove_file(Document::calls(&self.home, self.document.journal));
-        self.document = document;
+        let before = std::mem::replace(&mut self.document, document);
+        let _ = std::fs::remove_file(Document::calls(&self.home, before.journal));
+        for old in before.overlays {
+            if !self.document.overlays.contains(&old) {
+                let _ = std::fs::remove_file(Document::overlay(&self.home, old));
+            }
+        }
+        self.written = Default::default();
         self.journal = journal;
         self.replayed = 0;
         Ok(())
     }
 
-    /// One that was just made, with its first checkpoint.
-    pub(super) fn begin(
-        canisters: &Canisters,
-        name: &str,
-        home: PathBuf,
-        code: Arc<Code>,
-        statics: Statics,
-    ) -> Result<Self, CanisterError> {
-        let state = State::default();
-        let journal = Journal::begin(&Document::calls(&home, 0), false)?;
-        let document = Document::of(&statics, &code.hash, &state);
-        Ok(Self {
-            name: name.to_owned(),
-            memory: CanisterMemory::new(&code.profile).map_err(Crash::from)?,
-            home,
-            code,
-            executor: canisters.executor.clone(),
-            options: canisters.options,
-            document,
-            statics,
-            state,
-            seat: None,
-            journal,
-            written: Default::default(),
-            replayed: 0,
-        })
-    }
-
-    /// Runs what comes before the first call; a failure is the installation's.
+    /// Runs what comes before the first call of its code; a failure is the installation's.
     pub(super) fn first(
         &mut self,
         entry: Option<Entry>,
@@ -317,39 +521,77 @@ impl Canister {
     ) -> Result<Outcome, CanisterError> {
         let limits = Limits {
             instructions: 300_000_000_000,
+            stable_reads: (8 << 30) / PAGE as u64,
+            stable_writes: (8 << 30) / PAGE as u64,
+            memory: self.limit(),
             ..Limits::default()
         };
+        let mut share = self.shop.budget.share();
+        let before = bytes(&self.state);
         let ran = match entry {
             None => self.ask(|seat| seat.initialise())?,
             Some(entry) => {
-                let call = Arc::new(self.prepare(entry, "", argument, caller, limits));
+                let mut ask = Ask::new("", argument);
+                ask.caller = caller;
+                let mut call = self.prepare(entry, ask, limits);
+                call.limits.grows_by = share.bytes();
+                let call = Arc::new(call);
                 self.ask(|seat| seat.run(&call))?
             }
         };
+        let outcome = Outcome {
+            result: ran.result.clone(),
+            instructions: ran.instructions,
+            logs: ran.effects.logs.clone(),
+        };
+        self.logbook.extend(&outcome.logs);
         if ran.result.is_ok() {
-            self.commit(&ran)?;
+            self.take_effects(&ran.effects);
+            self.commit(std::slice::from_ref(&ran))?;
+            let grown = bytes(&self.state).saturating_sub(before);
+            self.held.grow(&mut share, grown);
         }
-        Ok(outcome(ran))
+        Ok(outcome)
     }
 
-    /// It has got its name.
-    pub(super) fn settle(&mut self, home: PathBuf) {
-        self.home = home;
+    /// Ready to go on with other code: the memory is another's.
+    pub(super) fn replace(&mut self, code: Arc<Code>, memory: CanisterMemory, state: State) {
+        self.seat = None;
+        self.held.become_of(bytes(&state));
+        self.code = code;
+        self.memory = memory;
+        self.state = state;
+        self.written = Default::default();
+    }
+
+    /// Instructions since it was opened, and pages that the last turn wrote.
+    pub(super) fn work(&self) -> (u64, usize) {
+        (self.instructions, self.dirtied)
     }
 }
 
-fn outcome(ran: Ran) -> Outcome {
-    Outcome {
-        result: ran.result,
-        instructions: ran.instructions,
-        logs: ran.effects.logs,
+/// Of a call and its cleanup, the one whose changes are kept.
+fn kept(ran: &[Ran]) -> Option<&Ran> {
+    ran.iter().find(|ran| ran.result.is_ok())
+}
+
+/// The memory of a canister, bytes.
+pub(super) fn bytes(state: &State) -> u64 {
+    (state.heap_pages + state.stable_pages).saturating_mul(WASM_PAGE)
+}
+
+fn crashed(state: &State) -> Ran {
+    Ran {
+        result: Err(Failure::Crashed),
+        instructions: 0,
+        effects: Effects::default(),
+        globals: Vec::new(),
+        heap_pages: state.heap_pages,
+        stable_pages: state.stable_pages,
     }
 }
 
-/// Nanoseconds since 1970.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    })
+fn name(home: &Path) -> String {
+    let name = home.file_name();
+    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with canisters.
 
+use crate::call::RejectCode;
 use crate::executor::Crash;
 use crate::store::StoreError;
 use std::path::PathBuf;
@@ -47,9 +48,51 @@ pub enum CanisterError {
     /// This program can't say which it is.
     #[error("{0}")]
     Build(String),
-    /// A call wanted what isn't there yet.
-    #[error("the call was undone: it calls other canisters ({0}), which isn't supported yet")]
-    Outgoing(String),
+    /// It doesn't take calls.
+    #[error("canister {0:?} is stopped\nhint: `casemate wasm start {0}`")]
+    Stopped(String),
+    /// `canister_inspect_message` said no.
+    #[error(
+        "{0:?} was not accepted by the canister's inspect_message{1}\nhint: it may take such a call from other callers only; nothing was run"
+    )]
+    NotAccepted(String, String),
+    /// There is no answer yet.
+    #[error(
+        "canister {0:?} didn't answer in time\nhint: the call goes on; with a key it can be asked for again"
+    )]
+    Late(String),
+    /// There is no answer, and nothing happens that would bring it.
+    #[error(
+        "canister {0:?} waits for an answer that nothing here will give\nhint: a canister that it called is stopped or waits itself; `casemate wasm status` says which calls are open"
+    )]
+    Waits(String),
+    /// What it has begun can't be read.
+    #[error(
+        "{path}: what the canister has begun and not ended can't be read\nhint: the file was changed or damaged; `casemate wasm import` takes an earlier export", path = .0.display()
+    )]
+    Books(PathBuf),
+    /// Its code can't be changed now.
+    #[error(
+        "canister {0:?} has {1} calls under way, which its new code could not go on with\nhint: `casemate wasm stop {0}` lets them end"
+    )]
+    Busy(String, usize),
+    /// The new code's memory is of another width.
+    #[error(
+        "canister {0:?} keeps its heap when its code is changed, and the new module can't take it: {1}\nhint: `casemate wasm reinstall` begins anew"
+    )]
+    OtherHeap(String, &'static str),
+}
+
+impl CanisterError {
+    /// As a canister is told of it.
+    #[must_use]
+    pub fn code(&self) -> RejectCode {
+        match self {
+            Self::NoCanister(..) | Self::NoMethod { .. } => RejectCode::DestinationInvalid,
+            Self::Store(_) | Self::Crash(_) | Self::NoModule(..) => RejectCode::SysTransient,
+            _ => RejectCode::CanisterError,
+        }
+    }
 }
 
 fn there_are(names: &[String]) -> String {

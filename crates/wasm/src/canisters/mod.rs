@@ -1,47 +1,86 @@
 //! Canisters that stay: installed, called, and there again after every process has ended.
 //!
 //! ```text
-//!  call ─▶ seat: run ─▶ journal: append ─▶ seat: commit ─▶ answer
-//!            │ trap: nothing is written        │
-//!            └ crash: the seat is made anew    └ what was written, for the next checkpoint
+//!  call ─▶ seat: run ─▶ journal: append ─▶ seat: commit ─▶ answer, and calls of others
+//!            │ trap: nothing is written        │                    │
+//!            └ crash: the seat is made anew    │                    ▼
+//!                                              │            post: to whom they are for
+//!                                              └ what was written, for the next checkpoint
 //! ```
 //!
-//! [`Canisters`] is the owner of a folder ([`Directory`]). A canister is opened when it is first
-//! asked for: its pages are loaded and the calls since are run again, each of which has to come to
-//! what it came to before. An update is written down before anybody is told of it; a query and a call
-//! that failed leave nothing.
+//! [`Canisters`] is the owner of a folder ([`Directory`](crate::store::Directory)). A canister is
+//! opened when it is first asked for: its pages are loaded and the calls since are run again, each of
+//! which has to come to what it came to before. An update is written down before anybody is told of
+//! it; a query and a call that failed leave nothing.
 //!
-//! [`Directory`]: crate::store::Directory
+//! A canister has one *turn* at a time, and each is one record of its journal. What a turn sends to
+//! other canisters is known from its books ([`books`]): nothing between canisters is lost or done
+//! twice when all of it ends in between.
+//!
+//! - [`canister`]: one canister and its turns
+//! - [`books`]: what it has begun and not ended
+//! - [`post`]: who has a turn next, and who waits
+//! - [`install`], [`upgrade`]: how code comes in
+//! - [`management`]: the canister that isn't one
+//! - [`budget`]: the memory of all of them
 
+mod ask;
+mod books;
+mod budget;
 mod canister;
+mod clock;
 mod error;
 mod install;
+mod logbook;
+mod management;
+mod message;
+mod post;
+mod report;
+mod shop;
+mod slot;
+mod upgrade;
 
-pub use canister::{Canister, Outcome};
+pub use ask::{Ask, Outcome};
 pub use error::CanisterError;
+pub use report::{Idle, Report};
 
 use crate::executor::{Code, Executor};
-use crate::process::BuildId;
-use crate::store::{Directory, Durability, write_whole};
-use casemate_core::hex;
-use std::collections::BTreeMap;
+use crate::store::{Directory, Durability};
+use budget::Budget;
+use post::Post;
+use shop::Shop;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Memory of all canisters, if nothing else is said, bytes.
+const MEMORY: u64 = 1 << 40;
+
 /// What becomes of canisters.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// When a call counts as done.
     pub durability: Durability,
+    /// Memory that all canisters may have together, bytes.
+    pub memory: u64,
+    /// Nobody else calls: a call that waits while nothing can happen is an error.
+    pub is_alone: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            memory: MEMORY,
+            is_alone: false,
+        }
+    }
 }
 
 /// All canisters of a folder.
 pub struct Canisters {
-    // In the order in which they go: workers, who started them, and the folder's lock last.
-    open: BTreeMap<String, Canister>,
-    executor: Arc<dyn Executor>,
-    options: Options,
-    directory: Directory,
+    // In the order in which they go: canisters and their workers, and then what they share.
+    post: Post,
+    shop: Arc<Shop>,
 }
 
 impl Canisters {
@@ -51,58 +90,45 @@ impl Canisters {
         executor: Arc<dyn Executor>,
         options: Options,
     ) -> Result<Self, CanisterError> {
-        Ok(Self {
+        let shop = Arc::new(Shop {
             directory: Directory::open(path)?,
             executor,
             options,
-            open: BTreeMap::new(),
+            budget: Budget::new(options.memory),
+        });
+        Ok(Self {
+            post: Post::over(&shop.directory.names()?),
+            shop,
         })
     }
 
     /// Their names.
     pub fn names(&self) -> Result<Vec<String>, CanisterError> {
-        Ok(self.directory.names()?)
+        Ok(self.shop.directory.names()?)
     }
 
-    /// The one of this name.
-    pub fn get(&mut self, name: &str) -> Result<&mut Canister, CanisterError> {
-        let home = self.directory.home(name)?;
-        if !self.open.contains_key(name) {
-            if !home.is_dir() {
-                let near = self.names()?;
-                return Err(CanisterError::NoCanister(name.to_owned(), near));
-            }
-            let canister = Canister::recover(self, home)?;
-            self.open.insert(name.to_owned(), canister);
-        }
-        let found = self.open.get_mut(name);
-        found.ok_or_else(|| CanisterError::NoCanister(name.to_owned(), Vec::new()))
+    /// The code of one.
+    pub fn code(&self, name: &str) -> Result<Arc<Code>, CanisterError> {
+        let slot = self.slot(name)?;
+        self.with(&slot, |canister| Ok(canister.code.clone()))
     }
 
-    /// Removes one, and all that it knew.
-    pub fn remove(&mut self, name: &str) -> Result<(), CanisterError> {
-        if !self.directory.home(name)?.is_dir() {
-            return Err(CanisterError::NoCanister(name.to_owned(), self.names()?));
-        }
-        self.open.remove(name);
-        Ok(self.directory.remove(name)?)
+    /// Memory that is left for all, bytes.
+    #[must_use]
+    pub fn memory_left(&self) -> u64 {
+        self.shop.budget.left()
     }
 
-    /// A module's code: as it was compiled before by this build, or compiled now.
-    fn code(&self, hash: &str) -> Result<Arc<Code>, CanisterError> {
-        let build = BuildId::own().map_err(|why| CanisterError::Build(why.to_string()))?;
-        let kept = self.directory.module(hash, &hex::encode(&build.0[..16]));
-        if let Some(code) = std::fs::read(&kept)
-            .ok()
-            .and_then(|bytes| Code::of(hash, &bytes).ok())
-        {
-            return Ok(Arc::new(code));
-        }
-        let path = self.directory.module(hash, "wasm");
-        let bytes = std::fs::read(&path).map_err(|why| CanisterError::NoModule(path, why))?;
-        let code = self.executor.compile(&bytes)?;
-        // What can't be kept is compiled again.
-        let _ = write_whole(&kept, code.bundle.bytes(), false);
-        Ok(code)
+    /// Removes one, and all that it knew. Whoever waits for it is told.
+    pub fn remove(&self, name: &str) -> Result<(), CanisterError> {
+        let slot = self.slot(name)?;
+        let parcels = self.with(&slot, |canister| {
+            let why = "the canister was removed";
+            Ok(canister.books.close(slot.principal, why))
+        })?;
+        self.shop.directory.remove(name)?;
+        self.forget(&slot);
+        self.deliver(&slot, parcels);
+        Ok(())
     }
 }

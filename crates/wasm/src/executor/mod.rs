@@ -94,6 +94,11 @@ pub trait Seat: Send {
     /// Brings what the last call wrote into committed memory.
     fn commit(&mut self, ran: &Ran, memory: &mut CanisterMemory) -> Result<Committed, Crash>;
 
+    /// The process that it is, if it is one of its own.
+    fn process(&self) -> Option<u32> {
+        None
+    }
+
     /// Runs a call of which nothing is kept, on what is committed.
     fn query(&mut self, call: &Arc<Call>) -> Result<Ran, Crash>;
 }

@@ -201,6 +201,10 @@ impl Seat for Bench {
         Ok(Committed { heap, stable })
     }
 
+    fn process(&self) -> Option<u32> {
+        u32::try_from(self.worker.pid()).ok()
+    }
+
     fn query(&mut self, call: &Arc<Call>) -> Result<Ran, Crash> {
         let request = Request::Query(call.clone());
         Ok(self.ask(&request, Some(call))?.ran)

@@ -29,6 +29,14 @@ pub struct Document {
     pub cycles: String,
     /// When its timer goes off, nanoseconds since 1970; 0 for never.
     pub timer: u64,
+    /// What it may have of memory, bytes.
+    pub memory: u64,
+    /// It wants to be woken: there is a heartbeat.
+    pub has_heartbeat: bool,
+    /// It has calls of others that aren't answered.
+    pub is_waiting: bool,
+    /// What it has begun and not ended, in hexadecimal digits.
+    pub books: String,
     /// Globals and sizes.
     state: String,
     /// Its memory: these overlays, the oldest first.
@@ -54,6 +62,10 @@ impl Document {
             changes: statics.version,
             cycles: statics.cycles.to_string(),
             timer: statics.timer,
+            memory: 0,
+            has_heartbeat: false,
+            is_waiting: false,
+            books: String::new(),
             state: hex::encode(&state.to_bytes()),
             overlays: Vec::new(),
             journal: 0,

@@ -1,11 +1,12 @@
 //! Calls in a file, one after the other.
 //!
 //! ```text
-//!  length u32 · CRC-32 u32 · digest of what came of it u64 · the call
+//!  length u32 · CRC-32 u32 · digest of what came of it u64 · its cause · the call
 //! ```
 
 use super::StoreError;
-use crate::call::{Call, Ran};
+use crate::call::{Call, Cause, Ran};
+use crate::wire::{Malformed, Reader, Writer};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -27,9 +28,11 @@ pub enum Durability {
     Checkpoint,
 }
 
-/// A call that was made.
+/// A turn of a canister.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    /// What it was for.
+    pub cause: Cause,
     /// As it went in.
     pub call: Call,
     /// What came of it, in short: to see that it comes again.
@@ -37,21 +40,43 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a call and what came of it.
+    /// Of a call and what came of it, its cleanup included.
     #[must_use]
-    pub fn of(call: Call, ran: &Ran) -> Self {
+    pub fn of<'a>(cause: Cause, call: Call, ran: impl IntoIterator<Item = &'a Ran>) -> Self {
         Self {
+            cause,
             call,
             digest: digest(ran),
         }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        self.cause.write(&mut writer);
+        writer.bytes(&self.call.to_bytes()).finish()
+    }
+
+    fn from_bytes(bytes: &[u8], digest: u64) -> Result<Self, Malformed> {
+        let reader = &mut Reader::new(bytes);
+        let cause = Cause::read(reader)?;
+        let call = Call::from_bytes(&reader.bytes("a call")?)?;
+        reader.end().map(|()| Self {
+            cause,
+            call,
+            digest,
+        })
     }
 }
 
 /// What came of a call, in 64 bits.
 #[must_use]
-fn digest(ran: &Ran) -> u64 {
+fn digest<'a>(ran: impl IntoIterator<Item = &'a Ran>) -> u64 {
     use sha2::{Digest, Sha256};
-    let hash = Sha256::digest(ran.to_bytes());
+    let mut hasher = Sha256::new();
+    for ran in ran {
+        hasher.update(ran.to_bytes());
+    }
+    let hash = hasher.finalize();
     let mut first = [0; 8];
     first.copy_from_slice(&hash[..8]);
     u64::from_le_bytes(first)
@@ -113,7 +138,7 @@ impl Journal {
 
     /// Writes a record: all of it, or nothing.
     pub fn append(&mut self, record: &Record, durability: Durability) -> Result<(), StoreError> {
-        let body = record.call.to_bytes();
+        let body = record.to_bytes();
         let mut bytes = Vec::with_capacity(HEADER + body.len());
         bytes.extend((body.len() as u32).to_le_bytes());
         bytes.extend([0; 4]);
@@ -177,10 +202,10 @@ fn read(file: &File, path: &Path, at: u64, size: u64) -> Result<Option<(Record, 
             )),
         };
     }
-    let call =
-        Call::from_bytes(&bytes).map_err(|why| StoreError::damaged(path, body, why.to_string()))?;
     let digest = u64::from(word(8)) | u64::from(word(12)) << 32;
-    Ok(Some((Record { call, digest }, end)))
+    let record = Record::from_bytes(&bytes, digest);
+    let record = record.map_err(|why| StoreError::damaged(path, body, why.to_string()))?;
+    Ok(Some((record, end)))
 }
 
 #[cfg(test)]
@@ -193,6 +218,7 @@ mod tests {
         let mut call = Call::new(Entry::Update(format!("m{number}")), statics);
         call.argument = vec![number as u8; number as usize * 7];
         Record {
+            cause: Cause::Answers(number),
             call,
             digest: number * 0x0101_0101_0101_0101,
         }
@@ -229,7 +255,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         let mut ends = vec![0];
         for record in &records {
-            ends.push(ends.last().unwrap() + HEADER + record.call.to_bytes().len());
+            ends.push(ends.last().unwrap() + HEADER + record.to_bytes().len());
         }
         for length in 0..=whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();

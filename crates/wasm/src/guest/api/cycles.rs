@@ -54,8 +54,7 @@ pub(super) fn link<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     type Cycles = fn(&Host) -> u128;
     let read: [(&str, Cycles); 3] = [
         ("msg_cycles_available", Host::available),
-        // Set for callbacks, whose cycles are what came back.
-        ("msg_cycles_refunded", |host| host.call.cycles),
+        ("msg_cycles_refunded", |host| host.call.refunded),
         ("canister_cycle_balance", Host::balance),
     ];
     for (name, cycles) in read {
@@ -67,7 +66,7 @@ pub(super) fn link<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     }
     let read: [(&str, Cycles); 4] = [
         ("msg_cycles_available128", Host::available),
-        ("msg_cycles_refunded128", |host| host.call.cycles),
+        ("msg_cycles_refunded128", |host| host.call.refunded),
         ("canister_cycle_balance128", Host::balance),
         ("canister_liquid_cycle_balance128", Host::balance),
     ];

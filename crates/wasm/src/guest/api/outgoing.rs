@@ -16,6 +16,8 @@ const LONGEST_ARGUMENT: u64 = 10 << 20;
 const LONGEST_WAIT: u32 = 300;
 /// Calls of one call.
 const MOST: usize = 500;
+/// Calls of one canister that wait for an answer of the same other one.
+const MOST_QUEUED: usize = 500;
 
 pub(super) fn link<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     begin::<W>(linker)?;
@@ -152,11 +154,21 @@ fn perform(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             let Some(begun) = effects.begun.take() else {
                 return Err(Stop::contract(own, "no call was begun").into());
             };
-            if effects.calls.len() >= MOST {
+            let same = |call: &&Outgoing| call.callee == begun.callee;
+            let made = effects.calls.iter().filter(same).count();
+            let is_full = effects.calls.len() >= MOST;
+            let host = caller.data_mut();
+            let before = host
+                .call
+                .queued
+                .iter()
+                .find(|(who, _)| *who == begun.callee);
+            let before = before.map_or(0, |(_, calls)| *calls as usize);
+            if is_full || made + before >= MOST_QUEUED {
                 // The queue is full for now (reject code 2, SYS_TRANSIENT).
                 return wasmtime::Result::<i32>::Ok(2);
             }
-            effects.calls.push(begun);
+            host.effects.calls.push(begun);
             wasmtime::Result::<i32>::Ok(0)
         },
     )?;

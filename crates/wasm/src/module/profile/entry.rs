@@ -37,6 +37,15 @@ impl MethodKind {
         }
     }
 
+    /// What it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Query => "query",
+            Self::CompositeQuery => "composite query",
+        }
+    }
+
     pub(in crate::module) fn from_prefix(prefix: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.prefix() == prefix)
     }

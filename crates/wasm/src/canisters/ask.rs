@@ -1,0 +1,54 @@
+//! What somebody outside asks of a canister, and is told.
+
+use crate::call::{Answer, Failure, Log, Principal};
+use std::time::Instant;
+
+/// A call from outside.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Which method.
+    pub method: String,
+    /// With what.
+    pub argument: Vec<u8>,
+    /// Who asks.
+    pub caller: Principal,
+    /// Cycles that come with it.
+    pub cycles: u128,
+    /// By which a retry is known: a call with a key that was made before isn't made again, and its
+    /// answer is given once more.
+    pub key: Option<String>,
+    /// How long its answer is waited for.
+    pub deadline: Option<Instant>,
+}
+
+impl Ask {
+    /// By whoever gives no name.
+    #[must_use]
+    pub fn new(method: &str, argument: Vec<u8>) -> Self {
+        Self {
+            method: method.to_owned(),
+            argument,
+            caller: Principal::ANONYMOUS,
+            cycles: 0,
+            key: None,
+            deadline: None,
+        }
+    }
+
+    /// By somebody.
+    #[must_use]
+    pub fn by(self, caller: Principal) -> Self {
+        Self { caller, ..self }
+    }
+}
+
+/// What came of a call, for whoever made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The answer, or why there is none.
+    pub result: Result<Option<Answer>, Failure>,
+    /// What it took, with the callbacks of its calls.
+    pub instructions: u64,
+    /// What it printed before it waited for anything.
+    pub logs: Vec<Log>,
+}

@@ -1,0 +1,83 @@
+//! A canister's place among the others, whether it is opened or not.
+
+use super::canister::Canister;
+use super::message::Parcel;
+use crate::call::Principal;
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One place. The canister's lock is held for a turn; the others for a moment, and none of them
+/// while another is asked for.
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) principal: Principal,
+    canister: Mutex<Option<Canister>>,
+    inbox: Mutex<VecDeque<Parcel>>,
+    /// Answers of this canister that their callers have written down.
+    read: Mutex<Vec<(Principal, u64)>>,
+    /// When it has to be woken, nanoseconds since 1970; 0 for never.
+    pub(super) due: AtomicU64,
+    /// When it last had a turn.
+    pub(super) used: AtomicU64,
+}
+
+impl Slot {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            principal: principal(name),
+            canister: Mutex::default(),
+            inbox: Mutex::default(),
+            read: Mutex::default(),
+            due: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn canister(&self) -> MutexGuard<'_, Option<Canister>> {
+        lock(&self.canister)
+    }
+
+    /// Unless it has a turn right now.
+    pub(super) fn try_canister(&self) -> Option<MutexGuard<'_, Option<Canister>>> {
+        match self.canister.try_lock() {
+            Ok(canister) => Some(canister),
+            Err(std::sync::TryLockError::Poisoned(canister)) => Some(canister.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(super) fn put(&self, parcel: Parcel) {
+        lock(&self.inbox).push_back(parcel);
+    }
+
+    pub(super) fn take(&self) -> Option<Parcel> {
+        lock(&self.inbox).pop_front()
+    }
+
+    pub(super) fn has_post(&self) -> bool {
+        !lock(&self.inbox).is_empty()
+    }
+
+    pub(super) fn note_read(&self, who: Principal, number: u64) {
+        lock(&self.read).push((who, number));
+    }
+
+    pub(super) fn take_read(&self) -> Vec<(Principal, u64)> {
+        std::mem::take(&mut *lock(&self.read))
+    }
+}
+
+/// A turn that panicked has left its canister as it is stored, or it is made again from there.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A canister's own: the same for the same name.
+pub(super) fn principal(name: &str) -> Principal {
+    let mut number = [0; 8];
+    number.copy_from_slice(&Sha256::digest(name)[..8]);
+    Principal::of_canister(u64::from_be_bytes(number))
+}

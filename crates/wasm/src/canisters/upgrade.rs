@@ -1,0 +1,152 @@
+//! Other code for a canister that is there: all of it comes about, or nothing of it does.
+//!
+//! ```text
+//!  checkpoint ─▶ pre_upgrade (old code) ─▶ stable memory to the new ─▶ start, post_upgrade ─▶ checkpoint
+//!      └──────────── whatever fails: made again from here ◀───────────────┘
+//! ```
+//!
+//! The heap begins anew, unless the new code says by its metadata that it goes on with the old one
+//! (`enhanced-orthogonal-persistence`).
+
+use super::canister::Canister;
+use super::{CanisterError, Canisters, Outcome};
+use crate::call::{Entry, Principal};
+use crate::executor::{CanisterMemory, Code, Crash};
+use crate::guest::{PER_WASM_PAGE, State};
+use crate::module::EntryPoint;
+use casemate_sys::pages::{Committed, PAGE, Run, Runs};
+use std::sync::Arc;
+
+impl Canisters {
+    /// Changes a canister's code; its stable memory stays.
+    pub fn upgrade(
+        &self,
+        name: &str,
+        module: &[u8],
+        argument: Vec<u8>,
+        caller: Principal,
+    ) -> Result<Outcome, CanisterError> {
+        self.change(name, module, argument, caller, true)
+    }
+
+    /// Makes a canister anew of a module, under its old name; all that it knew is gone.
+    pub fn reinstall(
+        &self,
+        name: &str,
+        module: &[u8],
+        argument: Vec<u8>,
+        caller: Principal,
+    ) -> Result<Outcome, CanisterError> {
+        self.change(name, module, argument, caller, false)
+    }
+
+    fn change(
+        &self,
+        name: &str,
+        module: &[u8],
+        argument: Vec<u8>,
+        caller: Principal,
+        stays: bool,
+    ) -> Result<Outcome, CanisterError> {
+        let slot = self.slot(name)?;
+        let code = self.shop.take(module)?;
+        self.with(&slot, |canister| {
+            let under_way = canister.books.counts().1;
+            if under_way > 0 {
+                return Err(CanisterError::Busy(name.to_owned(), under_way));
+            }
+            canister.checkpoint()?;
+            let outcome = canister.change(code, argument, caller, stays);
+            if !matches!(&outcome, Ok(outcome) if outcome.result.is_ok()) {
+                canister.reload()?;
+            }
+            outcome
+        })
+    }
+}
+
+impl Canister {
+    fn change(
+        &mut self,
+        code: Arc<Code>,
+        argument: Vec<u8>,
+        caller: Principal,
+        stays: bool,
+    ) -> Result<Outcome, CanisterError> {
+        let mut logs = Vec::new();
+        let mut instructions = 0;
+        if stays && self.code.profile.has(EntryPoint::PreUpgrade) {
+            let outcome = self.first(Some(Entry::PreUpgrade), Vec::new(), caller)?;
+            if outcome.result.is_err() {
+                return Ok(outcome);
+            }
+            (logs, instructions) = (outcome.logs, outcome.instructions);
+        }
+        let keeps_heap = stays && code.profile.keeps_heap();
+        if keeps_heap && self.code.profile.is64 != code.profile.is64 {
+            let why = "its addresses are of another width";
+            return Err(CanisterError::OtherHeap(self.name.clone(), why));
+        }
+        let mut memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
+        let mut state = State::default();
+        if stays {
+            copy(
+                &self.memory.stable,
+                &mut memory.stable,
+                self.state.stable_pages,
+            )?;
+            state.stable_pages = self.state.stable_pages;
+        }
+        if keeps_heap {
+            if self.state.heap_pages > code.profile.heap.maximum {
+                let why = "it is larger than the new module's memory may be";
+                return Err(CanisterError::OtherHeap(self.name.clone(), why));
+            }
+            copy(&self.memory.heap, &mut memory.heap, self.state.heap_pages)?;
+            state.heap_pages = self.state.heap_pages.max(code.profile.heap.minimum);
+        }
+        self.replace(code, memory, state);
+        self.statics.version += 1;
+        self.statics.timer = 0;
+        let last = match stays {
+            true => EntryPoint::PostUpgrade,
+            false => EntryPoint::Init,
+        };
+        let mut outcome = self.first_steps(!keeps_heap, last, argument, caller)?;
+        logs.append(&mut outcome.logs);
+        outcome.logs = logs;
+        outcome.instructions += instructions;
+        if outcome.result.is_ok() {
+            self.written = [
+                present(&self.memory.heap, self.state.heap_pages)?,
+                present(&self.memory.stable, self.state.stable_pages)?,
+            ];
+            self.write_checkpoint(Vec::new())?;
+        }
+        Ok(outcome)
+    }
+}
+
+/// The pages that hold something.
+fn present(memory: &Committed, wasm_pages: u64) -> Result<Runs, CanisterError> {
+    let end = usize::try_from(wasm_pages).unwrap_or(usize::MAX / PER_WASM_PAGE) * PER_WASM_PAGE;
+    let mut all = Runs::default();
+    all.extend((end > 0).then_some(Run { start: 0, end }));
+    Ok(memory.held(&all).map_err(Crash::from)?)
+}
+
+fn copy(from: &Committed, to: &mut Committed, wasm_pages: u64) -> Result<(), CanisterError> {
+    let mut bytes = vec![0; 256 * PAGE];
+    for run in present(from, wasm_pages)?.as_slice() {
+        let mut page = run.start;
+        while page < run.end {
+            let pages = (run.end - page).min(bytes.len() / PAGE);
+            let part = &mut bytes[..pages * PAGE];
+            from.read(page, part).map_err(Crash::from)?;
+            let mut window = to.map(page + pages).map_err(Crash::from)?;
+            window.write(page, part).map_err(Crash::from)?;
+            page += pages;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,497 @@
+//! Calls between canisters, timers, other code, and what survives of all of it: with both executors.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[allow(dead_code, reason = "nothing here needs the path of this program")]
+#[path = "../processes/harness.rs"]
+mod harness;
+mod script;
+mod stand;
+
+use candid::{Decode, Encode};
+use casemate_wasm::call::{Answer, Failure, Principal};
+use casemate_wasm::canisters::{Ask, CanisterError, Options};
+use script::{out, raw, script};
+use stand::{PUPPET, Stand, each, each_with};
+use std::time::Duration;
+
+fn main() {
+    casemate_wasm::process::role(&casemate_wasm::worker::Wasm);
+    harness::main(&[
+        ("an_answer_comes_back", an_answer_comes_back),
+        ("a_call_is_counted_as_a_whole", a_call_is_counted_as_a_whole),
+        ("a_rejection_says_why", a_rejection_says_why),
+        (
+            "a_call_that_traps_calls_nobody",
+            a_call_that_traps_calls_nobody,
+        ),
+        (
+            "a_callback_that_traps_is_cleaned_up",
+            a_callback_that_traps_is_cleaned_up,
+        ),
+        (
+            "cycles_are_neither_made_nor_lost",
+            cycles_are_neither_made_nor_lost,
+        ),
+        ("calls_go_round", calls_go_round),
+        (
+            "who_says_nothing_is_answered_for",
+            who_says_nothing_is_answered_for,
+        ),
+        ("a_queue_has_an_end", a_queue_has_an_end),
+        ("what_is_on_its_way_survives", what_is_on_its_way_survives),
+        ("a_key_is_used_once", a_key_is_used_once),
+        ("timers_go_off", timers_go_off),
+        (
+            "who_is_stopped_takes_no_calls",
+            who_is_stopped_takes_no_calls,
+        ),
+        (
+            "stable_memory_outlives_the_code",
+            stable_memory_outlives_the_code,
+        ),
+        (
+            "the_management_canister_answers",
+            the_management_canister_answers,
+        ),
+        (
+            "memory_is_shared_and_given_back",
+            memory_is_shared_and_given_back,
+        ),
+        ("lines_survive", lines_survive),
+        ("who_is_evicted_comes_back", who_is_evicted_comes_back),
+        (
+            "callers_at_once_are_all_answered",
+            callers_at_once_are_all_answered,
+        ),
+    ]);
+}
+
+fn an_answer_comes_back() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let there = script().add(5).say("five").reply();
+        assert_eq!(
+            stand.reply("a", script().add(1).call(out(b, there))),
+            b"five"
+        );
+        assert_eq!((stand.counter("a"), stand.counter("b")), (1, 5));
+    });
+}
+
+fn a_call_is_counted_as_a_whole() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let call = out(b, script().reply()).on_reply(script().instructions().reply());
+        let outcome = stand.tell("a", script().call(call)).unwrap();
+        let Ok(Some(Answer::Reply(counted))) = &outcome.result else {
+            panic!("{outcome:?}");
+        };
+        let counted = u64::from_le_bytes(counted[..].try_into().unwrap());
+        // What its callback counted is all but the rest of the callback.
+        assert!(
+            counted > 100 && counted <= outcome.instructions,
+            "{counted}"
+        );
+    });
+}
+
+fn a_rejection_says_why() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let rejected = |there| stand.reply("a", script().call(out(b, there)));
+        assert_eq!(rejected(script().add(1).reject("no")), b"\x04no");
+        let trapped = rejected(script().add(10).trap("ouch"));
+        assert_eq!(trapped[0], 5);
+        assert!(String::from_utf8_lossy(&trapped).contains("ouch"));
+        // What it did before it said no is kept, and what it did before it trapped isn't.
+        assert_eq!(stand.counter("b"), 1);
+        let nobody = Principal::of_canister(1);
+        let said = stand.reply("a", script().call(out(nobody, script())));
+        assert_eq!(said[0], 3);
+        let said = stand.reply("a", script().call(out(b, script()).method("nothing")));
+        assert_eq!(said[0], 3);
+    });
+}
+
+fn a_call_that_traps_calls_nobody() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let there = script().add(5).reply();
+        let failure = stand.failure("a", script().call(out(b, there)).trap("late"));
+        assert!(matches!(failure, Failure::Canister { .. }), "{failure:?}");
+        stand.canisters().settle(Duration::from_secs(1));
+        assert_eq!(stand.counter("b"), 0);
+    });
+}
+
+fn a_callback_that_traps_is_cleaned_up() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let call = out(b, script().reply())
+            .on_reply(script().add(100).trap("in the callback"))
+            .cleanup(script().add(7));
+        let failure = stand.failure("a", script().add(1).call(call));
+        assert!(failure.to_string().contains("in the callback"), "{failure}");
+        assert_eq!(stand.counter("a"), 8);
+        stand.again();
+        assert_eq!(stand.counter("a"), 8);
+    });
+}
+
+fn cycles_are_neither_made_nor_lost() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let balance = |name| {
+            let bytes = stand.reply(name, script().balance().reply());
+            u128::from_le_bytes(bytes.try_into().unwrap())
+        };
+        let before = (balance("a"), balance("b"));
+        let there = script().accept(300).reply();
+        let call = out(b, there)
+            .cycles(1000)
+            .on_reply(script().refunded().reply());
+        let refund = stand.reply("a", script().call(call));
+        assert_eq!(u128::from_le_bytes(refund.try_into().unwrap()), 700);
+        assert_eq!(
+            (balance("a"), balance("b")),
+            (before.0 - 300, before.1 + 300)
+        );
+        // A call that fails takes nothing.
+        let call = out(b, script().accept(300).trap("no")).cycles(1000);
+        stand.reply("a", script().call(call));
+        assert_eq!(balance("a") + balance("b"), before.0 + before.1);
+    });
+    each(|stand| {
+        let a = stand.puppet("a");
+        stand.puppet("b");
+        let more = out(a, script()).cycles(u32::MAX);
+        let many = (0..30_000).fold(script(), |all, _| all.add(0));
+        let failure = stand.failure("a", many.call(more).trap("end"));
+        assert!(failure.to_string().contains("end"), "{failure}");
+    });
+}
+
+fn calls_go_round() {
+    each(|stand| {
+        let a = stand.puppet("a");
+        let b = stand.puppet("b");
+        let home = script().add(1).counter().reply();
+        let there = script().add(1).call(out(a, home));
+        // The counter of the first is as it was left by its own turn before.
+        assert_eq!(
+            stand.reply("a", script().add(10).call(out(b, there))),
+            11_u32.to_le_bytes()
+        );
+        let own = script().call(out(a, script().add(1).counter().reply()));
+        assert_eq!(stand.reply("a", own), 12_u32.to_le_bytes());
+    });
+}
+
+fn who_says_nothing_is_answered_for() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        assert_eq!(stand.failure("a", script().add(1)), Failure::NoAnswer);
+        assert_eq!(stand.counter("a"), 1);
+        let said = stand.reply("a", script().call(out(b, script().add(1))));
+        assert_eq!(said[0], 5);
+        assert_eq!(stand.counter("b"), 1);
+    });
+}
+
+fn a_queue_has_an_end() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let call = || out(b, script().reply()).on_reply(script().add(1));
+        let many = (0..502).fold(script(), |all, _| all.call(call()));
+        // Each that has no room appends the code of the refusal.
+        assert_eq!(stand.reply("a", many.reply()), [2, 2]);
+        stand.canisters().settle(Duration::from_secs(60));
+        assert_eq!(stand.counter("a"), 500);
+    });
+}
+
+fn what_is_on_its_way_survives() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        let call = || {
+            let there = script().add(5).say("x").reply();
+            script()
+                .add(1)
+                .call(out(b, there).on_reply(script().add(10).argument().reply()))
+        };
+        // The request is on its way.
+        stand.begin("a", call());
+        assert_eq!((stand.counter("a"), stand.counter("b")), (1, 0));
+        stand.again();
+        stand.canisters().tick(Duration::from_secs(10)).unwrap();
+        assert_eq!((stand.counter("a"), stand.counter("b")), (11, 5));
+        // All of it is done, and none of it again.
+        stand.again();
+        stand.canisters().tick(Duration::from_secs(10)).unwrap();
+        assert_eq!((stand.counter("a"), stand.counter("b")), (11, 5));
+        assert_eq!(stand.canisters().report("a").unwrap().calls, 0);
+        // The same, with checkpoints in between.
+        stand.begin("a", call());
+        for name in ["a", "b"] {
+            stand.canisters().set(name, None, None).unwrap();
+        }
+        stand.again();
+        stand.canisters().tick(Duration::from_secs(10)).unwrap();
+        assert_eq!((stand.counter("a"), stand.counter("b")), (22, 10));
+    });
+}
+
+fn a_key_is_used_once() {
+    each(|stand| {
+        stand.puppet("a");
+        let mut ask = Ask::new("do", script().add(1).counter().reply().build());
+        ask.key = Some("pay-17".to_owned());
+        let first = stand.canisters().call("a", ask.clone()).unwrap();
+        assert_eq!(
+            first.result,
+            Ok(Some(Answer::Reply(1_u32.to_le_bytes().to_vec())))
+        );
+        assert_eq!(
+            stand.canisters().call("a", ask.clone()).unwrap().result,
+            first.result
+        );
+        stand.again();
+        assert_eq!(
+            stand.canisters().call("a", ask.clone()).unwrap().result,
+            first.result
+        );
+        stand.canisters().set("a", None, None).unwrap();
+        stand.again();
+        assert_eq!(
+            stand.canisters().call("a", ask.clone()).unwrap().result,
+            first.result
+        );
+        assert_eq!(stand.counter("a"), 1);
+        ask.key = Some("pay-18".to_owned());
+        stand.canisters().call("a", ask).unwrap();
+        assert_eq!(stand.counter("a"), 2);
+    });
+}
+
+fn timers_go_off() {
+    each(|stand| {
+        stand.puppet("a");
+        stand.reply("a", script().timer(1).reply());
+        assert!(stand.canisters().report("a").unwrap().is_overdue);
+        stand.again();
+        stand.canisters().tick(Duration::from_secs(10)).unwrap();
+        assert_eq!(stand.counter("a"), 1000);
+        stand.again();
+        stand.canisters().tick(Duration::from_secs(10)).unwrap();
+        assert_eq!(stand.counter("a"), 1000);
+    });
+}
+
+fn who_is_stopped_takes_no_calls() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        stand.canisters().stop("b").unwrap();
+        let refused = stand.tell("b", script().reply());
+        assert!(
+            matches!(refused, Err(CanisterError::Stopped(_))),
+            "{refused:?}"
+        );
+        let said = stand.reply("a", script().call(out(b, script().reply())));
+        assert_eq!(said[0], 5);
+        stand.again();
+        assert_eq!(stand.canisters().report("b").unwrap().status, "stopped");
+        stand.canisters().start("b").unwrap();
+        assert_eq!(stand.reply("b", script().status().reply()), [1]);
+    });
+}
+
+fn stable_memory_outlives_the_code() {
+    each(|stand| {
+        stand.puppet("a");
+        let count = |stand: &Stand, expected| {
+            assert_eq!(stand.counter("a"), expected);
+        };
+        stand.reply("a", script().add(42).reply());
+        let canisters = stand.canisters();
+        let nobody = Principal::ANONYMOUS;
+        let upgraded = canisters.upgrade("a", PUPPET, Vec::new(), nobody).unwrap();
+        assert_eq!(upgraded.result, Ok(None));
+        count(stand, 42);
+        stand.reply("a", script().add(1).reply());
+        // One whose first step fails leaves everything as it was.
+        let broken = br#"(module (memory 1) (func (export "canister_post_upgrade") unreachable))"#;
+        let failed = canisters.upgrade("a", broken, Vec::new(), nobody).unwrap();
+        assert!(failed.result.is_err());
+        count(stand, 43);
+        stand.again();
+        count(stand, 43);
+        let canisters = stand.canisters();
+        let version = canisters.report("a").unwrap().version;
+        let fresh = canisters
+            .reinstall("a", PUPPET, Vec::new(), nobody)
+            .unwrap();
+        assert_eq!(fresh.result, Ok(None));
+        count(stand, 0);
+        assert_eq!(canisters.report("a").unwrap().version, version + 1);
+        stand.again();
+        count(stand, 0);
+        assert_eq!(stand.canisters().report("a").unwrap().stable, 0);
+    });
+}
+
+fn the_management_canister_answers() {
+    each(|stand| {
+        let a = stand.puppet("a");
+        let manage = |method, argument: Vec<u8>| {
+            let call = out(Principal::MANAGEMENT, raw(argument)).method(method);
+            stand.reply("a", script().call(call))
+        };
+        let random = || Decode!(&manage("raw_rand", Encode!().unwrap()), Vec<u8>).unwrap();
+        let (one, other) = (random(), random());
+        assert_eq!((one.len(), other.len()), (32, 32));
+        assert_ne!(one, other);
+        #[derive(candid::CandidType, serde::Deserialize)]
+        struct Which {
+            canister_id: candid::Principal,
+        }
+        #[derive(candid::CandidType)]
+        struct Nothing {}
+        let made = manage("create_canister", Encode!(&Nothing {}).unwrap());
+        let made = Decode!(&made, Which).unwrap();
+        #[derive(candid::CandidType)]
+        enum Mode {
+            #[expect(non_camel_case_types, reason = "as the interface has it")]
+            install,
+        }
+        #[derive(candid::CandidType)]
+        struct Install {
+            mode: Mode,
+            canister_id: candid::Principal,
+            wasm_module: Vec<u8>,
+            arg: Vec<u8>,
+        }
+        let install = Install {
+            mode: Mode::install,
+            canister_id: made.canister_id,
+            wasm_module: PUPPET.to_vec(),
+            arg: script().add(3).build(),
+        };
+        let installed = manage("install_code", Encode!(&install).unwrap());
+        Decode!(&installed).unwrap();
+        let child = Principal::new(made.canister_id.as_slice()).unwrap();
+        let asked = script().call(out(child, script().counter().reply()));
+        assert_eq!(stand.reply("a", asked), 3_u32.to_le_bytes());
+        // Only who controls a canister may.
+        stand.puppet("b");
+        let call = out(
+            Principal::MANAGEMENT,
+            raw(Encode!(&Which {
+                canister_id: made.canister_id
+            })
+            .unwrap()),
+        );
+        let refused = stand.reply("b", script().call(call.method("stop_canister")));
+        assert_eq!(refused[0], 5);
+        let own = Which {
+            canister_id: candid::Principal::from_slice(a.as_slice()),
+        };
+        assert!(!manage("canister_status", Encode!(&own).unwrap()).is_empty());
+        assert_eq!(manage("mint", Vec::new())[0], 3);
+    });
+}
+
+fn memory_is_shared_and_given_back() {
+    const PAGE: u64 = 64 << 10;
+    let options = Options {
+        memory: 1 << 30,
+        ..Options::default()
+    };
+    each_with(options, |stand| {
+        let before = stand.canisters().memory_left();
+        stand.puppet("a");
+        let held = before - stand.canisters().memory_left();
+        assert_eq!(held, 64 * PAGE);
+        stand.failure("a", script().trap("no"));
+        stand.reply("a", script().reply());
+        assert_eq!(stand.canisters().memory_left(), before - held);
+        stand.canisters().remove("a").unwrap();
+        assert_eq!(stand.canisters().memory_left(), before);
+    });
+    let options = Options {
+        memory: 10 * PAGE,
+        ..Options::default()
+    };
+    each_with(options, |stand| {
+        // More than a quarter of what there is: nobody may have as much at once.
+        let large = br#"(module (import "ic0" "msg_reply" (func $reply)) (memory 1)
+            (func (export "canister_update do")
+                (if (i32.ne (memory.grow (i32.const 8)) (i32.const -1)) (then (call $reply)))))"#;
+        let nobody = Principal::ANONYMOUS;
+        stand
+            .canisters()
+            .install("a", large, Vec::new(), nobody)
+            .unwrap();
+        let before = stand.canisters().memory_left();
+        let told = stand.canisters().call("a", Ask::new("do", Vec::new()));
+        assert!(told.unwrap().result.is_err());
+        assert_eq!(stand.canisters().memory_left(), before);
+    });
+}
+
+fn lines_survive() {
+    each(|stand| {
+        stand.puppet("a");
+        stand.failure("a", script().print("before").trap("no"));
+        stand.reply("a", script().print("after").reply());
+        stand.again();
+        let lines = stand.canisters().logs("a").unwrap();
+        let lines: Vec<Vec<u8>> = lines.into_iter().map(|log| log.text).collect();
+        assert_eq!(lines, [b"before".to_vec(), b"after".to_vec()]);
+    });
+}
+
+fn who_is_evicted_comes_back() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        stand.reply("a", script().add(4).reply());
+        assert!(stand.canisters().evict("a").unwrap());
+        assert!(!stand.canisters().idle().iter().any(|idle| idle.name == "a"));
+        assert_eq!(stand.counter("a"), 4);
+        // With something under way it stays.
+        stand.begin("a", script().call(out(b, script().reply())));
+        assert!(!stand.canisters().evict("a").unwrap());
+        stand.canisters().settle(Duration::from_secs(10));
+        assert!(stand.canisters().evict("a").unwrap());
+    });
+}
+
+fn callers_at_once_are_all_answered() {
+    each(|stand| {
+        stand.puppet("a");
+        let b = stand.puppet("b");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        let there = script().add(1).say("y").reply();
+                        let answer = stand.reply("a", script().add(1).call(out(b, there)));
+                        assert_eq!(answer, b"y");
+                    }
+                });
+            }
+        });
+        assert_eq!((stand.counter("a"), stand.counter("b")), (100, 100));
+    });
+}
