@@ -457,3 +457,116 @@ impl Books {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Callback, Effects, Statics};
+
+    fn call(time: u64) -> Call {
+        let mut call = Call::new(
+            Entry::Update("m".to_owned()),
+            Statics::of(Principal::of_canister(1)),
+        );
+        call.time = time;
+        call.cycles = 100;
+        call
+    }
+
+    fn outgoing(timeout: Option<u32>) -> Outgoing {
+        let callback = Callback {
+            function: 0,
+            environment: 0,
+        };
+        Outgoing {
+            callee: Principal::of_canister(2),
+            method: "n".to_owned(),
+            argument: vec![1],
+            cycles: 5,
+            timeout,
+            on_reply: callback,
+            on_reject: callback,
+            cleanup: Some(callback),
+        }
+    }
+
+    fn ran(result: Result<Option<Answer>, Failure>, calls: Vec<Outgoing>) -> Ran {
+        Ran {
+            result,
+            instructions: 10,
+            effects: Effects {
+                calls,
+                accepted: 30,
+                ..Effects::default()
+            },
+            globals: Vec::new(),
+            heap_pages: 0,
+            stable_pages: 0,
+        }
+    }
+
+    /// Something of everything.
+    fn books() -> Books {
+        let mut books = Books::default();
+        let key = Origin::Outside(Some("key".to_owned()));
+        let reply = Ok(Some(Answer::Reply(vec![7])));
+        books.begin(&key, &call(0), &ran(reply.clone(), Vec::new()), true);
+        let origin = Origin::Canister(Principal::of_canister(3), 9);
+        books.begin(&origin, &call(0), &ran(reply, Vec::new()), true);
+        let waits = ran(Ok(None), vec![outgoing(Some(2)), outgoing(None)]);
+        let origin = Origin::Canister(Principal::of_canister(3), 10);
+        books.begin(&origin, &call(1_000_000_000), &waits, true);
+        books
+    }
+
+    #[test]
+    fn they_come_back() {
+        let books = books();
+        assert_eq!(Books::from_bytes(&books.to_bytes()), Ok(books));
+    }
+
+    #[test]
+    fn who_waits_too_long_is_known() {
+        let books = books();
+        assert_eq!(books.next_late(), Some(3_000_000_000));
+        assert!(books.late(2_999_999_999).is_empty());
+        assert_eq!(books.late(3_000_000_000).len(), 1);
+        assert_eq!(books.queued(), [(Principal::of_canister(2), 2)]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_request() {
+        let mut books = books();
+        let who = Principal::of_canister(3);
+        assert!(matches!(books.known(who, 9), Known::Answered(_)));
+        assert_eq!(books.known(who, 10), Known::Begun);
+        assert_eq!(books.known(who, 11), Known::No);
+        books.forget(who, 9);
+        assert_eq!(books.known(who, 9), Known::No);
+    }
+
+    #[test]
+    fn a_context_is_answered_once_and_for_all() {
+        let mut books = Books::default();
+        let origin = Origin::Canister(Principal::of_canister(3), 1);
+        let first = ran(Ok(None), vec![outgoing(None), outgoing(None)]);
+        let (_, parcels) = books.begin(&origin, &call(0), &first, true);
+        assert_eq!(parcels.len(), 2);
+        let reply = ran(Ok(Some(Answer::Reply(vec![1]))), Vec::new());
+        let numbers: Vec<u64> = books.open.keys().copied().collect();
+        let parcels = books.go_on(numbers[0], &call(0), &reply);
+        // What came with it, without what both turns accepted.
+        assert!(
+            matches!(&parcels[..], [Parcel::Response { response, .. }] if response.refund == 40),
+            "{parcels:?}"
+        );
+        assert!(
+            books
+                .go_on(numbers[1], &call(0), &ran(Ok(None), Vec::new()))
+                .is_empty()
+        );
+        assert_eq!(books.counts(), (0, 0));
+        // An answer that comes twice is nobody's.
+        assert!(books.go_on(numbers[1], &call(0), &reply).is_empty());
+    }
+}

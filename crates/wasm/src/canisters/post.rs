@@ -427,8 +427,9 @@ impl Canisters {
         true
     }
 
-    /// Does one thing that is to be done; false if there is none.
-    fn step(&self) -> bool {
+    /// Does one thing that is to be done: a turn of a canister, or what the management canister is
+    /// asked. False if there is none.
+    pub fn step(&self) -> bool {
         self.wake_due();
         let task = {
             let mut board = lock(&self.post.board);

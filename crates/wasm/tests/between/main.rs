@@ -40,6 +40,7 @@ fn main() {
         ),
         ("a_queue_has_an_end", a_queue_has_an_end),
         ("what_is_on_its_way_survives", what_is_on_its_way_survives),
+        ("no_moment_of_a_crash_matters", no_moment_of_a_crash_matters),
         ("a_key_is_used_once", a_key_is_used_once),
         ("timers_go_off", timers_go_off),
         (
@@ -248,6 +249,51 @@ fn what_is_on_its_way_survives() {
         stand.again();
         stand.canisters().tick(Duration::from_secs(10)).unwrap();
         assert_eq!((stand.counter("a"), stand.counter("b")), (22, 10));
+    });
+}
+
+/// Wherever a crash comes, all of it comes about in the end, and once.
+fn no_moment_of_a_crash_matters() {
+    each(|stand| {
+        let a = stand.puppet("a");
+        let b = stand.puppet("b");
+        let job = || {
+            let home = script().add(100).reply();
+            let there = script()
+                .add(1)
+                .call(out(a, home).on_reply(script().add(10).say("b").reply()));
+            let twice = |add| out(b, there.clone()).on_reply(script().add(add));
+            script()
+                .add(1)
+                .call(twice(2))
+                .call(twice(3).on_reply(script().add(3).argument().reply()))
+        };
+        let (mut of_a, mut of_b) = (0, 0);
+        for is_checkpointed in [false, true] {
+            let mut steps = 0;
+            let mut is_over = false;
+            while !is_over {
+                stand.begin("a", job());
+                for _ in 0..steps {
+                    is_over = !stand.canisters().step();
+                }
+                if is_checkpointed {
+                    for name in ["a", "b"] {
+                        stand.canisters().set(name, None, None).unwrap();
+                    }
+                }
+                stand.again();
+                stand.canisters().tick(Duration::from_secs(10)).unwrap();
+                of_a += 1 + 2 + 3 + 2 * 100;
+                of_b += 2 * (1 + 10);
+                let found = (stand.counter("a"), stand.counter("b"));
+                assert_eq!(found, (of_a, of_b), "after {steps} steps");
+                let report = stand.canisters().report("a").unwrap();
+                assert_eq!((report.calls, report.contexts), (0, 0));
+                steps += 1;
+            }
+            assert!(steps > 6, "{steps}");
+        }
     });
 }
 
