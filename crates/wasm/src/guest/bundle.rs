@@ -1,15 +1,15 @@
 //! A compiled module in a file, with what there is to know of it.
 //!
 //! ```text
-//!  magic · length of the code · of the profile · of the initial memory   u64 each, one page in all
+//!  magic · lengths of the parts   u64 each, one page in all
 //!  code                                          from the second page on: it is mapped as it lies
-//!  profile · initial memory
+//!  profile · initial memory · places
 //! ```
 //!
 //! It comes from a process that has read a stranger's module. The controller reads its header and
 //! profile, with bounds; only a worker takes the rest for what it says it is.
 
-use crate::module::{Limits, Profile, Segment};
+use crate::module::{Limits, Places, Prepared, Profile, Segment};
 use crate::wire::{Reader, Writer};
 use casemate_sys::pages::sealed::SealedBytes;
 use casemate_sys::pages::{PAGE, Sealed};
@@ -56,14 +56,15 @@ struct Parts {
     code: std::ops::Range<usize>,
     profile: std::ops::Range<usize>,
     initial: std::ops::Range<usize>,
+    places: std::ops::Range<usize>,
 }
 
 impl Bundle {
     /// As bytes.
-    pub(super) fn write(profile: &Profile, initial: &[Segment], code: &[u8]) -> Vec<u8> {
-        let profile = profile.write();
+    pub(super) fn write(prepared: &Prepared, code: &[u8]) -> Vec<u8> {
+        let profile = prepared.profile.write();
         let mut writer = Writer::default();
-        writer.list(initial, |writer, segment| {
+        writer.list(&prepared.initial, |writer, segment| {
             writer.u64(segment.offset).bytes(&segment.bytes);
         });
         let segments = writer.finish();
@@ -71,12 +72,14 @@ impl Bundle {
             .u64(MAGIC)
             .count(code.len())
             .count(profile.len())
-            .count(segments.len());
+            .count(segments.len())
+            .count(prepared.places.len());
         let mut bytes = writer.finish();
         bytes.resize(PAGE, 0);
         bytes.extend(code);
         bytes.extend(profile);
         bytes.extend(segments);
+        bytes.extend(&prepared.places);
         bytes
     }
 
@@ -130,6 +133,7 @@ impl Bundle {
             code: part()?,
             profile: part()?,
             initial: part()?,
+            places: part()?,
         })
     }
 
@@ -151,6 +155,13 @@ impl Bundle {
             })
         });
         segments.map_err(|why| BundleError::Damaged(why.to_string()))
+    }
+
+    /// Where its code was in the module.
+    pub(super) fn places(&self) -> Places<'_> {
+        let range = self.parts().map(|parts| parts.places);
+        let bytes = range.ok().and_then(|range| self.bytes.get(range));
+        Places::of(bytes.unwrap_or_default())
     }
 
     /// Its code, mapped so that it can be run and never written.

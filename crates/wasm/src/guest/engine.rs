@@ -36,7 +36,7 @@ fn config() -> Config {
 pub fn compile(prepared: &Prepared) -> wasmtime::Result<Vec<u8>> {
     let engine = Engine::new(&config())?;
     let code = engine.precompile_module(&prepared.code)?;
-    Ok(Bundle::write(&prepared.profile, &prepared.initial, &code))
+    Ok(Bundle::write(prepared, &code))
 }
 
 /// What runs guests, and nothing of any: made once, and as good in a forked process.
@@ -86,7 +86,7 @@ pub struct Image {
     pub(super) profile: Arc<Profile>,
     pub(super) initial: Arc<Vec<Segment>>,
     // After the module, which is in it.
-    _bundle: Arc<Bundle>,
+    pub(super) bundle: Arc<Bundle>,
 }
 
 impl Image {
@@ -104,7 +104,7 @@ impl Image {
             module,
             profile: Arc::new(bundle.profile()?),
             initial: Arc::new(bundle.initial()?),
-            _bundle: bundle,
+            bundle,
         })
     }
 }

@@ -124,7 +124,7 @@ impl Guest {
         let result = match ended {
             Ok(()) => Ok(store.data_mut().answer.take()),
             Err(End::NoMethod(name)) => Err(Failure::NoMethod(name)),
-            Err(End::Trap(error)) => Err(trap::failure(&error, limit)),
+            Err(End::Trap(error)) => Err(trap::failure(&error, limit, &self.image)),
         };
         let mut effects = std::mem::take(&mut store.data_mut().effects);
         effects.begun = None;

@@ -1,11 +1,14 @@
 //! Why a call failed.
 
+use super::engine::Image;
 use crate::call::Failure;
 use crate::system::Function;
 use wasmtime::{Trap, WasmBacktrace};
 
 /// How many functions of a backtrace are told.
 const MOST_FRAMES: usize = 24;
+/// How much of a function's name is told, characters.
+const LONGEST_NAME: usize = 200;
 
 /// Ends a call from within a system call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,8 +34,8 @@ impl Stop {
 }
 
 /// What a guest's end means.
-pub(crate) fn failure(error: &wasmtime::Error, limit: u64) -> Failure {
-    let frames = frames(error);
+pub(crate) fn failure(error: &wasmtime::Error, limit: u64, image: &Image) -> Failure {
+    let frames = frames(error, image);
     match error.downcast_ref::<Stop>() {
         Some(Stop::Canister(message)) => Failure::Canister {
             message: message.clone(),
@@ -69,20 +72,24 @@ fn kind(error: &wasmtime::Error) -> String {
     }
 }
 
-fn frames(error: &wasmtime::Error) -> Vec<String> {
+/// The functions that it happened in, as the module has them: what was put in isn't told.
+fn frames(error: &wasmtime::Error, image: &Image) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
         return Vec::new();
     };
-    let frames = backtrace.frames().iter().take(MOST_FRAMES);
-    let frames = frames.map(|frame| {
-        let name = match frame.func_name() {
-            Some(name) => name.chars().take(200).collect(),
-            None => format!("function {}", frame.func_index()),
+    let places = image.bundle.places();
+    let frames = backtrace.frames().iter().filter_map(|frame| {
+        let offset = frame.module_offset().map(|offset| offset as u64);
+        let place = places.find(frame.func_index(), offset)?;
+        let name = match image.profile.function_name(frame.func_index()) {
+            // They are the module's words.
+            Some(name) => name.escape_debug().take(LONGEST_NAME).collect(),
+            None => format!("function {}", place.function),
         };
-        match frame.module_offset() {
+        Some(match place.offset {
             Some(offset) => format!("{name} (offset {offset:#x})"),
             None => name,
-        }
+        })
     });
-    frames.collect()
+    frames.take(MOST_FRAMES).collect()
 }

@@ -85,6 +85,16 @@ impl Indices {
         }
     }
 
+    /// Functions that the guest defines.
+    pub(super) fn own(&self) -> std::ops::Range<u32> {
+        self.defined..self.charge32
+    }
+
+    /// Functions that the module imports.
+    pub(super) fn imported(&self) -> u32 {
+        count(self.imports.len())
+    }
+
     /// Where a function of the module went.
     pub(super) fn function(&self, old: u32) -> u32 {
         let imported = count(self.imports.len());

@@ -104,6 +104,7 @@ mod features;
 mod indices;
 mod limits;
 mod meter;
+mod places;
 mod profile;
 mod refusal;
 mod rewrite;
@@ -113,6 +114,7 @@ mod stable;
 use indices::{ADDED_FUNCTIONS, Indices};
 pub use limits::Limits;
 pub use meter::cost::{COSTS, Category, Cost, STABLE_PAGE_WRITE, STABLE_PAGE_WRITE_64};
+pub use places::{Place, Places};
 pub use profile::{
     EntryPoint, GlobalType, Metadata, Method, MethodKind, PROFILE_BYTES, Pages, Profile,
     ProfileError, Table,
@@ -129,6 +131,8 @@ pub struct Prepared {
     pub profile: Profile,
     /// What a new heap begins with.
     pub initial: Vec<Segment>,
+    /// Where in the module its code was: for [`Places`].
+    pub places: Vec<u8>,
 }
 
 /// Bytes that a new heap begins with, at a place.
@@ -146,13 +150,15 @@ pub fn prepare(bytes: &[u8], limits: &Limits) -> Result<Prepared, Refusal> {
     let source = Source::read(&bytes, limits)?;
     let checked = check::check(&source, limits)?;
     let indices = Indices::new(&source, &checked.imports);
-    let (code, seen) = rewrite::rewrite(&source, &checked, &indices, limits)?;
+    let rewrite::Rewritten { code, seen, places } =
+        rewrite::rewrite(&source, &checked, &indices, limits)?;
     let initial = check::initial(&source.data);
     let profile = profile::of(&source, checked, &indices, seen, limits);
     Ok(Prepared {
         code,
         profile,
         initial,
+        places,
     })
 }
 

@@ -5,6 +5,7 @@
 mod host;
 mod hostile;
 mod metering;
+mod places;
 mod prices;
 mod program;
 mod real;

@@ -31,6 +31,7 @@ use self::blocks::{Block, Blocks, Entry};
 use self::cost::Category;
 use super::added::{lessen, look};
 use super::indices::Indices;
+use super::places::{Mark, Marks, Trail};
 use super::refusal::Counted;
 use super::source::at_most;
 use super::{Limits, Refusal};
@@ -56,6 +57,9 @@ pub(super) struct Meter<'a> {
     seen: Seen,
     /// The code of the function that is being read, without what it pays.
     code: Vec<u8>,
+    /// Where that was.
+    trail: Trail,
+    marks: Marks,
 }
 
 impl<'a> Meter<'a> {
@@ -66,12 +70,14 @@ impl<'a> Meter<'a> {
             limits,
             seen: Seen::default(),
             code: Vec::new(),
+            trail: Trail::default(),
+            marks: Marks::default(),
         }
     }
 
-    /// What was seen of all bodies so far.
-    pub(super) fn seen(&self) -> Seen {
-        self.seen
+    /// What was seen of all bodies, and where they were.
+    pub(super) fn finish(self) -> (Seen, Marks) {
+        (self.seen, self.marks)
     }
 
     /// The body of function `index`, of the module's own numbers, written again.
@@ -83,6 +89,7 @@ impl<'a> Meter<'a> {
         let mut out = self.slice(body.range().start..at).to_vec();
         let mut blocks = Blocks::new();
         self.code.clear();
+        self.trail.clear();
         while !operators.eof() {
             let operator = operators.read()?;
             let end = operators.original_position();
@@ -91,7 +98,8 @@ impl<'a> Meter<'a> {
             at = end;
         }
         self.bound(index, self.seen.complexity - before)?;
-        self.pay(&blocks.into_blocks(), &mut out);
+        let marks = self.pay(&blocks.into_blocks(), &mut out);
+        self.marks.push(marks);
         Ok(out)
     }
 
@@ -138,6 +146,7 @@ impl<'a> Meter<'a> {
     }
 
     fn write(&mut self, operator: &Operator<'_>, range: Range<usize>) {
+        self.trail.mark(self.code.len(), range.start);
         let new = |old: &u32| self.indices.function(*old);
         let changed = match operator {
             Operator::Call { function_index } => Instruction::Call(new(function_index)),
@@ -147,6 +156,7 @@ impl<'a> Meter<'a> {
             _ => {
                 if let Some(charge) = self.charge_of(operator) {
                     Instruction::Call(charge).encode(&mut self.code);
+                    self.trail.mark(self.code.len(), range.start);
                 }
                 let code = self.bytes.get(range).unwrap_or_default();
                 self.code.extend_from_slice(code);
@@ -171,12 +181,14 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Writes the code, with what each block pays at its front.
-    fn pay(&self, blocks: &[Block], out: &mut Vec<u8>) {
-        let (mut written, mut unseen) = (0, 0);
+    /// Writes the code, with what each block pays at its front; where all of it was.
+    fn pay(&self, blocks: &[Block], out: &mut Vec<u8>) -> Vec<Mark> {
+        let (mut written, mut unseen, mut marks) = (0, 0, Vec::new());
         for block in blocks {
+            self.trail.moved(written, block.at, out.len(), &mut marks);
             out.extend_from_slice(self.code.get(written..block.at).unwrap_or_default());
             written = block.at;
+            let before = out.len();
             let mut charge = InstructionSink::new(out);
             if block.cost > 0 && block.entry != Entry::Never {
                 lessen(&mut charge, self.indices, block.cost);
@@ -186,8 +198,14 @@ impl<'a> Meter<'a> {
                 look(&mut charge, self.indices);
                 unseen = 0;
             }
+            if out.len() > before {
+                marks.push(self.trail.added(before, block.at));
+            }
         }
+        self.trail
+            .moved(written, self.code.len(), out.len(), &mut marks);
         out.extend_from_slice(self.code.get(written..).unwrap_or_default());
+        marks
     }
 
     fn slice(&self, range: Range<usize>) -> &[u8] {

@@ -15,19 +15,29 @@ use wasmparser::DataKind;
 use super::check::Checked;
 use super::indices::{HEAP, Indices, STABLE, STABLE_FUNCTIONS, TOUCHED, is_native};
 use super::meter::{Meter, Seen};
+use super::places::Marks;
 use super::source::Source;
 use super::{Limits, Refusal, abi, added, callbacks, heap, stable};
 
-/// Writes a module again. What was seen of its instructions on the way comes along.
+/// A module that was written again.
+pub(super) struct Rewritten {
+    pub(super) code: Vec<u8>,
+    /// What was seen of its instructions on the way.
+    pub(super) seen: Seen,
+    /// Where they were; see [`Places`](super::Places).
+    pub(super) places: Vec<u8>,
+}
+
+/// Writes a module again.
 pub(super) fn rewrite(
     source: &Source<'_>,
     checked: &Checked<'_>,
     indices: &Indices,
     limits: &Limits,
-) -> Result<(Vec<u8>, Seen), Refusal> {
+) -> Result<Rewritten, Refusal> {
     let mut moved = Moved(indices);
     let types = Types::new(source);
-    let (code, seen) = code(source, indices, limits)?;
+    let (code, seen, marks) = code(source, indices, limits)?;
     let mut module = Module::new();
     module.section(&types.section(source, &mut moved)?);
     module.section(&imports(source, checked, &types));
@@ -52,7 +62,12 @@ pub(super) fn rewrite(
     if !source.data.is_empty() {
         module.section(&data(source));
     }
-    Ok((module.finish(), seen))
+    let code = module.finish();
+    Ok(Rewritten {
+        places: marks.write(&code, indices),
+        code,
+        seen,
+    })
 }
 
 /// Functions have new indices; everything else keeps its own.
@@ -192,7 +207,7 @@ fn code(
     source: &Source<'_>,
     indices: &Indices,
     limits: &Limits,
-) -> Result<(CodeSection, Seen), Refusal> {
+) -> Result<(CodeSection, Seen, Marks), Refusal> {
     let mut section = CodeSection::new();
     let mut meter = Meter::new(source.bytes, indices, limits);
     for (index, body) in (source.imported..).zip(&source.bodies) {
@@ -209,7 +224,8 @@ fn code(
         let functions = stable::functions(indices, limits.stable_pages());
         functions.iter().for_each(add);
     }
-    Ok((section, meter.seen()))
+    let (seen, marks) = meter.finish();
+    Ok((section, seen, marks))
 }
 
 /// Segments keep their indices; active ones, which are dropped once they were applied,
