@@ -1,5 +1,6 @@
 //! The Wasm wall: guests in separate, hostile processes over shared memory.
 //!
+//! - [`candid`]: what arguments and replies mean
 //! - [`canisters`]: canisters that stay
 //! - [`call`]: what goes into a canister, and what comes out
 //! - [`executor`]: where guests run
@@ -14,10 +15,12 @@
 #![allow(unsafe_code)]
 
 pub mod call;
+pub mod candid;
 pub mod canisters;
 pub mod executor;
 pub mod guest;
 pub mod module;
+mod near;
 pub mod process;
 pub mod store;
 pub mod system;

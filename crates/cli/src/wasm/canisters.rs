@@ -1,17 +1,17 @@
 //! `casemate wasm install | call | query | upgrade | …`: canisters, from the command line. A command takes the folder, does its work and leaves no process behind.
 
+use super::answer::{OutputArgs, said};
+use super::argument::{CallArgument, InitArgument};
 use crate::{printer, state};
 use anyhow::{Context, bail};
-use casemate_core::exit;
-use casemate_core::hex;
-use casemate_wasm::call::{Answer, Principal};
+use casemate_wasm::call::Principal;
+use casemate_wasm::candid::Of;
 use casemate_wasm::canisters::{Ask, CanisterError, Canisters, Options, Outcome};
 use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
 use casemate_wasm::module::Limits;
 use casemate_wasm::process::Spec;
 use casemate_wasm::store::Durability;
 use clap::{Args, ValueEnum};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,8 +21,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long what a call left under way may go on after its answer; the rest goes on the next time.
 const SETTLE: Duration = Duration::from_secs(10);
-/// Lines of its log that a call which failed is told with.
-const LAST_LINES: usize = 5;
 
 /// Where guests run.
 #[derive(Clone, Copy, ValueEnum)]
@@ -58,17 +56,6 @@ pub(super) struct Common {
     durability: Kept,
 }
 
-// The bytes that a call is made with.
-#[derive(Args)]
-pub(super) struct Argument {
-    /// The argument, as hexadecimal digits
-    #[arg(long, value_name = "DIGITS", conflicts_with = "arg_file")]
-    arg_hex: Option<String>,
-    /// The argument: what is in this file
-    #[arg(long, value_name = "FILE")]
-    arg_file: Option<PathBuf>,
-}
-
 // The flags of `install`.
 #[derive(Args)]
 pub(super) struct InstallArgs {
@@ -78,7 +65,7 @@ pub(super) struct InstallArgs {
     #[arg(long, value_name = "NAME")]
     name: String,
     #[command(flatten)]
-    argument: Argument,
+    argument: InitArgument,
     #[command(flatten)]
     common: Common,
 }
@@ -91,10 +78,9 @@ pub(super) struct CallArgs {
     /// Its method
     method: String,
     #[command(flatten)]
-    argument: Argument,
-    /// Print the reply as it is, not as hexadecimal digits
-    #[arg(long)]
-    raw: bool,
+    argument: CallArgument,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     common: Common,
 }
@@ -113,20 +99,6 @@ pub(super) struct NameArgs {
     name: String,
     #[command(flatten)]
     common: Common,
-}
-
-impl Argument {
-    pub(super) fn bytes(self) -> anyhow::Result<Vec<u8>> {
-        match (self.arg_hex, self.arg_file) {
-            (Some(digits), _) => match hex::decode(&digits) {
-                Some(bytes) => Ok(bytes),
-                None => bail!("--arg-hex {digits}: not an even number of hexadecimal digits"),
-            },
-            (None, Some(path)) => std::fs::read(&path)
-                .with_context(|| format!("read the argument {}", path.display())),
-            (None, None) => Ok(Vec::new()),
-        }
-    }
 }
 
 impl Common {
@@ -187,31 +159,58 @@ fn bring(
 ) -> anyhow::Result<ExitCode> {
     let module = std::fs::read(&args.module)
         .with_context(|| format!("read the module {}", args.module.display()))?;
-    let argument = args.argument.bytes()?;
+    let argument = args.argument.read()?;
     let canisters = args.common.open()?;
+    let code = canisters.inspect(&module)?;
+    let argument = argument.bytes(code.profile.candid(), Of::Init)?;
     let outcome = bring(&canisters, &args.name, &module, argument)?;
-    let code = tell(&canisters, &args.name, &outcome, true)?;
-    if outcome.result.is_ok() {
-        let canister = canisters.report(&args.name)?.canister;
-        printer::say(&format!("{} {canister}\n", args.name))?;
+    if let Err(code) = said(&canisters, &args.name, &outcome) {
+        return Ok(code);
     }
-    Ok(code)
+    let canister = canisters.report(&args.name)?.canister;
+    printer::say(&format!("{} {canister}\n", args.name))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn call(args: CallArgs) -> anyhow::Result<ExitCode> {
-    let argument = args.argument.bytes()?;
-    let canisters = args.common.open()?;
-    let outcome = canisters.call(&args.name, Ask::new(&args.method, argument))?;
-    let code = tell(&canisters, &args.name, &outcome, args.raw)?;
+    let (canisters, code) = ask(args, Canisters::call)?;
     canisters.settle(SETTLE);
     Ok(code)
 }
 
 pub(super) fn query(args: CallArgs) -> anyhow::Result<ExitCode> {
-    let argument = args.argument.bytes()?;
+    Ok(ask(args, Canisters::query)?.1)
+}
+
+fn ask(
+    args: CallArgs,
+    ask: impl FnOnce(&Canisters, &str, Ask) -> Result<Outcome, CanisterError>,
+) -> anyhow::Result<(Canisters, ExitCode)> {
+    let argument = args.argument.read()?;
     let canisters = args.common.open()?;
-    let outcome = canisters.query(&args.name, Ask::new(&args.method, argument))?;
-    tell(&canisters, &args.name, &outcome, args.raw)
+    let code = canisters.code(&args.name)?;
+    let (interface, of) = (code.profile.candid(), Of::Method(&args.method));
+    let argument = argument.bytes(interface, of)?;
+    let outcome = ask(&canisters, &args.name, Ask::new(&args.method, argument))?;
+    let code = match said(&canisters, &args.name, &outcome) {
+        Ok(Some(reply)) => args.output.print(interface, of, reply)?,
+        Ok(None) => ExitCode::SUCCESS,
+        Err(code) => code,
+    };
+    Ok((canisters, code))
+}
+
+/// Prints what a canister says of its methods.
+pub(super) fn candid(args: NameArgs) -> anyhow::Result<ExitCode> {
+    let code = args.common.open()?.code(&args.name)?;
+    match code.profile.candid() {
+        Some(text) => printer::say(&format!("{}\n", text.trim_end()))?,
+        None => bail!(
+            "print the interface of {0:?}: its module doesn't say it\nhint: `casemate wasm status {0}` lists its methods; a custom section `icp:public candid:service` would say what they take",
+            args.name
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn stop(args: NameArgs) -> anyhow::Result<ExitCode> {
@@ -284,44 +283,5 @@ pub(super) fn status(args: NameArgs) -> anyhow::Result<ExitCode> {
 
 pub(super) fn uninstall(args: NameArgs) -> anyhow::Result<ExitCode> {
     args.common.open()?.remove(&args.name)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Prints what a canister printed and answered.
-fn tell(
-    canisters: &Canisters,
-    name: &str,
-    outcome: &Outcome,
-    raw: bool,
-) -> anyhow::Result<ExitCode> {
-    for log in &outcome.logs {
-        printer::line(&format!(
-            "log: {}",
-            String::from_utf8_lossy(&log.text).escape_debug()
-        ));
-    }
-    match &outcome.result {
-        Ok(Some(Answer::Reply(bytes))) if raw => std::io::stdout().write_all(bytes)?,
-        Ok(Some(Answer::Reply(bytes))) => printer::say(&format!("{}\n", hex::encode(bytes)))?,
-        Ok(Some(Answer::Reject(reason))) => {
-            printer::error(&format!("rejected: {}", reason.escape_debug()));
-            return Ok(ExitCode::FAILURE);
-        }
-        Ok(None) => {}
-        Err(failure) => {
-            printer::error(&format!("{failure} (reject code {})", failure.code() as u8));
-            let logs = canisters.logs(name).unwrap_or_default();
-            let before = logs.len().saturating_sub(outcome.logs.len());
-            for log in logs[..before].iter().rev().take(LAST_LINES).rev() {
-                let text = String::from_utf8_lossy(&log.text);
-                printer::line(&format!("log before: {}", text.escape_debug()));
-            }
-            let took = outcome.instructions;
-            printer::line(&format!(
-                "hint: nothing was changed; it took {took} instructions"
-            ));
-            return Ok(ExitCode::from(exit::TRAP));
-        }
-    }
     Ok(ExitCode::SUCCESS)
 }

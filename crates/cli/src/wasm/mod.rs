@@ -6,10 +6,13 @@
 //! - [`run`]: the flags of `casemate wasm run`; [`wish`]: what they ask for
 //! - [`wall`]: what the process of a guest is given
 //! - [`account`]: how it ended, as text, exit code and JSON
-//! - [`canisters`]: programs that stay, and are called
+//! - [`canisters`]: programs that stay, and are called; [`argument`] with what, [`answer`] what comes out; [`new`] a folder to begin one with
 
 mod account;
+mod answer;
+mod argument;
 mod canisters;
+mod new;
 mod run;
 mod tool;
 mod wall;
@@ -33,6 +36,8 @@ pub(crate) struct WasmArgs {
 enum Command {
     /// Run a program once: a WASI command, or an export of any module
     Run(Box<run::RunArgs>),
+    /// Make a folder to begin a canister with
+    New(new::NewArgs),
     /// Make a canister of a module: it keeps its memory from call to call
     Install(canisters::InstallArgs),
     /// Call a method of a canister; what it changes is kept
@@ -55,6 +60,8 @@ enum Command {
     List(canisters::ListArgs),
     /// Say what a canister is
     Status(canisters::NameArgs),
+    /// Print what a canister says of its methods
+    Candid(canisters::NameArgs),
     /// Remove a canister, and all that it knows
     Uninstall(canisters::NameArgs),
 }
@@ -63,6 +70,7 @@ enum Command {
 pub(crate) fn run(args: WasmArgs) -> ExitCode {
     let done = match args.command {
         Command::Run(args) => return run::run(*args),
+        Command::New(args) => new::new(&args),
         Command::Install(args) => canisters::install(args),
         Command::Call(args) => canisters::call(args),
         Command::Query(args) => canisters::query(args),
@@ -74,6 +82,7 @@ pub(crate) fn run(args: WasmArgs) -> ExitCode {
         Command::Tick(args) => canisters::tick(args),
         Command::List(args) => canisters::list(args),
         Command::Status(args) => canisters::status(args),
+        Command::Candid(args) => canisters::candid(args),
         Command::Uninstall(args) => canisters::uninstall(args),
     };
     done.unwrap_or_else(|error| {

@@ -23,7 +23,7 @@ pub enum CanisterError {
     )]
     Taken(String),
     /// It has no such method.
-    #[error("canister {canister:?} has no {kind} {method:?}\nhint: {hint}", hint = has(.methods))]
+    #[error("canister {canister:?} has no {kind} {method:?}\nhint: {hint}", hint = has(.method, .methods))]
     NoMethod {
         /// Whose.
         canister: String,
@@ -102,9 +102,13 @@ fn there_are(names: &[String]) -> String {
     }
 }
 
-fn has(methods: &[String]) -> String {
-    match methods {
+fn has(method: &str, methods: &[String]) -> String {
+    // They are the module's words.
+    let shown = |name: &String| name.escape_debug().to_string();
+    let methods: Vec<String> = methods.iter().map(shown).collect();
+    let methods: Vec<&str> = methods.iter().map(String::as_str).collect();
+    match methods.as_slice() {
         [] => "it has none".to_owned(),
-        methods => format!("it has {}", methods.join(", ")),
+        methods => crate::near::hint(method, "it has", methods),
     }
 }

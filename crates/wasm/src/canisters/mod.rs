@@ -113,6 +113,11 @@ impl Canisters {
         self.with(&slot, |canister| Ok(canister.code.clone()))
     }
 
+    /// The code of a module, which is kept, before there is a canister of it.
+    pub fn inspect(&self, module: &[u8]) -> Result<Arc<Code>, CanisterError> {
+        self.shop.take(module)
+    }
+
     /// Memory that is left for all, bytes.
     #[must_use]
     pub fn memory_left(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! Calling an export with words of a command line.
 
 use super::job::Invocation;
-use super::near;
 use super::verdict::Complaint;
+use crate::near;
 use std::str::FromStr;
 use wasmtime::{ExternType, Module, Val, ValType};
 
@@ -15,7 +15,10 @@ pub(super) fn arguments(module: &Module, invocation: &Invocation) -> Result<Vec<
             &format!("call {name}"),
             "the module exports no such function",
         )
-        .hint(near::hint(name, &functions)));
+        .hint(match functions.as_slice() {
+            [] => "it exports no function".to_owned(),
+            functions => near::hint(name, "it exports", functions),
+        }));
     };
     let types: Vec<ValType> = function.params().collect();
     let given = &invocation.args;

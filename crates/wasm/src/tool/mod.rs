@@ -16,7 +16,7 @@
 //! - [`world`]: what WASI shows a guest: folders, clocks, randomness
 //! - [`module`], [`component`]: from bytes to something that can be linked, or a complaint
 //! - [`program`]: what can be called; [`confine`]: what is given up before it is
-//! - [`invoke`]: calling an export with words of a command line; [`near`]: names that were meant
+//! - [`invoke`]: calling an export with words of a command line
 //! - [`end`]: what wasmtime's errors mean
 
 mod component;
@@ -27,7 +27,6 @@ mod gauge;
 mod invoke;
 mod job;
 mod module;
-mod near;
 mod program;
 mod run;
 mod sheet;

@@ -4,18 +4,15 @@
 const LISTED: usize = 12;
 
 /// What to say about a name that isn't among these: the one that was probably meant, and some of
-/// those that there are.
-pub(super) fn hint(name: &str, there: &[&str]) -> String {
-    if there.is_empty() {
-        return "it exports no function".into();
-    }
+/// those that there are. `verb` says who has them: "it exports".
+pub(crate) fn hint(name: &str, verb: &str, there: &[&str]) -> String {
     let nearest = there.iter().min_by_key(|known| distance(name, known));
     let meant = nearest.filter(|known| distance(name, known) <= name.chars().count() / 3 + 1);
     let mut listed: Vec<&str> = there.iter().take(LISTED).copied().collect();
     if there.len() > LISTED {
         listed.push("…");
     }
-    let listed = format!("it exports {}", listed.join(", "));
+    let listed = format!("{verb} {}", listed.join(", "));
     match meant {
         Some(meant) => format!("did you mean `{meant}`? {listed}"),
         None => listed,
@@ -61,9 +58,9 @@ mod tests {
     #[test]
     fn a_near_name_is_suggested_and_a_far_one_is_not() {
         assert_eq!(
-            hint("ad", &["add", "sub"]),
+            hint("ad", "it exports", &["add", "sub"]),
             "did you mean `add`? it exports add, sub"
         );
-        assert_eq!(hint("multiply", &["add"]), "it exports add");
+        assert_eq!(hint("multiply", "it has", &["add"]), "it has add");
     }
 }

@@ -1,0 +1,133 @@
+//! What a canister answered, for whoever reads it.
+
+use crate::printer;
+use casemate_core::exit;
+use casemate_core::hex;
+use casemate_wasm::call::Answer;
+use casemate_wasm::candid::{self, Form, Of};
+use casemate_wasm::canisters::{Canisters, Outcome};
+use clap::{Args, ValueEnum};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Lines of its log that a call which failed is told with.
+const LAST_LINES: usize = 5;
+
+/// What a reply is printed as.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Candid text
+    Candid,
+    /// JSON, on one line
+    Json,
+    /// Hexadecimal digits
+    Hex,
+    /// As it is
+    Raw,
+}
+
+// How the reply is printed.
+#[derive(Args)]
+pub(super) struct OutputArgs {
+    /// What the reply is printed as [default: candid, or hex if it isn't Candid]
+    #[arg(long, value_enum, value_name = "FORM", group = "form")]
+    output: Option<Output>,
+    /// Short for --output json
+    #[arg(long, group = "form")]
+    json: bool,
+    /// Short for --output hex
+    #[arg(long, group = "form")]
+    hex: bool,
+    /// Short for --output raw
+    #[arg(long, group = "form")]
+    raw: bool,
+}
+
+impl OutputArgs {
+    fn wish(&self) -> Option<Output> {
+        let short = [
+            (self.json, Output::Json),
+            (self.hex, Output::Hex),
+            (self.raw, Output::Raw),
+        ];
+        let short = short.into_iter().find(|(is, _)| *is);
+        self.output.or(short.map(|(_, output)| output))
+    }
+
+    /// Prints a reply.
+    pub(super) fn print(
+        &self,
+        interface: Option<&str>,
+        of: Of<'_>,
+        bytes: &[u8],
+    ) -> anyhow::Result<ExitCode> {
+        let form = match self.wish() {
+            Some(Output::Raw) => {
+                std::io::stdout().write_all(bytes)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(Output::Hex) => return digits(bytes),
+            Some(Output::Json) => Form::Json,
+            Some(Output::Candid) | None => Form::Candid,
+        };
+        let asked = self.wish().is_some();
+        // A canister that doesn't say that it speaks Candid may speak something else.
+        let is_other = interface.is_none() && !bytes.starts_with(b"DIDL");
+        if is_other && !asked {
+            return digits(bytes);
+        }
+        match candid::reply(interface, of, bytes, form) {
+            Ok(text) => {
+                printer::say(&format!("{text}\n"))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(fault) if asked => {
+                printer::error(&fault.to_string());
+                Ok(ExitCode::from(exit::FAILED))
+            }
+            Err(fault) => {
+                printer::note(&format!("{}: {}", fault.what, fault.why));
+                digits(bytes)
+            }
+        }
+    }
+}
+
+fn digits(bytes: &[u8]) -> anyhow::Result<ExitCode> {
+    printer::say(&format!("{}\n", hex::encode(bytes)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what a canister printed, and how a call failed. The reply, if there is one, is left.
+pub(super) fn said<'o>(
+    canisters: &Canisters,
+    name: &str,
+    outcome: &'o Outcome,
+) -> Result<Option<&'o [u8]>, ExitCode> {
+    for log in &outcome.logs {
+        let text = String::from_utf8_lossy(&log.text);
+        printer::line(&format!("log: {}", text.escape_debug()));
+    }
+    match &outcome.result {
+        Ok(Some(Answer::Reply(bytes))) => Ok(Some(bytes)),
+        Ok(Some(Answer::Reject(reason))) => {
+            printer::error(&format!("rejected: {}", reason.escape_debug()));
+            Err(ExitCode::FAILURE)
+        }
+        Ok(None) => Ok(None),
+        Err(failure) => {
+            printer::error(&format!("{failure} (reject code {})", failure.code() as u8));
+            let logs = canisters.logs(name).unwrap_or_default();
+            let before = logs.len().saturating_sub(outcome.logs.len());
+            for log in logs[..before].iter().rev().take(LAST_LINES).rev() {
+                let text = String::from_utf8_lossy(&log.text);
+                printer::line(&format!("log before: {}", text.escape_debug()));
+            }
+            let took = outcome.instructions;
+            printer::line(&format!(
+                "hint: nothing was changed; it took {took} instructions"
+            ));
+            Err(ExitCode::from(exit::TRAP))
+        }
+    }
+}
