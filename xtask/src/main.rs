@@ -1,7 +1,8 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
 //! what the wall costs (`bench run`), what the way out costs (`bench egress`) and keeps
-//! (`soak`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), and whether
-//! the wall stands on an older kernel (`kernels`).
+//! (`soak`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), whether
+//! the wall stands on an older kernel (`kernels`), and how canisters of all languages fare behind the
+//! Wasm wall (`wasm-guests`).
 //!
 //! The program is static, so the same file also works as the load inside a wall
 //! (`workload`), as the process that times the others (`bench-rounds`) and as the first
@@ -16,6 +17,7 @@ mod kernels;
 mod packages;
 mod soak;
 mod table;
+mod wasm_guests;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,8 @@ enum Chore {
     Kernels(kernels::Options),
     /// Let programs connect for minutes, kill some of them, and look for what grows
     Soak(soak::Options),
+    /// Build canisters in each language, and run them
+    WasmGuests(wasm_guests::Options),
     #[command(hide = true)]
     Workload(bench::WorkloadOptions),
     #[command(hide = true)]
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Chore::Chaos(options) => chaos::run(&options),
         Chore::Cycles(options) => cycles::run(&options),
         Chore::Kernels(options) => kernels::run(&options),
+        Chore::WasmGuests(options) => wasm_guests::run(&options),
         Chore::Soak(options) => soak::run(&options),
         Chore::Workload(options) => bench::workload(&options),
         Chore::BenchRounds(options) => bench::rounds(&options),

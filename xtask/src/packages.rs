@@ -37,7 +37,12 @@ pub(crate) fn installed(program: &str, package: &str) -> Result<PathBuf> {
 /// Downloads a package of the distribution and unpacks it, without installing it.
 /// The folder is reused by the next run.
 pub(crate) fn unpacked(package: &str, folder: &Path) -> Result<PathBuf> {
-    let root = folder.join(package);
+    unpacked_together(package, &[package], folder)
+}
+
+/// The same of several, which expect to find each other: into one folder of this name.
+pub(crate) fn unpacked_together(name: &str, packages: &[&str], folder: &Path) -> Result<PathBuf> {
+    let root = folder.join(name);
     if root.is_dir() {
         return Ok(root);
     }
@@ -46,23 +51,29 @@ pub(crate) fn unpacked(package: &str, folder: &Path) -> Result<PathBuf> {
     refreshed(|| {
         command::output(
             Command::new("apt-get")
-                .args(["download", package])
+                .arg("download")
+                .args(packages)
                 .current_dir(&fetch),
         )
     })
-    .with_context(|| format!("{package} cannot be downloaded"))?;
-    let archive = std::fs::read_dir(&fetch)?
+    .with_context(|| format!("{} cannot be downloaded", packages.join(", ")))?;
+    let archives: Vec<_> = std::fs::read_dir(&fetch)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .find(|file| file.extension().is_some_and(|extension| extension == "deb"))
-        .with_context(|| format!("apt-get download {package} left no archive"))?;
+        .filter(|file| file.extension().is_some_and(|extension| extension == "deb"))
+        .collect();
+    if archives.len() != packages.len() {
+        bail!(
+            "apt-get download {} left {} archives",
+            packages.join(" "),
+            archives.len()
+        );
+    }
     let staging = fetch.path().join("root");
-    command::output(
-        Command::new("dpkg-deb")
-            .arg("-x")
-            .arg(&archive)
-            .arg(&staging),
-    )?;
+    for archive in archives {
+        let mut unpack = Command::new("dpkg-deb");
+        command::output(unpack.arg("-x").arg(archive).arg(&staging))?;
+    }
     std::fs::rename(&staging, &root).with_context(|| format!("cannot place {}", root.display()))?;
     Ok(root)
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// False, and said so, if an ordinary client can't get it.
-fn comes(command: &mut Command) -> bool {
+pub(crate) fn comes(command: &mut Command) -> bool {
     let output = command.output().unwrap();
     if !output.status.success() {
         println!(
