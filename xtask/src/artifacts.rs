@@ -67,7 +67,7 @@ pub(crate) fn built<const N: usize>(programs: [Program; N]) -> Result<[PathBuf; 
         match program.given()? {
             Some(given) => *file = given,
             None => {
-                build(program.package())?;
+                build(program.package(), &[])?;
                 *file = target().join(TARGET).join("release").join(program.file());
             }
         }
@@ -75,12 +75,20 @@ pub(crate) fn built<const N: usize>(programs: [Program; N]) -> Result<[PathBuf; 
     Ok(files)
 }
 
+/// An example of a package, built as the programs are.
+pub(crate) fn example(package: &str, name: &str) -> Result<PathBuf> {
+    build(package, &["--example", name])?;
+    let folder = target().join(TARGET).join("release");
+    Ok(folder.join("examples").join(name))
+}
+
 /// Builds one alone: together they would be built with the features of all.
-fn build(package: &str) -> Result<()> {
+fn build(package: &str, what: &[&str]) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace())
-        .args(["build", "--quiet", "--release", "--package", package]);
+        .args(["build", "--quiet", "--release", "--package", package])
+        .args(what);
     command::run(&mut cargo).with_context(|| format!("{package} could not be built"))
 }
 

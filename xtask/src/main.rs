@@ -1,8 +1,8 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
 //! what the wall costs (`bench run`), what the way out costs (`bench egress`) and keeps
-//! (`soak`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), whether
-//! the wall stands on an older kernel (`kernels`), and how canisters of all languages fare behind the
-//! Wasm wall (`wasm-guests`).
+//! (`soak`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), what a
+//! canister's worker costs (`bench wasm`), whether the wall stands on an older kernel (`kernels`), and
+//! how canisters of all languages fare behind the Wasm wall (`wasm-guests`).
 //!
 //! The program is static, so the same file also works as the load inside a wall
 //! (`workload`), as the process that times the others (`bench-rounds`) and as the first
@@ -71,6 +71,8 @@ enum Suite {
     Egress(bench::egress::Options),
     /// Sandboxes of the platform, through its HTTP interface
     Platform(bench::platform::Options),
+    /// Canisters in workers behind the wall, beside the same in one process
+    Wasm(bench::wasm::Options),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +86,9 @@ fn main() -> ExitCode {
         Chore::Bench {
             suite: Suite::Platform(options),
         } => bench::platform::run(&options),
+        Chore::Bench {
+            suite: Suite::Wasm(options),
+        } => bench::wasm::run(&options),
         Chore::Chaos(options) => chaos::run(&options),
         Chore::Cycles(options) => cycles::run(&options),
         Chore::Kernels(options) => kernels::run(&options),

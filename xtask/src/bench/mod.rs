@@ -26,6 +26,7 @@ mod stats;
 mod tools;
 mod tree;
 mod wall;
+pub(crate) mod wasm;
 mod workload;
 
 use std::path::PathBuf;

@@ -21,8 +21,6 @@ use std::sync::Arc;
 
 /// A journal is replaced by a checkpoint when it is as long, bytes.
 const LONGEST_JOURNAL: u64 = 16 << 20;
-/// Or when to run it again takes as many instructions.
-const MOST_REPLAYED: u64 = 2_000_000_000;
 /// Instructions of a query.
 const QUERY_INSTRUCTIONS: u64 = 5_000_000_000;
 /// The longest reply of a query, bytes.
@@ -162,6 +160,11 @@ impl Canister {
         Ok(())
     }
 
+    /// Gives its place up until it is asked again.
+    pub(super) fn rest(&mut self) {
+        self.seat = None;
+    }
+
     /// It has got its name.
     pub(super) fn settle(&mut self, home: PathBuf) {
         self.logbook.moved(&home);
@@ -284,7 +287,7 @@ impl Canister {
                 }
             }
             let is_long = self.journal.length() >= LONGEST_JOURNAL;
-            if (is_long || self.replayed >= MOST_REPLAYED)
+            if (is_long || self.replayed >= self.shop.options.most_replayed)
                 && let Err(why) = self.checkpoint()
             {
                 // Nothing is lost: the journal has it all.

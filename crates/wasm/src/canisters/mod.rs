@@ -64,6 +64,8 @@ pub struct Options {
     pub memory: u64,
     /// Nobody else calls: a call that waits while nothing can happen is an error.
     pub is_alone: bool,
+    /// A journal is replaced by a checkpoint when to run it again takes as many instructions.
+    pub most_replayed: u64,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             durability: Durability::default(),
             memory: MEMORY,
             is_alone: false,
+            most_replayed: 2_000_000_000,
         }
     }
 }

@@ -115,6 +115,15 @@ impl Canisters {
         slots.iter().filter_map(idle).collect()
     }
 
+    /// Lets a canister's process go, and keeps its memory: its next call makes another.
+    pub fn rest(&self, name: &str) -> Result<(), CanisterError> {
+        let slot = self.slot(name)?;
+        self.with(&slot, |canister| {
+            canister.rest();
+            Ok(())
+        })
+    }
+
     /// Lets a canister's process and memory go, unless it has something under way. It is opened again
     /// when it is asked for.
     pub fn evict(&self, name: &str) -> Result<bool, CanisterError> {
