@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// Idle workers at one time [default: 200]
     #[arg(long, value_name = "N")]
     idle: Option<usize>,
+    /// Tell processor time where nothing is waited for (heap, stable): for a machine that is busy
+    #[arg(long)]
+    processor_time: bool,
     /// A canister as a Motoko compiler makes it, with an update `inc`; without it something of the
     /// usual size takes its place
     #[arg(long, value_name = "FILE")]
@@ -45,6 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut bench = Command::new(program);
     bench.arg("--json").arg(&json);
     bench.args(options.quick.then_some("--quick"));
+    bench.args(options.processor_time.then_some("--processor-time"));
     for case in &options.only {
         bench.args(["--only", case]);
     }

@@ -6,7 +6,7 @@
 
 use super::Result;
 use super::guests::{self, Access, Walk, Width};
-use super::pairs::{Pairs, milliseconds, timed};
+use super::pairs::{Clock, Pairs, milliseconds, timed};
 use super::report::{Report, Row};
 use super::sides::{Both, Side};
 use super::stats::{Summary, geometric_mean};
@@ -37,7 +37,7 @@ pub(crate) fn measure(wishes: &Wishes, report: &mut Report) -> Result<()> {
             .collect::<Result<_>>()?;
         let both = Both::with(NAME, module.as_bytes())?;
         for ((case, name), raw) in rows.into_iter().zip(raw) {
-            let pairs = case.measure(&both.sides, wishes.pairs())?;
+            let pairs = case.measure(&both.sides, wishes)?;
             ratios[case.kind() as usize].push(pairs.ratios().median);
             if case.is_dense() {
                 let pages = case.walk.pages(bytes) as f64;
@@ -145,27 +145,27 @@ impl Case {
         !self.is_query && walk.access == Access::Write && walk.step == 4096 && !walk.is_backward
     }
 
-    fn measure(self, sides: &[Side; 2], count: usize) -> Result<Pairs> {
+    fn measure(self, sides: &[Side; 2], wishes: &Wishes) -> Result<Pairs> {
         let method = self.method();
         if !self.is_fresh {
             for side in sides {
                 side.call(NAME, "u_write_forward_4096")?;
                 // The first of its kind makes its mapping.
-                self.run(side, &method)?;
+                self.run(side, &method, wishes.clock)?;
             }
         }
-        Pairs::measure(count, |side| {
+        Pairs::measure(wishes.pairs(), |side| {
             let side = &sides[side];
             if self.is_fresh {
                 side.rest(NAME)?;
                 side.call(NAME, "empty")?;
             }
-            Ok(milliseconds(self.run(side, &method)?))
+            Ok(milliseconds(self.run(side, &method, wishes.clock)?))
         })
     }
 
-    fn run(self, side: &Side, method: &str) -> Result<Duration> {
-        timed(|| match self.is_query {
+    fn run(self, side: &Side, method: &str, clock: Clock) -> Result<Duration> {
+        clock.time(|| match self.is_query {
             true => side.query(NAME, method),
             false => side.call(NAME, method),
         })

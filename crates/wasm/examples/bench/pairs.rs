@@ -1,6 +1,7 @@
 //! Two sides in turn.
 
 use super::Result;
+use super::processes::Spent;
 use super::stats::Summary;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,29 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<Duration> {
     let since = Instant::now();
     work()?;
     Ok(since.elapsed())
+}
+
+/// What is read before and after.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The one on the wall.
+    Wall,
+    /// The time that processors spent on this process and those below it: what work takes that waits
+    /// for nothing, however busy the machine is with other things.
+    Processors,
+}
+
+impl Clock {
+    pub(crate) fn time<T>(self, work: impl FnOnce() -> Result<T>) -> Result<Duration> {
+        match self {
+            Self::Wall => timed(work),
+            Self::Processors => {
+                let before = Spent::so_far();
+                work()?;
+                Ok(Spent::so_far().since(&before))
+            }
+        }
+    }
 }
 
 impl Pairs {

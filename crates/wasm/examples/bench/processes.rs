@@ -1,7 +1,9 @@
 //! The processes that this one has started, and theirs.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 /// A process as `/proc` has it.
 #[derive(Clone, Copy)]
@@ -42,6 +44,36 @@ fn process(id: i32) -> Option<Process> {
         parent: field(4)?.parse().ok()?,
         ticks: field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?,
     })
+}
+
+/// What processors have spent on this process and on each of those below it.
+pub(crate) struct Spent {
+    own: Duration,
+    others: BTreeMap<i32, u64>,
+}
+
+impl Spent {
+    pub(crate) fn so_far() -> Self {
+        let own = clock_gettime(ClockId::ProcessCPUTime);
+        // Each of them has one thread.
+        let spent = |process: &Process| {
+            let text = fs::read_to_string(format!("/proc/{}/schedstat", process.id)).ok()?;
+            Some((process.id, text.split(' ').next()?.parse().ok()?))
+        };
+        Self {
+            own: Duration::new(own.tv_sec.unsigned_abs(), own.tv_nsec as u32),
+            others: below().iter().filter_map(spent).collect(),
+        }
+    }
+
+    /// Since another time. What ended in between isn't known any more, and not counted.
+    pub(crate) fn since(&self, before: &Self) -> Duration {
+        let others = self
+            .others
+            .iter()
+            .map(|(id, spent)| spent.saturating_sub(before.others.get(id).copied().unwrap_or(0)));
+        self.own.saturating_sub(before.own) + Duration::from_nanos(others.sum())
+    }
 }
 
 /// Its share of memory (PSS), MiB.

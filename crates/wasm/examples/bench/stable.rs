@@ -2,7 +2,7 @@
 
 use super::Result;
 use super::guests;
-use super::pairs::{Pairs, milliseconds, timed};
+use super::pairs::{Pairs, milliseconds};
 use super::report::{Report, Row};
 use super::sides::Both;
 use super::stats::Summary;
@@ -33,7 +33,7 @@ pub(crate) fn measure(wishes: &Wishes, report: &mut Report) -> Result<()> {
             let side = &both.sides[side];
             // Each begins where the last one wrote elsewhere.
             side.call(NAME, "empty")?;
-            Ok(milliseconds(timed(|| side.call(NAME, method))?))
+            Ok(milliseconds(wishes.clock.time(|| side.call(NAME, method))?))
         })?;
         let took = Summary::of(&pairs.sandboxed).median * 1e3 / pages as f64;
         report.add(Row::ratio(name.clone(), "ms", &pairs));

@@ -1,6 +1,7 @@
 //! What the caller chose.
 
 use super::Result;
+use super::pairs::Clock;
 use std::path::PathBuf;
 
 pub(crate) struct Wishes {
@@ -12,6 +13,8 @@ pub(crate) struct Wishes {
     pairs: Option<usize>,
     idle: Option<usize>,
     pub(crate) motoko: Option<PathBuf>,
+    /// For work that waits for nothing.
+    pub(crate) clock: Clock,
 }
 
 impl Wishes {
@@ -23,12 +26,14 @@ impl Wishes {
             pairs: None,
             idle: None,
             motoko: None,
+            clock: Clock::Wall,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(flag) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{flag} takes a value"));
             match flag.as_str() {
                 "--quick" => wishes.quick = true,
+                "--processor-time" => wishes.clock = Clock::Processors,
                 "--only" => wishes.only.push(value()?),
                 "--json" => wishes.json = Some(value()?.into()),
                 "--pairs" => wishes.pairs = Some(value()?.parse()?),

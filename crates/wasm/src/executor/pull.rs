@@ -1,9 +1,10 @@
-//! How pages come out of a worker: all of them, or none.
+//! How pages come out of a worker.
 //!
-//! A worker can end at any moment, and can unmap what it says it wrote. What is committed then has to
-//! be what it was, in both memories. So few pages are read to one side first, and only copied when the
-//! last of them is there. Many are read in place, which saves that copy, after what they replace was
-//! kept: for pages that are written for the first time, that is nothing.
+//! A worker can end at any moment, and can unmap what it says it wrote. Few pages are read to one side
+//! first, and only copied when the last of them is there. Many are read in place, once: if that fails
+//! half-way, what is committed is of two versions, and its owner makes it anew from what is stored
+//! ([`Crash::Torn`]). To keep what they replace for that case would cost each large commit more than
+//! the commit itself.
 //!
 //! A worker is read by its process id. One that ended meanwhile may have been reaped, and its id and
 //! its addresses may be another worker's by now, with another canister in it: what was read counts
@@ -12,10 +13,10 @@
 use super::Crash;
 use crate::process::Worker;
 use casemate_sys::pages::remote::Source;
-use casemate_sys::pages::{Committed as File, Error, PAGE, Runs};
+use casemate_sys::pages::{Committed as File, PAGE, Runs};
 
 /// Up to so many pages of a commit are read to one side.
-const STAGED: usize = 4096;
+const STAGED: usize = 64;
 
 /// Pages of one of the two memories.
 pub(super) struct Pages<'a> {
@@ -58,16 +59,9 @@ fn stage(worker: &Worker, memories: [Pages<'_>; 2], pages: usize) -> Result<(), 
 
 fn replace(worker: &Worker, memories: [Pages<'_>; 2]) -> Result<(), Crash> {
     let [mut one, mut other] = memories;
-    let undo = [Undo::of(&one)?, Undo::of(&other)?];
     let read = one.pull(worker).and_then(|()| other.pull(worker));
-    let Err(why) = read.and_then(|()| still_there(worker)) else {
-        return Ok(());
-    };
-    let torn = |error: Error| Crash::Torn(format!("{why}; then {error}"));
-    for (memory, undo) in [&mut one, &mut other].into_iter().zip(undo) {
-        undo.restore(memory).map_err(torn)?;
-    }
-    Err(why)
+    let read = read.and_then(|()| still_there(worker));
+    read.map_err(|why| Crash::Torn(why.to_string()))
 }
 
 fn still_there(worker: &Worker) -> Result<(), Crash> {
@@ -88,39 +82,6 @@ impl Pages<'_> {
     fn pull(&mut self, worker: &Worker) -> Result<(), Crash> {
         let source = self.source(worker);
         Ok(source.pull(self.runs, &mut self.file.map(end(self.runs))?)?)
-    }
-}
-
-/// What pages held before they were replaced.
-struct Undo {
-    held: Runs,
-    bytes: Vec<u8>,
-}
-
-impl Undo {
-    fn of(memory: &Pages<'_>) -> Result<Self, Crash> {
-        let held = memory.file.held(memory.runs)?;
-        let length = held.pages() * PAGE;
-        let mut bytes = Vec::new();
-        // A worker says how much it is, so there may not be enough.
-        let room = bytes.try_reserve_exact(length);
-        room.map_err(|why| Crash::Gone(format!("keeping what {length} bytes replace: {why}")))?;
-        bytes.resize(length, 0);
-        let mut left = &mut bytes[..];
-        for run in held.as_slice() {
-            let (here, rest) = left.split_at_mut(run.len() * PAGE);
-            memory.file.read(run.start, here)?;
-            left = rest;
-        }
-        Ok(Self { held, bytes })
-    }
-
-    fn restore(self, memory: &mut Pages<'_>) -> Result<(), Error> {
-        for run in memory.runs.as_slice() {
-            memory.file.discard(run.pages())?;
-        }
-        let mut window = memory.file.map(end(memory.runs))?;
-        window.write_staged(&self.held, &self.bytes)
     }
 }
 
