@@ -17,7 +17,7 @@
 //! arrived, not for what was announced. Whatever the other side writes, no byte outside of the lanes
 //! is read or written, and no call lasts longer than its deadline.
 //!
-//! **Waiting.** Who has nothing to read looks again for at most 2 µs (`wait`), but only where the
+//! **Waiting.** Who has nothing to read looks again for some microseconds (`wait`), but only where the
 //! other side was last seen on another processor and that was worth it lately; then it sleeps (a
 //! shared futex(2)). A side that waits sleeps in slices, and looks in between whether the other one
 //! has ended ([`End::watch`]): a futex and a descriptor can't be waited for at once. Who watches

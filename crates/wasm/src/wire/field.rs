@@ -6,6 +6,9 @@
 
 use super::{Fault, Malformed};
 
+/// Room that a payload begins with, bytes.
+const FIRST: usize = 256;
+
 /// A payload that is being put together.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
@@ -47,7 +50,11 @@ numbers!(u8 u32 u64 u128 i32);
 impl Writer {
     /// Appends bytes whose number the reader knows.
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend(bytes);
+        if self.0.capacity() == 0 {
+            // Most payloads fit, and grow in no steps then.
+            self.0.reserve(FIRST.max(bytes.len()));
+        }
+        self.0.extend_from_slice(bytes);
         self
     }
 

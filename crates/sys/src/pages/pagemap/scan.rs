@@ -14,6 +14,7 @@ use crate::pages::{Error, PAGE};
 use crate::{Errno, check};
 use rustix::fd::AsRawFd;
 use std::fs::File;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// `PM_SCAN_WP_MATCHING`: protect what is found.
@@ -56,14 +57,7 @@ pub(super) fn private(
         all_of: 0,
         any_of: PRESENT | SWAPPED,
     };
-    scan(
-        file,
-        region,
-        pages,
-        &question,
-        &mut [Found::default(); MOST],
-        runs,
-    )
+    scan(file, region, pages, &question, &mut room(), runs)
 }
 
 pub(super) fn written(
@@ -74,14 +68,12 @@ pub(super) fn written(
     runs: &mut Runs,
 ) -> Result<(), Error> {
     let question = question(then);
-    scan(
-        file,
-        region,
-        pages,
-        &question,
-        &mut [Found::default(); MOST],
-        runs,
-    )
+    scan(file, region, pages, &question, &mut room(), runs)
+}
+
+/// Room for what one call returns. To fill it with zeros takes longer than a scan that finds little.
+fn room() -> [MaybeUninit<Found>; MOST] {
+    [const { MaybeUninit::uninit() }; MOST]
 }
 
 fn question(then: Then) -> Question {
@@ -102,14 +94,13 @@ fn scan(
     region: &Region,
     pages: Range<usize>,
     question: &Question,
-    buffer: &mut [Found],
+    buffer: &mut [MaybeUninit<Found>],
     runs: &mut Runs,
 ) -> Result<(), Error> {
     let base = region.start() as u64;
     let (mut start, end) = (address(base, pages.start), address(base, pages.end));
     while start < end {
-        let (count, reached) = ask(file, question, start..end, buffer).map_err(refused)?;
-        let found = buffer.get(..count).unwrap_or(&[]);
+        let (found, reached) = ask(file, question, start..end, buffer).map_err(refused)?;
         runs.extend(found.iter().map(|found| Run {
             start: page(base, found.start),
             end: page(base, found.end),
@@ -141,13 +132,13 @@ fn refused(errno: Errno) -> Error {
     }
 }
 
-/// One call: how many ranges it found, and the address that it got to.
-fn ask(
+/// One call: the ranges that it found, and the address that it got to.
+fn ask<'a>(
     file: &File,
     question: &Question,
     range: Range<u64>,
-    found: &mut [Found],
-) -> Result<(usize, u64), Errno> {
+    found: &'a mut [MaybeUninit<Found>],
+) -> Result<(&'a [Found], u64), Errno> {
     let mut scan = Scan {
         size: size_of::<Scan>() as u64,
         flags: question.flags,
@@ -166,7 +157,10 @@ fn ask(
     // that the next write undoes.
     let count =
         check(unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut scan) }.into())?;
-    Ok((count as usize, scan.walk_end))
+    let found = found.get(..count as usize).ok_or(Errno::IO)?;
+    // SAFETY: the kernel says that it wrote so many, each of which is numbers.
+    let found = unsafe { &*(std::ptr::from_ref(found) as *const [Found]) };
+    Ok((found, scan.walk_end))
 }
 
 /// Whether there is such a call.
@@ -178,8 +172,8 @@ pub(super) fn works(file: &File) -> Result<bool, Error> {
     };
     let here = (&raw const question) as u64 / PAGE as u64 * PAGE as u64;
     let range = here..here + PAGE as u64;
-    match ask(file, &question, range, &mut [Found::default(); 1]) {
-        Ok((1, _)) => Ok(true),
+    match ask(file, &question, range, &mut [MaybeUninit::uninit()]) {
+        Ok(([_], _)) => Ok(true),
         // The stack is this process's own: a kernel that doesn't see that isn't to be relied on.
         Ok(_) | Err(Errno::NOTTY | Errno::NOSYS | Errno::PERM) => Ok(false),
         Err(errno) => Err(refused(errno)),

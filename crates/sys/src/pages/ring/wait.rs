@@ -1,12 +1,15 @@
 //! Waiting for the other side: first by looking again for a moment, then asleep.
 //!
 //! Waking a processor that sleeps takes longer than all the rest of a call, so it is worth looking
-//! again for up to 2 µs, if the other side is really running meanwhile. On the same processor it
+//! again for a moment, if the other side is really running meanwhile. On the same processor it
 //! can't be; and where it was in vain, the next waits don't try, twice as many after each time.
+//!
+//! A moment is 2 µs, or twice what the last wait took that was not in vain, up to 20 µs: what comes
+//! between a reply and the next call is as long each time, while calls follow each other.
 //!
 //! Two sides that both sleep on processors of their own would never meet that way: each wakes long
 //! after the other has gone to sleep again. So one wait in 64 looks for as long as a wake-up
-//! takes. Whoever meets once goes on meeting, while calls follow each other.
+//! takes. Whoever meets once goes on meeting.
 
 use super::layout::{Shared, Side};
 use super::{Breach, Error};
@@ -17,8 +20,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// The longest that is looked again before going to sleep.
+/// How long it is looked again, before going to sleep, by who knows nothing of the other side.
 const LOOKING: Duration = Duration::from_micros(2);
+/// The longest, by who met the other side so late the last time.
+const LOOKING_MOST: Duration = Duration::from_micros(20);
+/// From so many blind waits on, nothing is known of the other side any more.
+const FORGETS: u32 = 15;
 /// The same, once in [`RARELY`] waits.
 const LOOKING_LONG: Duration = Duration::from_micros(100);
 /// How many waits for one that looks long.
@@ -89,6 +96,7 @@ pub(super) struct Waiter {
     /// How many waits still don't look again, and how many didn't after the last that did in vain.
     blind: u32,
     penalty: u32,
+    looking: Duration,
 }
 
 impl Waiter {
@@ -100,6 +108,7 @@ impl Waiter {
             waits: 0,
             blind: 0,
             penalty: 0,
+            looking: LOOKING,
         }
     }
 
@@ -188,24 +197,28 @@ impl Waiter {
             self.blind -= 1;
             return Ok(false);
         }
-        let at_most = if long { LOOKING_LONG } else { LOOKING };
+        let at_most = if long { LOOKING_LONG } else { self.looking };
         let begun = Instant::now();
         while begun.elapsed() < at_most {
             for _ in 0..LOOKS {
                 std::hint::spin_loop();
                 if ready(shared)? {
                     (self.blind, self.penalty) = (0, 0);
+                    self.looking = (begun.elapsed() * 2).clamp(LOOKING, LOOKING_MOST);
                     return Ok(true);
                 }
             }
         }
         self.penalty = (self.penalty * 2 + 1).min(MOST_BLIND);
         self.blind = self.penalty;
+        if self.penalty >= FORGETS {
+            self.looking = LOOKING;
+        }
         Ok(false)
     }
 
     /// Tells where this side runs, and compares: with one processor that is never elsewhere. A lie
-    /// costs 2 µs.
+    /// costs the time that is looked.
     fn other_runs_elsewhere(&self, shared: &Shared) -> bool {
         // SAFETY: it takes nothing and returns a number.
         let here = unsafe { libc::sched_getcpu() }

@@ -1,10 +1,11 @@
 //! The traps, as they were found; and that none of them loses or invents a page.
 
-use super::{ALL_TRACKED, Found, PROTECT, Question, Then, address, ask, page, question, scan};
+use super::{ALL_TRACKED, PROTECT, Question, Then, address, ask, page, question, scan};
 use crate::pages::testing::{poke, tracks_writes};
 use crate::pages::{Committed, Region, Run, Runs, Userfault};
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::mem::MaybeUninit;
 
 const PAGES: usize = 40_000;
 
@@ -49,7 +50,7 @@ fn set(runs: &Runs) -> BTreeSet<usize> {
 }
 
 fn scanned(tracked: &Tracked, question: &Question, most: usize) -> BTreeSet<usize> {
-    let (mut found, mut buffer) = (Runs::default(), vec![Found::default(); most]);
+    let (mut found, mut buffer) = (Runs::default(), vec![MaybeUninit::uninit(); most]);
     let Tracked {
         pagemap, region, ..
     } = tracked;
@@ -78,11 +79,10 @@ fn however_few_are_returned_at_once_none_is_lost() {
 fn counted(tracked: &Tracked, question: &Question, most: usize, clip: bool) -> usize {
     let base = tracked.region.start() as u64;
     let (mut start, end) = (address(base, 0), address(base, PAGES));
-    let (mut sum, mut buffer) = (0, vec![Found::default(); most]);
+    let (mut sum, mut buffer) = (0, vec![MaybeUninit::uninit(); most]);
     while start < end {
-        let (count, reached) = ask(&tracked.pagemap, question, start..end, &mut buffer).unwrap();
-        let kept = |found: &&Found| !clip || found.start < reached;
-        let found = buffer[..count].iter().filter(kept);
+        let (found, reached) = ask(&tracked.pagemap, question, start..end, &mut buffer).unwrap();
+        let found = found.iter().filter(|found| !clip || found.start < reached);
         sum += found
             .map(|found| page(base, found.end) - page(base, found.start))
             .sum::<usize>();
@@ -143,7 +143,7 @@ fn what_is_not_tracked_is_passed_over_unless_that_is_an_error() {
     };
     let mut found = Runs::default();
     let mut scan = |pages| {
-        let buffer = &mut [Found::default(); 10];
+        let buffer = &mut [MaybeUninit::uninit(); 10];
         super::scan(
             &tracked.pagemap,
             &tracked.region,
