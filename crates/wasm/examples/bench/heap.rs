@@ -6,7 +6,7 @@
 
 use super::Result;
 use super::guests::{self, Access, Walk, Width};
-use super::pairs::{Clock, Pairs, milliseconds, timed};
+use super::pairs::{Clock, Pairs, milliseconds};
 use super::report::{Report, Row};
 use super::sides::{Both, Side};
 use super::stats::{Summary, geometric_mean};
@@ -33,7 +33,7 @@ pub(crate) fn measure(wishes: &Wishes, report: &mut Report) -> Result<()> {
         let mut raw = Raw::new(&module)?;
         let raw: Vec<Vec<f64>> = rows
             .iter()
-            .map(|(case, _)| raw.measure(&case.method()))
+            .map(|(case, _)| raw.measure(&case.method(), wishes.clock))
             .collect::<Result<_>>()?;
         let both = Both::with(NAME, module.as_bytes())?;
         for ((case, name), raw) in rows.into_iter().zip(raw) {
@@ -199,7 +199,7 @@ impl Raw {
         Ok(found.call(&mut self.store, ())?)
     }
 
-    fn measure(&mut self, method: &str) -> Result<Vec<f64>> {
+    fn measure(&mut self, method: &str, clock: Clock) -> Result<Vec<f64>> {
         let kind = if method.starts_with('q') {
             "query"
         } else {
@@ -207,7 +207,7 @@ impl Raw {
         };
         let name = format!("canister_{kind} {method}");
         (0..RAW)
-            .map(|_| Ok(milliseconds(timed(|| self.call(&name))?)))
+            .map(|_| Ok(milliseconds(clock.time(|| self.call(&name))?)))
             .collect()
     }
 }

@@ -18,7 +18,7 @@ use crate::module::{Profile, abi};
 use casemate_sys::pages::{self, PAGE, Reader, Region, Run, Runs, Tracker};
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
@@ -62,7 +62,12 @@ pub(crate) struct Place {
     region: Region,
     /// None: what is here belongs to nobody else, and begins with zeros.
     file: Option<Arc<Reader>>,
-    watched: Option<Arc<Tracker>>,
+    /// What tells its written pages once [`is_watched`](Self::is_watched).
+    tracker: Option<Arc<Tracker>>,
+    /// Until something was written that is committed, every page that is this process's own was
+    /// written; and reading maps a page's neighbours with it, which it doesn't where writes are
+    /// tracked.
+    is_watched: AtomicBool,
     /// Pages of 4 KiB that are mapped.
     mapped: AtomicUsize,
 }
@@ -72,12 +77,13 @@ impl Place {
         pages: usize,
         guard: usize,
         file: Option<Arc<Reader>>,
-        watched: Option<Arc<Tracker>>,
+        tracker: Option<Arc<Tracker>>,
     ) -> Result<Self, pages::Error> {
         Ok(Self {
             region: Region::reserve(BEFORE, pages, guard)?,
             file,
-            watched,
+            tracker,
+            is_watched: AtomicBool::new(false),
             mapped: AtomicUsize::new(0),
         })
     }
@@ -96,10 +102,22 @@ impl Place {
             Some(file) => self.region.map_private(has..pages, file, has)?,
             None => self.region.map_anonymous(has..pages)?,
         }
-        if let Some(tracker) = &self.watched {
-            tracker.watch(&self.region, has..pages)?;
+        if self.is_watched() {
+            self.watch(has..pages)?;
         }
         self.mapped.store(pages, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
+    fn watch(&self, pages: Range<usize>) -> Result<(), pages::Error> {
+        if let Some(tracker) = &self.tracker {
+            tracker.watch(&self.region, pages)?;
+            self.is_watched.store(true, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -139,7 +157,7 @@ impl Resident {
         memories: &Memories,
         mode: Mode,
     ) -> wasmtime::Result<Self> {
-        let watched = (mode == Mode::Update).then(|| memories.tracker.clone());
+        let tracker = (mode == Mode::Update).then(|| memories.tracker.clone());
         // An index of 32 bits reaches four gibibytes, and compiled code looks at none.
         let least = match profile.is64 {
             true => 0,
@@ -156,7 +174,7 @@ impl Resident {
                 heap,
                 guard,
                 Some(memories.heap.clone()),
-                watched,
+                tracker,
             )?),
             // Its pages are told by what instrumented code notes of them.
             stable: Arc::new(Place::new(
@@ -173,21 +191,30 @@ impl Resident {
     /// What was written since the last commit; it counts as committed now.
     pub(crate) fn written(&self) -> Result<Written, pages::Error> {
         let mut written = Written::default();
-        if let Some(file) = &self.heap.file {
-            let heap = &mut written.heap;
+        let (heap, mapped) = (&self.heap, self.heap.mapped());
+        if !heap.is_watched() {
+            // Nobody writes meanwhile, so what is found now is found again below.
             self.tracker
-                .take(&self.heap.region, self.heap.mapped(), file, heap)?;
+                .private(&heap.region, mapped.clone(), &mut written.heap)?;
+            if !written.heap.is_empty() {
+                heap.watch(mapped.clone())?;
+                written.heap.clear();
+            }
+        }
+        if let Some(file) = heap.file.as_ref().filter(|_| heap.is_watched()) {
+            self.tracker
+                .take(&heap.region, mapped, file, &mut written.heap)?;
         }
         written.stable = self.touched_pages(abi::WRITTEN)?;
         Ok(written)
     }
 
     /// Forgets what was written since the last commit.
-    pub(crate) fn forget_written(&self, mode: Mode) -> Result<(), pages::Error> {
+    pub(crate) fn forget_written(&self) -> Result<(), pages::Error> {
         let mut runs = Runs::default();
         let heap = self.heap.mapped();
-        match (&self.heap.file, mode) {
-            (Some(file), Mode::Update) => {
+        match &self.heap.file {
+            Some(file) if self.heap.is_watched() => {
                 self.tracker
                     .look(&self.heap.region, heap, file, &mut runs)?;
             }

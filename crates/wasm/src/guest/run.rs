@@ -177,7 +177,7 @@ impl Guest {
     /// Forgets what the last call did.
     fn roll_back(&mut self, grew: bool) -> wasmtime::Result<()> {
         self.is_open = false;
-        self.memory.forget_written(self.mode)?;
+        self.memory.forget_written()?;
         self.memory.forget_touched()?;
         match grew || self.image.profile.drops_segments {
             true => self.renew(),
