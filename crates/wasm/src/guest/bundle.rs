@@ -15,7 +15,6 @@ use casemate_sys::pages::sealed::SealedBytes;
 use casemate_sys::pages::{PAGE, Sealed};
 use rustix::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"casemate");
 
@@ -23,11 +22,17 @@ const MAGIC: u64 = u64::from_le_bytes(*b"casemate");
 pub struct Bundle {
     file: Sealed,
     bytes: SealedBytes,
-    code: OnceLock<Code>,
 }
 
-/// Where a bundle's code is mapped, executable.
-struct Code(NonNull<[u8]>);
+/// Where a bundle's code is mapped, executable: for one image, since the runtime takes a module for
+/// known by its address.
+pub(super) struct Code(NonNull<[u8]>);
+
+impl Code {
+    pub(super) fn address(&self) -> NonNull<[u8]> {
+        self.0
+    }
+}
 
 // SAFETY: it is never written.
 unsafe impl Send for Code {}
@@ -36,7 +41,7 @@ unsafe impl Sync for Code {}
 
 impl Drop for Code {
     fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and whoever ran it is gone: an image keeps its bundle.
+        // SAFETY: exactly what was mapped, and whoever ran it is gone: an image keeps it.
         let _ = unsafe { rustix::mm::munmap(self.0.as_ptr().cast(), self.0.len()) };
     }
 }
@@ -86,11 +91,7 @@ impl Bundle {
     /// Of a file.
     pub fn of(file: Sealed) -> Result<Self, BundleError> {
         let bytes = file.map()?;
-        let bundle = Self {
-            file,
-            bytes,
-            code: OnceLock::new(),
-        };
+        let bundle = Self { file, bytes };
         bundle.parts().map(|_| bundle)
     }
 
@@ -165,10 +166,7 @@ impl Bundle {
     }
 
     /// Its code, mapped so that it can be run and never written.
-    pub(super) fn code(&self) -> Result<NonNull<[u8]>, BundleError> {
-        if let Some(code) = self.code.get() {
-            return Ok(code.0);
-        }
+    pub(super) fn code(&self) -> Result<Code, BundleError> {
         let range = self.parts()?.code;
         let damaged = |what: String| BundleError::Damaged(what);
         if range.is_empty() {
@@ -188,7 +186,6 @@ impl Bundle {
         };
         let start = start.map_err(|errno| damaged(format!("its code can't be mapped: {errno}")))?;
         let start = NonNull::new(start.cast::<u8>()).ok_or(damaged("no address".to_owned()))?;
-        let code = Code(NonNull::slice_from_raw_parts(start, range.len()));
-        Ok(self.code.get_or_init(|| code).0)
+        Ok(Code(NonNull::slice_from_raw_parts(start, range.len())))
     }
 }

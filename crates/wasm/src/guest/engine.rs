@@ -1,6 +1,6 @@
 //! How modules are compiled and run.
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, Code};
 use super::memory::Creator;
 use crate::module::{Prepared, Profile, Segment};
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use wasmtime::{Config, CustomCodeMemory, Engine, Module, OptLevel, Strategy};
 
 /// The stack that a guest may use, bytes.
 const STACK: usize = 1 << 20;
-/// What an index of 32 bits reaches, so that no bound need be checked, bytes.
-const RESERVATION: u64 = 4 << 30;
+/// What each memory has addresses for, bytes. An index of 32 bits reaches no more, so that its bound
+/// need not be checked; one of 64 bits is only checked against this, so that no heap is larger.
+pub(super) const RESERVATION: usize = 6 << 30;
 /// What an offset in an instruction may reach behind it without a check, bytes.
 pub(super) const GUARD: usize = 32 << 20;
 
@@ -25,7 +26,7 @@ fn config() -> Config {
         .wasm_tail_call(true)
         .wasm_relaxed_simd(false)
         .max_wasm_stack(STACK)
-        .memory_reservation(RESERVATION)
+        .memory_reservation(RESERVATION as u64)
         .memory_guard_size(GUARD as u64)
         .memory_may_move(false)
         .memory_init_cow(false);
@@ -86,6 +87,8 @@ pub struct Image {
     pub(super) profile: Arc<Profile>,
     pub(super) initial: Arc<Vec<Segment>>,
     // After the module, which is in it.
+    _code: Arc<Code>,
+    /// Where its author knows each place of the code to be.
     pub(super) bundle: Arc<Bundle>,
 }
 
@@ -96,14 +99,15 @@ impl Image {
     /// The code is run: it has to be what [`compile`] of this very build made.
     pub unsafe fn new(machine: &Machine, bundle: Arc<Bundle>) -> wasmtime::Result<Self> {
         let code = bundle.code()?;
-        // SAFETY: as of this function; the code stays mapped, and unchanged, as long as the bundle,
-        // which this value keeps for longer than the module.
-        let module = unsafe { Module::deserialize_raw(&machine.engine, code)? };
+        // SAFETY: as of this function; the code stays mapped, and unchanged, as long as this value,
+        // which keeps it for longer than the module.
+        let module = unsafe { Module::deserialize_raw(&machine.engine, code.address())? };
         Ok(Self {
             machine: machine.clone(),
             module,
             profile: Arc::new(bundle.profile()?),
             initial: Arc::new(bundle.initial()?),
+            _code: Arc::new(code),
             bundle,
         })
     }

@@ -14,7 +14,7 @@
 
 use super::run::Mode;
 use crate::call::Value;
-use crate::module::{Profile, abi};
+use crate::module::abi;
 use casemate_sys::pages::{self, PAGE, Reader, Region, Run, Runs, Tracker};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -152,23 +152,15 @@ pub(crate) struct Resident {
 }
 
 impl Resident {
-    pub(crate) fn over(
-        profile: &Profile,
-        memories: &Memories,
-        mode: Mode,
-    ) -> wasmtime::Result<Self> {
+    pub(crate) fn over(memories: &Memories, mode: Mode) -> wasmtime::Result<Self> {
         let tracker = (mode == Mode::Update).then(|| memories.tracker.clone());
-        // An index of 32 bits reaches four gibibytes, and compiled code looks at none.
-        let least = match profile.is64 {
-            true => 0,
-            false => 65536 * PER_WASM_PAGE,
-        };
+        // Compiled code looks at no bound below this.
+        let least = super::engine::RESERVATION / PAGE;
         let guard = super::engine::GUARD / PAGE;
         let heap = memories.heap.pages().max(least);
-        let stable = memories.stable.pages();
+        let stable = memories.stable.pages().max(least);
         let touched = abi::touched_pages((stable / PER_WASM_PAGE) as u64) as usize * PER_WASM_PAGE;
-        // 32-bit, as the heap may be.
-        let touched = touched.max(65536 * PER_WASM_PAGE);
+        let touched = touched.max(least);
         Ok(Self {
             heap: Arc::new(Place::new(
                 heap,

@@ -57,7 +57,7 @@ impl Guest {
         let mut linker = Linker::new(&image.machine.engine);
         api::link(&mut linker, image.profile.is64)?;
         let linked = linker.instantiate_pre(&image.module)?;
-        let memory = Resident::over(&image.profile, memories, mode)?;
+        let memory = Resident::over(memories, mode)?;
         let live = Live::new(image, &linked, &memory, &state)?;
         Ok(Self {
             image: image.clone(),
