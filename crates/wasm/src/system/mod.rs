@@ -7,6 +7,7 @@
 //!
 //! Source: the Internet Computer interface specification, "Overview of imports".
 
+pub(crate) mod price;
 mod table;
 
 pub use table::FUNCTIONS;

@@ -110,5 +110,34 @@ pub(super) fn link<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
             wasmtime::Result::<()>::Ok(put_128(&mut caller, own, to, burned)?)
         },
     )?;
+    mint::<W>(linker)
+}
+
+/// Making cycles out of nothing is for one canister of the network, which isn't here.
+fn mint<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let refused = |own| {
+        Stop::contract(
+            own,
+            "only the network's cycles minting canister can make cycles",
+        )
+    };
+    let own = function("mint_cycles")?;
+    linker.func_wrap(
+        "ic0",
+        "mint_cycles",
+        move |mut caller: Caller<'_, Host>, _: u64| {
+            enter(&mut caller, own)?;
+            wasmtime::Result::<u64>::Err(refused(own).into())
+        },
+    )?;
+    let own = function("mint_cycles128")?;
+    linker.func_wrap(
+        "ic0",
+        "mint_cycles128",
+        move |mut caller: Caller<'_, Host>, _: u64, _: u64, _: W| {
+            enter(&mut caller, own)?;
+            wasmtime::Result::<()>::Err(refused(own).into())
+        },
+    )?;
     Ok(())
 }

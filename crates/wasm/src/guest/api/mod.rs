@@ -8,6 +8,7 @@
 //! - [`reply`]: its answer
 //! - [`canister`]: the canister, and the clock
 //! - [`cycles`]: what it has to spend
+//! - [`cost`]: what things would cost
 //! - [`outgoing`]: calls of other canisters
 //! - [`metering`]: what the call has taken so far
 //! - [`internal`]: what instrumented code asks for
@@ -15,6 +16,7 @@
 //! [`Host::enter`]: super::host::Host::enter
 
 mod canister;
+mod cost;
 mod cycles;
 mod internal;
 mod message;
@@ -67,6 +69,7 @@ fn link_as<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     reply::link::<W>(linker)?;
     canister::link::<W>(linker)?;
     cycles::link::<W>(linker)?;
+    cost::link::<W>(linker)?;
     outgoing::link::<W>(linker)
 }
 
