@@ -4,11 +4,15 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod answers;
+mod costs;
 #[allow(dead_code, reason = "nothing here needs the path of this program")]
 #[path = "../processes/harness.rs"]
 mod harness;
 mod legality;
+mod memory;
 mod stand;
+mod workers;
 
 use casemate_wasm::call::{Answer, Failure};
 use stand::Stand;
@@ -38,6 +42,75 @@ fn main() {
         (
             "each_function_is_legal_exactly_where_its_row_says",
             legality::each_function_is_legal_exactly_where_its_row_says,
+        ),
+        (
+            "exactly_the_pages_that_were_written_are_committed",
+            memory::exactly_the_pages_that_were_written_are_committed,
+        ),
+        (
+            "memory_that_grows_is_zero",
+            memory::memory_that_grows_is_zero,
+        ),
+        ("heaps_have_their_ends", memory::heaps_have_their_ends),
+        (
+            "stable_memory_that_a_call_touches_is_limited",
+            memory::stable_memory_that_a_call_touches_is_limited,
+        ),
+        (
+            "stable_memory_above_4_gib_is_not_for_32_bits",
+            memory::stable_memory_above_4_gib_is_not_for_32_bits,
+        ),
+        (
+            "stable_memory_that_cannot_grow_says_so",
+            memory::stable_memory_that_cannot_grow_says_so,
+        ),
+        ("a_call_is_answered_once", answers::a_call_is_answered_once),
+        (
+            "an_answer_is_put_together_of_its_pieces",
+            answers::an_answer_is_put_together_of_its_pieces,
+        ),
+        (
+            "certified_data_is_at_most_32_bytes",
+            answers::certified_data_is_at_most_32_bytes,
+        ),
+        (
+            "effects_are_those_of_calls_that_succeed",
+            answers::effects_are_those_of_calls_that_succeed,
+        ),
+        (
+            "time_stands_still_in_a_call",
+            answers::time_stands_still_in_a_call,
+        ),
+        (
+            "counters_count_the_call_and_its_context",
+            answers::counters_count_the_call_and_its_context,
+        ),
+        ("each_trap_has_its_name", answers::each_trap_has_its_name),
+        (
+            "costs_are_those_of_a_subnet_of_13_nodes",
+            costs::costs_are_those_of_a_subnet_of_13_nodes,
+        ),
+        (
+            "a_request_costs_what_it_is_said_to_take",
+            costs::a_request_costs_what_it_is_said_to_take,
+        ),
+        ("nobody_makes_cycles_here", costs::nobody_makes_cycles_here),
+        (
+            "one_module_is_several_canisters",
+            workers::one_module_is_several_canisters,
+        ),
+        (
+            "each_canister_has_a_process_of_its_own",
+            workers::each_canister_has_a_process_of_its_own,
+        ),
+        (
+            "nothing_is_handed_over_with_a_call",
+            workers::nothing_is_handed_over_with_a_call,
+        ),
+        ("compiled_code_is_shared", workers::compiled_code_is_shared),
+        (
+            "a_worker_that_is_killed_costs_one_call",
+            workers::a_worker_that_is_killed_costs_one_call,
         ),
     ]);
 }
@@ -117,7 +190,11 @@ fn memory_grows_up_to_its_limit() {
     stand::each(COUNTER, |stand| {
         for pages in [0, 3, 5] {
             let failure = stand.update_within(pages << 16, "grow").unwrap_err();
-            assert!(matches!(failure, Failure::Trap { .. }), "{failure}");
+            let said = format!(
+                "memory: the heap would grow from 2 pages by 3, and heap and stable memory may have {} bytes",
+                pages << 16
+            );
+            assert_eq!(failure.to_string(), said);
             assert_eq!(numbers(stand.query("sizes").unwrap()), [2, 1]);
         }
         stand.update_within(6 << 16, "grow").unwrap();

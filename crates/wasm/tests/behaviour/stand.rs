@@ -1,7 +1,9 @@
 //! A canister in an executor.
 
 use casemate_wasm::call::{Answer, Call, Entry, Failure, Limits, Principal, Ran, Statics};
-use casemate_wasm::executor::{CanisterMemory, Executor, InProcess, Sandboxed, Seat};
+use casemate_wasm::executor::{
+    CanisterMemory, Code, Committed, Crash, Executor, InProcess, Sandboxed, Seat,
+};
 use casemate_wasm::guest::State;
 use casemate_wasm::process::Spec;
 use std::sync::Arc;
@@ -12,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const INSTRUCTIONS: u64 = 10_000_000;
 
 pub(crate) struct Stand {
+    code: Arc<Code>,
+    /// What is committed.
+    state: State,
     memory: CanisterMemory,
     seat: Box<dyn Seat>,
     last: Option<Ran>,
@@ -26,23 +31,35 @@ pub(crate) fn each(module: &str, test: impl Fn(&mut Stand)) {
 /// Each executor.
 pub(crate) fn executors(test: impl Fn(&dyn Executor)) {
     test(&InProcess::new(casemate_wasm::module::Limits::default()).unwrap());
-    test(&Sandboxed::new(Spec::default(), PATIENCE));
+    test(&sandboxed());
+}
+
+/// The one behind the wall.
+pub(crate) fn sandboxed() -> Sandboxed {
+    Sandboxed::new(Spec::default(), PATIENCE)
 }
 
 impl Stand {
     /// Installs it.
-    fn new(executor: &dyn Executor, module: &str) -> Self {
+    pub(crate) fn new(executor: &dyn Executor, module: &str) -> Self {
         let code = executor.compile(module.as_bytes()).unwrap();
+        Self::of(executor, &code)
+    }
+
+    /// Installs what was compiled before.
+    pub(crate) fn of(executor: &dyn Executor, code: &Arc<Code>) -> Self {
         let memory = CanisterMemory::new(&code.profile).unwrap();
-        let seat = executor.seat(&code, &memory, &State::default()).unwrap();
+        let seat = executor.seat(code, &memory, &State::default()).unwrap();
         let mut stand = Self {
+            code: code.clone(),
+            state: State::default(),
             memory,
             seat,
             last: None,
             increments: 1,
         };
         let ran = stand.seat.initialise().unwrap();
-        stand.seat.commit(&ran, &mut stand.memory).unwrap();
+        stand.commit(&ran);
         if code.profile.has_start {
             stand.run(Entry::Start, Vec::new()).unwrap();
         }
@@ -60,10 +77,44 @@ impl Stand {
         Arc::new(call)
     }
 
+    /// A call to be changed, and [taken](Self::take).
+    pub(crate) fn call_of(entry: Entry) -> Call {
+        Call::clone(&Self::call(entry, Vec::new()))
+    }
+
+    /// What comes of a call, and what was committed of it.
+    pub(crate) fn take(&mut self, call: Call) -> (Ran, Option<Committed>) {
+        let ran = self.seat.run(&Arc::new(call)).unwrap();
+        let committed = ran.result.is_ok().then(|| self.commit(&ran));
+        (ran, committed)
+    }
+
+    fn commit(&mut self, ran: &Ran) -> Committed {
+        let committed = self.seat.commit(ran, &mut self.memory).unwrap();
+        self.state = State {
+            globals: ran.globals.clone(),
+            heap_pages: ran.heap_pages,
+            stable_pages: ran.stable_pages,
+        };
+        committed
+    }
+
+    /// An update of a place that may be gone.
+    pub(crate) fn try_update(&mut self, name: &str) -> Result<Ran, Crash> {
+        let call = Self::call(Entry::Update(name.to_owned()), Vec::new());
+        self.seat.run(&call)
+    }
+
+    /// Another place, over what is committed.
+    pub(crate) fn reopen(&mut self, executor: &dyn Executor) {
+        let seat = executor.seat(&self.code, &self.memory, &self.state);
+        self.seat = seat.unwrap();
+    }
+
     fn run(&mut self, entry: Entry, argument: Vec<u8>) -> Result<Option<Answer>, Failure> {
         let ran = self.seat.run(&Self::call(entry, argument)).unwrap();
         if ran.result.is_ok() {
-            self.seat.commit(&ran, &mut self.memory).unwrap();
+            self.commit(&ran);
         }
         let result = ran.result.clone();
         self.last = Some(ran);
@@ -86,11 +137,7 @@ impl Stand {
     pub(crate) fn update_within(&mut self, memory: u64, name: &str) -> Result<(), Failure> {
         let mut call = Call::clone(&Self::call(Entry::Update(name.to_owned()), Vec::new()));
         call.limits.memory = memory;
-        let ran = self.seat.run(&Arc::new(call)).unwrap();
-        if ran.result.is_ok() {
-            self.seat.commit(&ran, &mut self.memory).unwrap();
-        }
-        ran.result.map(drop)
+        self.take(call).0.result.map(drop)
     }
 
     pub(crate) fn update_without_answer(&mut self, name: &str) -> Option<Answer> {
@@ -104,6 +151,11 @@ impl Stand {
         let result = ran.result.clone();
         self.last = Some(ran);
         result
+    }
+
+    /// What comes of a query.
+    pub(crate) fn ask_of(&mut self, call: Call) -> Ran {
+        self.seat.query(&Arc::new(call)).unwrap()
     }
 
     pub(crate) fn query(&mut self, name: &str) -> Result<Answer, Failure> {

@@ -11,19 +11,27 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         abi::OUT_OF_INSTRUCTIONS,
         |_: Caller<'_, Host>| -> wasmtime::Result<()> { Err(Stop::Instructions.into()) },
     )?;
-    for name in [abi::GROW_HEAP, abi::GROW_STABLE] {
-        linker.func_wrap(
-            abi::HOOKS,
-            name,
-            move |mut caller: Caller<'_, Host>, delta: i64, _: i64| {
-                i32::from(
-                    caller
-                        .data_mut()
-                        .grow(u64::try_from(delta).unwrap_or(u64::MAX)),
-                )
-            },
-        )?;
-    }
+    // A guest that is told of no memory mostly gives up without saying why: the call ends here, with
+    // the reason. Stable memory is asked for by those who look at the answer.
+    linker.func_wrap(
+        abi::HOOKS,
+        abi::GROW_HEAP,
+        |mut caller: Caller<'_, Host>, delta: i64, before: i64| {
+            let host = caller.data_mut();
+            match host.grow(u64::try_from(delta).unwrap_or(u64::MAX)) {
+                true => wasmtime::Result::<i32>::Ok(1),
+                false => Err(host.no_memory(delta, before).into()),
+            }
+        },
+    )?;
+    linker.func_wrap(
+        abi::HOOKS,
+        abi::GROW_STABLE,
+        |mut caller: Caller<'_, Host>, delta: i64, _: i64| {
+            let pages = u64::try_from(delta).unwrap_or(u64::MAX);
+            i32::from(caller.data_mut().grow(pages))
+        },
+    )?;
     linker.func_wrap(
         abi::HOOKS,
         abi::INTERNAL_TRAP,
@@ -46,6 +54,23 @@ impl Host {
         self.left = left;
         self.grown += pages;
         true
+    }
+
+    /// Why the heap can't grow.
+    fn no_memory(&self, delta: i64, before: i64) -> Stop {
+        let limits = &self.call.limits;
+        // It was the smaller of the two at first.
+        let room = self.left + self.grown * abi::WASM_PAGE;
+        Stop::Memory(match room < limits.grows_by {
+            true => format!(
+                "the heap would grow from {before} pages by {delta}, and heap and stable memory may have {} bytes",
+                limits.memory
+            ),
+            false => format!(
+                "the heap would grow from {before} pages by {delta}, and {} bytes are left for all canisters",
+                limits.grows_by
+            ),
+        })
     }
 }
 
