@@ -4,6 +4,7 @@
 //! - [`canisters`]: canisters that stay
 //! - [`call`]: what goes into a canister, and what comes out
 //! - [`executor`]: where guests run
+//! - `fuzz`: readers, given anything (for tests)
 //! - [`guest`]: a module, instantiated
 //! - [`module`]: from a guest's bytes to a module that can be run
 //! - [`process`]: the processes that meet a guest, and what they can't do
@@ -18,6 +19,8 @@ pub mod call;
 pub mod candid;
 pub mod canisters;
 pub mod executor;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod guest;
 pub mod module;
 mod near;

@@ -21,6 +21,8 @@ mod sandboxed;
 pub use error::Crash;
 pub use in_process::InProcess;
 pub use memory::CanisterMemory;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use review::review;
 pub use sandboxed::Sandboxed;
 
 use crate::call::{Call, Ran};

@@ -22,7 +22,7 @@ const MOST_LINES: usize = 1 << 20;
 const MOST_CALLS: usize = 500;
 
 /// What is wrong with what a worker says came of a call; nothing, if it could be so.
-pub(super) fn review(
+pub(crate) fn review(
     profile: &Profile,
     before: &State,
     call: Option<&Call>,

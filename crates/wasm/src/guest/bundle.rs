@@ -147,7 +147,7 @@ impl Bundle {
     }
 
     /// What the module's memory begins with.
-    pub(super) fn initial(&self) -> Result<Vec<Segment>, BundleError> {
+    pub(crate) fn initial(&self) -> Result<Vec<Segment>, BundleError> {
         let mut reader = Reader::new(&self.bytes[self.parts()?.initial]);
         let segments = reader.list("segments", |reader| {
             Ok(Segment {

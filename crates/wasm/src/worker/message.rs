@@ -135,8 +135,8 @@ impl Reply {
         match &self.result {
             Ok(done) => {
                 writer.u8(0).bytes(&done.ran.to_bytes());
-                runs(&mut writer, &done.heap);
-                runs(&mut writer, &done.stable);
+                write_runs(&mut writer, &done.heap);
+                write_runs(&mut writer, &done.stable);
             }
             Err(why) => {
                 writer.u8(1).text(why);
@@ -163,7 +163,7 @@ impl Reply {
 }
 
 /// Runs in order, each as the pages before it and its own, in 7 bits a byte (LEB128).
-fn runs(writer: &mut Writer, runs: &Runs) {
+pub(crate) fn write_runs(writer: &mut Writer, runs: &Runs) {
     writer.count(runs.as_slice().len());
     let mut end = 0;
     for run in runs.as_slice() {
@@ -174,7 +174,7 @@ fn runs(writer: &mut Writer, runs: &Runs) {
     }
 }
 
-fn read_runs(reader: &mut Reader<'_>) -> Result<Runs, Malformed> {
+pub(crate) fn read_runs(reader: &mut Reader<'_>) -> Result<Runs, Malformed> {
     let count = reader.count("runs")?;
     let mut runs = Runs::default();
     let mut end = 0_usize;
@@ -211,7 +211,7 @@ mod tests {
         ) {
             let written: Runs = list.into_iter().map(|(start, count)| Run { start, end: start + count }).collect();
             let mut writer = Writer::default();
-            runs(&mut writer, &written);
+            write_runs(&mut writer, &written);
             let bytes = writer.finish();
             let mut reader = Reader::new(&bytes);
             prop_assert_eq!(read_runs(&mut reader).unwrap(), written);
@@ -229,6 +229,22 @@ mod tests {
                 prop_assert!(found.as_slice().is_sorted_by(|a, b| a.end < b.start));
             }
         }
+    }
+
+    /// Whatever is in it: pages that were written here and there take a few bytes each.
+    #[test]
+    fn a_page_is_told_by_its_number() {
+        let written: Runs = (0..10_000)
+            .map(|page| Run {
+                start: 100 * page,
+                end: 100 * page + 1 + page % 2,
+            })
+            .collect();
+        let pages = written.pages();
+        let mut writer = Writer::default();
+        write_runs(&mut writer, &written);
+        let bytes = writer.finish().len();
+        assert!(bytes <= 8 + 2 * pages, "{bytes} bytes for {pages} pages");
     }
 
     #[test]
