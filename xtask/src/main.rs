@@ -1,8 +1,9 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
 //! what the wall costs (`bench run`), what the way out costs (`bench egress`) and keeps
 //! (`soak`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), what a
-//! canister's worker costs (`bench wasm`), whether the wall stands on an older kernel (`kernels`), and
-//! how canisters of all languages fare behind the Wasm wall (`wasm-guests`).
+//! canister's worker costs (`bench wasm`), whether the wall stands on an older kernel (`kernels`),
+//! how canisters of all languages fare behind the Wasm wall (`wasm-guests`), whether each promise of it
+//! has a test (`wasm-rows`) and its two executors behave alike (`wasm-determinism`).
 //!
 //! The program is static, so the same file also works as the load inside a wall
 //! (`workload`), as the process that times the others (`bench-rounds`) and as the first
@@ -17,6 +18,7 @@ mod kernels;
 mod packages;
 mod soak;
 mod table;
+mod wasm;
 mod wasm_guests;
 
 use std::process::ExitCode;
@@ -49,6 +51,10 @@ enum Chore {
     Kernels(kernels::Options),
     /// Let programs connect for minutes, kill some of them, and look for what grows
     Soak(soak::Options),
+    /// Run programs that nobody wrote in both Wasm executors, and compare all that can be seen
+    WasmDeterminism(wasm::DeterminismOptions),
+    /// Print what the Wasm wall promises, with the test of each; one without a test is a failure
+    WasmRows(wasm::RowsOptions),
     /// Build canisters in each language, and run them
     WasmGuests(wasm_guests::Options),
     #[command(hide = true)]
@@ -94,6 +100,8 @@ fn main() -> ExitCode {
         Chore::Kernels(options) => kernels::run(&options),
         Chore::WasmGuests(options) => wasm_guests::run(&options),
         Chore::Soak(options) => soak::run(&options),
+        Chore::WasmDeterminism(options) => wasm::determinism(&options),
+        Chore::WasmRows(options) => wasm::rows(&options),
         Chore::Workload(options) => bench::workload(&options),
         Chore::BenchRounds(options) => bench::rounds(&options),
         Chore::EgressInside(wanted) => bench::egress::inside(&wanted),

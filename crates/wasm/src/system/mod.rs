@@ -5,6 +5,8 @@
 //! legality in each [`Context`]. A function that is called from a context that its row
 //! doesn't name traps; that is the host's to do, with [`Function::is_legal`].
 //!
+//! `matrix.txt` is the same to be read, and kept so by a test.
+//!
 //! Source: the Internet Computer interface specification, "Overview of imports".
 
 pub(crate) mod price;

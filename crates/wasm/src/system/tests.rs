@@ -73,3 +73,34 @@ fn contexts_have_names_of_their_own() {
     assert_eq!(names.len(), Context::ALL.len());
     assert!(Context::ALL.iter().all(|c| Contexts::every().contains(*c)));
 }
+
+/// The table as text, for whoever reads it and doesn't link it (`cargo xtask wasm-rows`).
+/// `CASEMATE_BLESS=1` writes it.
+#[test]
+fn the_matrix_is_the_table() {
+    const LETTERS: [&str; 16] = [
+        "s", "I", "G", "U", "RQ", "NRQ", "TQ", "CQ", "Ry", "Rt", "CRy", "CRt", "C", "CC", "F", "T",
+    ];
+    let mut text = "Which function of ic0 may be called where:\n".to_owned();
+    for (letters, context) in LETTERS.iter().zip(Context::ALL) {
+        text += &format!("  {letters:3}  {}\n", context.name());
+    }
+    let line = |name: &str, cells: [&str; 16]| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>3}")).collect();
+        format!("{name:36}{cells}\n")
+    };
+    text += &format!("\n{}", line("", LETTERS));
+    for function in FUNCTIONS {
+        let cells = Context::ALL.map(|context| if function.is_legal(context) { "x" } else { "." });
+        text += &line(function.name, cells);
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/system/matrix.txt");
+    if std::env::var_os("CASEMATE_BLESS").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "{path} is old\nhint: CASEMATE_BLESS=1 cargo test -p casemate-wasm the_matrix_is_the_table"
+    );
+}
