@@ -1,5 +1,6 @@
 //! Guests in the controller's own process: the honest baseline.
 
+use super::known::Known;
 use super::{CanisterMemory, Code, Committed, Crash, Executor, Seat};
 use crate::call::{Call, Ran};
 use crate::guest::{self, Guest, Image, Machine, Memories, Mode, State};
@@ -13,6 +14,7 @@ pub struct InProcess {
     limits: Limits,
     machine: Machine,
     tracker: Arc<Tracker>,
+    known: Known,
 }
 
 impl InProcess {
@@ -22,16 +24,19 @@ impl InProcess {
             limits,
             machine: Machine::new()?,
             tracker: Arc::new(Tracker::open()?),
+            known: Known::default(),
         })
     }
 }
 
 impl Executor for InProcess {
     fn compile(&self, bytes: &[u8]) -> Result<Arc<Code>, Crash> {
-        let prepared = module::prepare(bytes, &self.limits);
-        let prepared = prepared.map_err(|why| Crash::Refused(why.to_string()))?;
-        let bundle = Sealed::of("module", &guest::compile(&prepared)?)?;
-        Code::new(Sha256::digest(bytes).into(), bundle).map(Arc::new)
+        self.known.get(Sha256::digest(bytes).into(), |hash| {
+            let prepared = module::prepare(bytes, &self.limits);
+            let prepared = prepared.map_err(|why| Crash::Refused(why.to_string()))?;
+            let bundle = Sealed::of("module", &guest::compile(&prepared)?)?;
+            Code::new(hash, bundle).map(Arc::new)
+        })
     }
 
     fn seat(

@@ -13,6 +13,7 @@
 
 mod error;
 mod in_process;
+mod known;
 mod memory;
 mod pull;
 mod review;

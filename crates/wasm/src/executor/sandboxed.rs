@@ -1,5 +1,6 @@
 //! Guests in processes of their own, behind the wall.
 
+use super::known::Known;
 use super::pull::{Pages, pull};
 use super::review::review;
 use super::{CanisterMemory, Code, Committed, Crash, Executor, Seat};
@@ -26,6 +27,7 @@ pub struct Sandboxed {
     limits: CompileLimits,
     /// How long a worker may take for one request.
     patience: Duration,
+    known: Known,
 }
 
 impl Sandboxed {
@@ -37,20 +39,23 @@ impl Sandboxed {
             processes: Processes::new(spec, None),
             limits: CompileLimits::default(),
             patience,
+            known: Known::default(),
         }
     }
 }
 
 impl Executor for Sandboxed {
     fn compile(&self, bytes: &[u8]) -> Result<Arc<Code>, Crash> {
-        let input = Sealed::of("guest", bytes)?;
-        let output = self.processes.compile(input.as_fd(), &self.limits);
-        let output = output.map_err(|why| match why {
-            Uncompiled::Refused(why) => Crash::Refused(why),
-            other => Crash::Gone(other.to_string()),
-        })?;
-        let bundle = Sealed::adopt(output, LONGEST_BUNDLE)?;
-        Code::new(Sha256::digest(bytes).into(), bundle).map(Arc::new)
+        self.known.get(Sha256::digest(bytes).into(), |hash| {
+            let input = Sealed::of("guest", bytes)?;
+            let output = self.processes.compile(input.as_fd(), &self.limits);
+            let output = output.map_err(|why| match why {
+                Uncompiled::Refused(why) => Crash::Refused(why),
+                other => Crash::Gone(other.to_string()),
+            })?;
+            let bundle = Sealed::adopt(output, LONGEST_BUNDLE)?;
+            Code::new(hash, bundle).map(Arc::new)
+        })
     }
 
     fn seat(

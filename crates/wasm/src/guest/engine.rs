@@ -2,6 +2,7 @@
 
 use super::bundle::{Bundle, Code};
 use super::memory::Creator;
+use crate::met::Deed;
 use crate::module::{Prepared, Profile, Segment};
 use std::sync::Arc;
 use wasmtime::{Config, CustomCodeMemory, Engine, Module, OptLevel, Strategy};
@@ -35,6 +36,7 @@ fn config() -> Config {
 
 /// Compiles what was instrumented, into a [bundle](Bundle).
 pub fn compile(prepared: &Prepared) -> wasmtime::Result<Vec<u8>> {
+    Deed::Compiled.note();
     let engine = Engine::new(&config())?;
     let code = engine.precompile_module(&prepared.code)?;
     Ok(Bundle::write(prepared, &code))
@@ -98,6 +100,7 @@ impl Image {
     /// # Safety
     /// The code is run: it has to be what [`compile`] of this very build made.
     pub unsafe fn new(machine: &Machine, bundle: Arc<Bundle>) -> wasmtime::Result<Self> {
+        Deed::Deserialized.note();
         let code = bundle.code()?;
         // SAFETY: as of this function; the code stays mapped, and unchanged, as long as this value,
         // which keeps it for longer than the module.

@@ -205,6 +205,7 @@ impl Live {
         memory: &Resident,
         state: &State,
     ) -> wasmtime::Result<Self> {
+        crate::met::Deed::Instantiated.note();
         let mut store = Store::new(&image.machine.engine, Host::new());
         let instance = image
             .machine

@@ -7,6 +7,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::refusal::quoted;
 use super::{Limits, Refusal};
+use crate::met::Deed;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const WASM: &[u8] = b"\0asm";
@@ -51,6 +52,7 @@ fn too_large(limit: usize) -> Refusal {
 }
 
 fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
+    Deed::Unpacked.note();
     let mut bytes = Vec::new();
     // One byte more than may be shows that there is more.
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -65,6 +67,7 @@ fn unpack(packed: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
 }
 
 fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    Deed::Parsed.note();
     let text = std::str::from_utf8(bytes).map_err(|_| Refusal::NotWasm)?;
     // A comment begins with `(;` or `;;`.
     if !text.trim_start().starts_with(['(', ';']) {

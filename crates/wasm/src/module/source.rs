@@ -57,6 +57,7 @@ impl<'a> Source<'a> {
     ///
     /// What bounds the work of the steps after it is refused here, before it is done.
     pub(super) fn read(bytes: &'a [u8], limits: &Limits) -> Result<Self, Refusal> {
+        crate::met::Deed::Parsed.note();
         let mut source = Self {
             bytes,
             ..Self::default()

@@ -96,6 +96,18 @@ fn main() {
         ),
         ("nobody_makes_cycles_here", costs::nobody_makes_cycles_here),
         (
+            "a_module_is_compiled_once",
+            workers::a_module_is_compiled_once,
+        ),
+        (
+            "the_controller_meets_no_guest",
+            workers::the_controller_meets_no_guest,
+        ),
+        (
+            "pages_that_a_query_reads_in_order_come_together",
+            workers::pages_that_a_query_reads_in_order_come_together,
+        ),
+        (
             "one_module_is_several_canisters",
             workers::one_module_is_several_canisters,
         ),

@@ -30,8 +30,13 @@ pub(crate) fn each(module: &str, test: impl Fn(&mut Stand)) {
 
 /// Each executor.
 pub(crate) fn executors(test: impl Fn(&dyn Executor)) {
-    test(&InProcess::new(casemate_wasm::module::Limits::default()).unwrap());
+    in_process(&test);
     test(&sandboxed());
+}
+
+/// The one that trusts what it runs.
+pub(crate) fn in_process(test: impl Fn(&dyn Executor)) {
+    test(&InProcess::new(casemate_wasm::module::Limits::default()).unwrap());
 }
 
 /// The one behind the wall.

@@ -4,6 +4,7 @@ use super::stand::{self, Stand};
 use super::{COUNTER, numbers};
 use casemate_wasm::executor::{CanisterMemory, Crash, Executor, Sandboxed};
 use casemate_wasm::guest::State;
+use casemate_wasm::met::Deed;
 use casemate_wasm::process::Spec;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
@@ -88,6 +89,47 @@ pub(crate) fn one_module_is_several_canisters() {
     });
 }
 
+/// Whoever asks for it; so is one that is refused, in the same words.
+pub(crate) fn a_module_is_compiled_once() {
+    stand::executors(|executor| {
+        let code = executor.compile(COUNTER.as_bytes()).unwrap();
+        let again = executor.compile(COUNTER.as_bytes()).unwrap();
+        assert!(std::sync::Arc::ptr_eq(&code, &again));
+        let refused = || executor.compile(b"(module (memory 1 1 shared))").err();
+        let said = [refused(), refused()].map(|crash| crash.unwrap().to_string());
+        assert!(said[0].contains("threads"), "{}", said[0]);
+        assert_eq!(said[0], said[1]);
+    });
+}
+
+/// The controller of sandboxed canisters meets nothing of what they are made of.
+pub(crate) fn the_controller_meets_no_guest() {
+    let counts = || Deed::ALL.map(Deed::count);
+    let executor = stand::sandboxed();
+    let packed = {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut writer, &wat::parse_str(COUNTER).unwrap()).unwrap();
+        writer.finish().unwrap()
+    };
+    let code = executor.compile(&packed).unwrap();
+    let mut stand = Stand::of(&executor, &code);
+    stand.update("increment").unwrap();
+    stand.query("get").unwrap();
+    stand.update("add_and_trap").unwrap_err();
+    executor
+        .compile(b"(module (memory 1 1 shared))")
+        .err()
+        .unwrap();
+    assert_eq!(counts(), [0; 5]);
+    // They are counted: here, where it is done.
+    stand::in_process(|executor| {
+        let code = executor.compile(&packed).unwrap();
+        let mut stand = Stand::of(executor, &code);
+        stand.query("get").unwrap();
+    });
+    assert!(counts().iter().all(|count| *count > 0), "{:?}", counts());
+}
+
 /// What a worker has is there before its first call: nothing is handed over later.
 pub(crate) fn nothing_is_handed_over_with_a_call() {
     let executor = stand::sandboxed();
@@ -162,6 +204,42 @@ pub(crate) fn compiled_code_is_shared() {
         );
     }
     drop(seats);
+}
+
+/// 64 MiB, of which each page is written once, and then read in order.
+const READS: &str = r#"(module (memory 1024)
+  (func $walk (param $writes i32) (local $at i32)
+    (loop $next
+      (if (local.get $writes)
+        (then (i32.store (local.get $at) (i32.const 1)))
+        (else (drop (i32.load (local.get $at)))))
+      (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+      (br_if $next (i32.lt_u (local.get $at) (i32.const 67108864)))))
+  (func (export "canister_init") (call $walk (i32.const 1)))
+  (func (export "canister_query read") (call $walk (i32.const 0))))"#;
+
+/// The kernel maps what is committed around a page that a query reads.
+pub(crate) fn pages_that_a_query_reads_in_order_come_together() {
+    let executor = stand::sandboxed();
+    let mut stand = Stand::new(&executor, READS);
+    // A new place has all of it before it.
+    stand.reopen(&executor);
+    while workers().len() > 1 {
+        std::thread::yield_now();
+    }
+    let [worker] = workers().into_iter().collect::<Vec<_>>()[..] else {
+        panic!("{:?}", workers());
+    };
+    let faults = || {
+        let stat = fs::read_to_string(format!("/proc/{worker}/stat")).unwrap();
+        let after = stat.rsplit_once(") ").unwrap().1;
+        // minflt, proc(5)
+        after.split(' ').nth(7).unwrap().parse::<u64>().unwrap()
+    };
+    let before = faults();
+    assert_eq!(stand.query_without_answer("read"), None);
+    let taken = faults() - before;
+    assert!(taken < 16_384 / 8, "{taken} faults for 16384 pages");
 }
 
 /// A worker that is killed costs its call. The state is the last commit, in another worker, and
