@@ -52,7 +52,8 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<()> {
     let wishes = Wishes::from_arguments()?;
-    let cases: [(&str, fn(&Wishes, &mut Report) -> Result<()>); 6] = [
+    type Case = fn(&Wishes, &mut Report) -> Result<()>;
+    let cases: [(&str, Case); 6] = [
         ("heap", heap::measure),
         ("empty", empty::measure),
         ("stable", stable::measure),

@@ -119,7 +119,7 @@ fn ring(control: &mut Connection) -> Option<Ring> {
 /// What a worker is to be.
 struct Opening {
     state: State,
-    bundle: Bundle,
+    bundle: Arc<Bundle>,
     heap: Reader,
     stable: Reader,
 }
@@ -134,7 +134,7 @@ impl Opening {
         let bundle = Sealed::adopt(bundle, LONGEST_BUNDLE).map_err(pages)?;
         Ok(Self {
             state,
-            bundle: Bundle::of(bundle).map_err(|why| why.to_string())?,
+            bundle: Arc::new(Bundle::of(bundle).map_err(|why| why.to_string())?),
             heap: Reader::adopt(heap).map_err(pages)?,
             stable: Reader::adopt(stable).map_err(pages)?,
         })
