@@ -10,7 +10,7 @@ use wasmtime::{Config, CustomCodeMemory, Engine, Module, OptLevel, Strategy};
 /// The stack that a guest may use, bytes.
 const STACK: usize = 1 << 20;
 /// What each memory has addresses for, bytes. An index of 32 bits reaches no more, so that its bound
-/// need not be checked; one of 64 bits is only checked against this, so that no heap is larger.
+/// need not be checked; one of 64 bits is only checked against this if the heap can't be larger.
 pub(super) const RESERVATION: usize = 6 << 30;
 /// What an offset in an instruction may reach behind it without a check, bytes.
 pub(super) const GUARD: usize = 32 << 20;
@@ -29,7 +29,8 @@ fn config() -> Config {
         .max_wasm_stack(STACK)
         .memory_reservation(RESERVATION as u64)
         .memory_guard_size(GUARD as u64)
-        .memory_may_move(false)
+        // None does. But it says that none is larger than the reservation, and stable memory is.
+        .memory_may_move(true)
         .memory_init_cow(false);
     config
 }

@@ -12,7 +12,8 @@ pub struct Spec {
     pub pool: u32,
     /// How long a process may take to its first words.
     pub patience: Duration,
-    /// A worker's private memory, bytes (RLIMIT_DATA). It can lower it when it knows its guest.
+    /// A worker's private memory, bytes (RLIMIT_DATA): what the largest guest may have. It lowers it
+    /// when it knows its own.
     pub data: u64,
     /// A worker's open files (RLIMIT_NOFILE).
     pub open_files: u64,
@@ -31,7 +32,7 @@ impl Default for Spec {
             program: None,
             pool: 4,
             patience: Duration::from_secs(10),
-            data: 8 << 30,
+            data: 4 << 40,
             open_files: 64,
             identity: (NOBODY, NOBODY),
             config: Vec::new(),

@@ -57,6 +57,10 @@ fn main() {
             memory::stable_memory_that_a_call_touches_is_limited,
         ),
         (
+            "stable_memory_is_larger_than_the_machine",
+            memory::stable_memory_is_larger_than_the_machine,
+        ),
+        (
             "stable_memory_above_4_gib_is_not_for_32_bits",
             memory::stable_memory_above_4_gib_is_not_for_32_bits,
         ),

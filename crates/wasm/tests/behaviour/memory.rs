@@ -191,6 +191,13 @@ const STABLE: &str = r#"(module
   (func (export "canister_update grow")
     (call $tell (i64.extend_i32_u (call $grow (i32.wrap_i64 (call $argument))))))
   (func (export "canister_update size") (call $tell (i64.extend_i32_u (call $size))))
+  (func (export "canister_update write_far")
+    (drop (call $argument))
+    (drop (memory.grow (i32.const 1)))
+    (call $write64 (i64.const 429496729000) (i64.const 0) (i64.const 8)))
+  (func (export "canister_query read_far")
+    (call $read64 (i64.const 0) (i64.const 429496729000) (i64.const 8))
+    (call $tell (i64.load (i32.const 0))))
   (func (export "canister_update read") (call $read (i32.const 0) (i32.const 0) (i32.const 1)))
   (func (export "canister_update write") (call $write (i32.const 0) (i32.const 0) (i32.const 1)))
   ;; A byte of each of as many pages as the argument says.
@@ -250,6 +257,26 @@ pub(crate) fn stable_memory_that_a_call_touches_is_limited() {
                 let (ran, _) = stand.take(with(name, most + 1, limits));
                 assert_eq!(ran.result, Err(Failure::Memory(said.to_owned())));
             }
+        }
+    });
+}
+
+/// More than any memory of the machine: what isn't written takes none.
+pub(crate) fn stable_memory_is_larger_than_the_machine() {
+    stand::each(STABLE, |stand| {
+        let pages = 400 << 14;
+        let (ran, _) = stand.take(with("grow64", pages, Limits::default()));
+        assert_eq!(numbers(ran.result.unwrap().unwrap()), [0, pages]);
+        for round in 1..4 {
+            // Each may grow, and be asked, however much there is.
+            assert_eq!(
+                stand
+                    .take(with("write_far", round, Limits::default()))
+                    .0
+                    .result,
+                Ok(None)
+            );
+            assert_eq!(numbers(stand.query("read_far").unwrap()), [round, pages]);
         }
     });
 }

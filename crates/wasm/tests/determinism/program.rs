@@ -10,8 +10,8 @@ use wasm_smith::{Config, InstructionKind, InstructionKinds};
 
 /// Of each call: a loop without end ends soon.
 const INSTRUCTIONS: u64 = 200_000;
-/// Of heap and stable memory together, bytes.
-const MEMORY: u64 = 8 << 20;
+/// Of heap and stable memory together, bytes: a heap of all that 32 bits reach, and a little.
+const MEMORY: u64 = (4 << 30) + (8 << 20);
 /// Calls after the first ones.
 const CALLS: u64 = 8;
 
@@ -87,19 +87,30 @@ fn call(random: &mut Random, entry: Entry) -> Arc<Call> {
 
 fn module(random: &mut Random) -> Vec<u8> {
     let is64 = random.below(4) == 0;
-    // All but those of tables, which are fixed once a module is loaded.
-    let instructions = InstructionKinds::new(&[
+    let memory = match (is64, random.below(3)) {
+        (true, _) => "i64 1 40",
+        (false, 0) => "1 40",
+        // Nearly whatever a program makes an address of is one.
+        (false, _) => "65535",
+    };
+    // All but those of tables, which are fixed once a module is loaded. Where one may return, most of
+    // what follows is never reached, and where there are vectors, there is little else.
+    let mut instructions = vec![
         InstructionKind::Numeric,
-        InstructionKind::Vector,
         InstructionKind::Parametric,
         InstructionKind::Variable,
         InstructionKind::Memory,
-        InstructionKind::Control,
-    ]);
+    ];
+    if random.below(2) == 0 {
+        instructions.push(InstructionKind::Control);
+    }
+    if random.below(4) == 0 {
+        instructions.push(InstructionKind::Vector);
+    }
     let config = Config {
         available_imports: Some(wat::parse_str(imports(random, is64)).unwrap()),
-        exports: Some(wat::parse_str(exports(is64)).unwrap()),
-        allowed_instructions: instructions,
+        exports: Some(wat::parse_str(exports(memory)).unwrap()),
+        allowed_instructions: InstructionKinds::new(&instructions),
         disallow_traps: random.below(4) != 0,
         max_data_segments: 3,
         max_element_segments: 2,
@@ -107,7 +118,7 @@ fn module(random: &mut Random) -> Vec<u8> {
         max_funcs: 14,
         max_globals: 6,
         max_imports: 8,
-        max_instructions: 40,
+        max_instructions: 80,
         max_memories: 1,
         max_table_elements: 16,
         max_tables: 1,
@@ -123,7 +134,7 @@ fn module(random: &mut Random) -> Vec<u8> {
         threads_enabled: false,
         ..Config::default()
     };
-    let bytes = random.bytes_of(4096);
+    let bytes = random.bytes_of(8_192);
     let module = wasm_smith::Module::new(config, &mut Unstructured::new(&bytes));
     module.unwrap().to_bytes()
 }
@@ -153,11 +164,8 @@ fn imports(random: &mut Random, is64: bool) -> String {
     text + ")"
 }
 
-fn exports(is64: bool) -> String {
-    let mut text = match is64 {
-        true => r#"(module (memory (export "heap") i64 1 40)"#.to_owned(),
-        false => r#"(module (memory (export "heap") 1 40)"#.to_owned(),
-    };
+fn exports(memory: &str) -> String {
+    let mut text = format!(r#"(module (memory (export "heap") {memory})"#);
     for name in [
         "init",
         "pre_upgrade",

@@ -77,7 +77,7 @@ pub(crate) fn tree_and_parents() {
         ("Max core file size", "0"),
         ("Max file size", "0"),
         ("Max open files", "64"),
-        ("Max data size", "8589934592"),
+        ("Max data size", "4398046511104"),
         ("Max locked memory", "0"),
     ] {
         let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
