@@ -108,8 +108,8 @@ fn main() {
             workers::the_controller_meets_no_guest,
         ),
         (
-            "pages_that_a_query_reads_in_order_come_together",
-            workers::pages_that_a_query_reads_in_order_come_together,
+            "pages_that_are_read_in_order_come_together",
+            workers::pages_that_are_read_in_order_come_together,
         ),
         (
             "one_module_is_several_canisters",
