@@ -48,6 +48,38 @@ impl Runs {
         self.0.is_empty()
     }
 
+    /// Those of its pages that aren't in another set.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        let mut others = other.0.iter().copied().peekable();
+        for run in &self.0 {
+            let mut start = run.start;
+            while let Some(next) = others.peek().filter(|next| next.start < run.end) {
+                left.extend((start < next.start).then_some(Run {
+                    start,
+                    end: next.start,
+                }));
+                start = start.max(next.end);
+                if next.end > run.end {
+                    break;
+                }
+                others.next();
+            }
+            left.extend((start < run.end).then_some(Run {
+                start,
+                end: run.end,
+            }));
+        }
+        left
+    }
+
+    /// Those of its pages that are in another set as well.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        self.without(&self.without(other))
+    }
+
     /// Takes all pages out, and keeps the memory.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -107,6 +139,28 @@ mod tests {
                 prop_assert_eq!(found, pages.iter().copied().collect::<Vec<_>>());
                 prop_assert!(runs.as_slice().is_sorted_by(|a, b| a.end < b.start));
                 prop_assert_eq!(runs.pages(), pages.len());
+            }
+        }
+
+        #[test]
+        fn one_set_can_be_taken_from_another(
+            one in prop::collection::vec((0usize..100, 0usize..9), 0..20),
+            other in prop::collection::vec((0usize..100, 0usize..9), 0..20),
+        ) {
+            let runs = |parts: &[(usize, usize)]| -> Runs {
+                parts.iter().map(|(start, count)| Run { start: *start, end: start + count }).collect()
+            };
+            let pages = |runs: &Runs| -> BTreeSet<usize> {
+                runs.as_slice().iter().flat_map(|run| run.pages()).collect()
+            };
+            let (one, other) = (runs(&one), runs(&other));
+            let (of_one, of_other) = (pages(&one), pages(&other));
+            for (found, expected) in [
+                (one.without(&other), &of_one - &of_other),
+                (one.within(&other), &of_one & &of_other),
+            ] {
+                prop_assert!(found.as_slice().is_sorted_by(|a, b| a.end < b.start));
+                prop_assert_eq!(pages(&found), expected);
             }
         }
     }
