@@ -9,6 +9,7 @@
 //! - [`met`]: what this process has done with what guests are made of
 //! - [`module`]: from a guest's bytes to a module that can be run
 //! - [`process`]: the processes that meet a guest, and what they can't do
+//! - [`replay`]: running again what was called
 //! - [`store`]: what survives
 //! - [`system`]: what a canister may call
 //! - [`tool`]: a Wasm program, run once
@@ -27,6 +28,7 @@ pub mod met;
 pub mod module;
 mod near;
 pub mod process;
+pub mod replay;
 pub mod store;
 pub mod system;
 pub mod tool;

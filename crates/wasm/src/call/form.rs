@@ -86,11 +86,18 @@ impl Ran {
         write_result(&mut writer, &self.result);
         writer.u64(self.instructions);
         effects(&mut writer, &self.effects);
-        writer
-            .list(&self.globals, |writer, value| value.write(writer))
-            .u64(self.heap_pages)
-            .u64(self.stable_pages);
+        left(&mut writer, self);
         writer.finish()
+    }
+
+    /// Each as bytes: what it answered, what is to come of it, and what it left.
+    pub(crate) fn parts(&self) -> [Vec<u8>; 3] {
+        let mut writers: [Writer; 3] = Default::default();
+        let [answered, to_come, remains] = &mut writers;
+        write_result(answered, &self.result);
+        effects(to_come, &self.effects);
+        left(remains, self);
+        writers.map(|mut writer| writer.finish())
     }
 
     /// From bytes, which may be anybody's.
@@ -129,6 +136,13 @@ impl Value {
             _ => return Err(reader.malformed("a type")),
         })
     }
+}
+
+fn left(writer: &mut Writer, ran: &Ran) {
+    writer
+        .list(&ran.globals, |writer, value| value.write(writer))
+        .u64(ran.heap_pages)
+        .u64(ran.stable_pages);
 }
 
 fn entry(writer: &mut Writer, entry: &Entry) {

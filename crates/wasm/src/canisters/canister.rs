@@ -13,7 +13,8 @@ use crate::executor::{CanisterMemory, Code, Crash, Seat};
 use crate::guest::State;
 use crate::module::abi::WASM_PAGE;
 use crate::module::{EntryPoint, MethodKind};
-use crate::store::{Document, Durability, Journal, Overlay, Record, write_overlay};
+use crate::replay::Digest;
+use crate::store::{Checkpoint, Document, Durability, Journal, Pages, Record, load, sweep};
 use casemate_core::hex;
 use casemate_sys::pages::{PAGE, Runs};
 use std::path::{Path, PathBuf};
@@ -69,17 +70,29 @@ impl Canister {
     /// Loads what is stored, and runs again what was called since.
     pub(super) fn recover(shop: &Arc<Shop>, home: PathBuf) -> Result<Self, CanisterError> {
         let document = Document::read(&home)?;
+        sweep(&home, &document)?;
+        let (journal, records) = Journal::recover(&Document::calls(&home, document.journal))?;
+        let logbook = Logbook::open(&home);
+        let mut canister = Self::at(shop, home, document, journal, logbook)?;
+        for (number, record) in (1..).zip(&records) {
+            if canister.run_again(record)? != record.digest {
+                return Err(CanisterError::Diverged { number });
+            }
+        }
+        Ok(canister)
+    }
+
+    /// One as a document says, before the calls since.
+    pub(super) fn at(
+        shop: &Arc<Shop>,
+        home: PathBuf,
+        document: Document,
+        journal: Journal,
+        logbook: Logbook,
+    ) -> Result<Self, CanisterError> {
         let code = shop.code(&document.module)?;
         let mut memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
-        for number in &document.overlays {
-            let overlay = Overlay::open(&Document::overlay(&home, *number))?;
-            overlay.read(|which, page, bytes| {
-                memory
-                    .put(which, page, bytes)
-                    .map_err(|why| why.to_string())
-            })?;
-        }
-        let (journal, records) = Journal::recover(&Document::calls(&home, document.journal))?;
+        load(&home, &document, [&mut memory.heap, &mut memory.stable])?;
         let damaged = || CanisterError::Books(Document::path(&home));
         let books = hex::decode(&document.books).ok_or_else(damaged)?;
         let books = Books::from_bytes(&books).map_err(|_| damaged())?;
@@ -88,10 +101,10 @@ impl Canister {
             statics.status = Status::Stopping;
         }
         let state = document.state(&home)?;
-        let mut canister = Self {
+        Ok(Self {
             name: name(&home),
             held: shop.budget.held(bytes(&state)),
-            logbook: Logbook::open(&home),
+            logbook,
             code,
             shop: shop.clone(),
             memory,
@@ -106,18 +119,7 @@ impl Canister {
             dirtied: 0,
             replayed: 0,
             instructions: 0,
-        };
-        for (number, record) in records.into_iter().enumerate() {
-            let call = Arc::new(record.call);
-            let ran = canister.run(&record.cause, &call)?;
-            let again = Record::of(record.cause.clone(), Call::clone(&call), ran.iter());
-            if again.digest != record.digest {
-                return Err(CanisterError::Diverged { number: number + 1 });
-            }
-            canister.take_note(&record.cause, &call, &ran, true);
-            canister.commit(&ran)?;
-        }
-        Ok(canister)
+        })
     }
 
     /// One that was just made, with nothing stored yet.
@@ -163,6 +165,15 @@ impl Canister {
     /// Gives its place up until it is asked again.
     pub(super) fn rest(&mut self) {
         self.seat = None;
+    }
+
+    /// Runs a turn that is written down, and takes over what it wrote.
+    pub(super) fn run_again(&mut self, record: &Record) -> Result<Digest, CanisterError> {
+        let call = Arc::new(record.call.clone());
+        let ran = self.run(&record.cause, &call)?;
+        self.take_note(&record.cause, &call, &ran, true);
+        self.commit(&ran)?;
+        Ok(Digest::of(ran.iter()))
     }
 
     /// It has got its name.
@@ -264,6 +275,7 @@ impl Canister {
         if is_kept && self.shop.options.durability != Durability::Checkpoint {
             let record = Record::of(cause.clone(), Call::clone(&call), ran.iter());
             let written = self.journal.append(&record, self.shop.options.durability);
+            // Who is told of it waits for the disk, if that was asked for: see `Canisters::with`.
             if let Err(why) = written {
                 // The seat takes the call for done.
                 self.seat = None;
@@ -293,6 +305,10 @@ impl Canister {
                 // Nothing is lost: the journal has it all.
                 self.logbook
                     .note(call.time, &format!("write a checkpoint: {why}"));
+                if self.shop.options.durability != Durability::Checkpoint {
+                    // It may not be known which of the two journals counts.
+                    self.reload()?;
+                }
             }
         }
         Ok(turn)
@@ -475,44 +491,51 @@ impl Canister {
 
     /// Writes what was written since the last one, and begins another journal.
     pub(super) fn checkpoint(&mut self) -> Result<(), CanisterError> {
-        let overlays = self.document.overlays.clone();
-        self.write_checkpoint(overlays)
+        let follows = self.shop.options.durability != Durability::Checkpoint;
+        self.step(follows, false)
     }
 
-    /// Writes the pages in [`written`](Self::written) over those of these overlays.
-    pub(super) fn write_checkpoint(&mut self, overlays: Vec<u64>) -> Result<(), CanisterError> {
-        let is_synced = self.shop.options.durability == Durability::Power;
-        let number = self.document.journal + 1;
-        let runs = [self.written[0].as_slice(), self.written[1].as_slice()];
-        let overlay = Document::overlay(&self.home, number);
-        let calls = Document::calls(&self.home, number);
-        // Left by one that didn't come to its end.
-        let _ = std::fs::remove_file(&overlay);
-        let _ = std::fs::remove_file(&calls);
-        let memory = &self.memory;
-        let page = |which, page, into: &mut [u8; PAGE]| memory.get(which, page, into);
-        write_overlay(&overlay, runs, page, is_synced)?;
-        let journal = Journal::begin(&calls, is_synced)?;
+    /// Writes all of memory: it is another than before.
+    pub(super) fn checkpoint_anew(&mut self) -> Result<(), CanisterError> {
+        self.step(false, true)
+    }
+
+    fn step(&mut self, follows: bool, is_anew: bool) -> Result<(), CanisterError> {
+        let step = Checkpoint {
+            home: &self.home,
+            before: &self.document,
+            journal: &self.journal,
+            is_synced: self.shop.options.durability == Durability::Power,
+            keeps_history: self.shop.options.keeps_history,
+            follows,
+        };
+        let pages = match is_anew {
+            true => Pages::All,
+            false => Pages::Since([&self.written[0], &self.written[1]]),
+        };
+        let memories = [&self.memory.heap, &self.memory.stable];
+        let (document, journal) = step.write(self.document_now(), pages, memories)?;
+        self.document = document;
+        self.journal = journal;
+        self.written = Default::default();
+        self.replayed = 0;
+        Ok(())
+    }
+
+    /// There is something that no checkpoint has.
+    pub(super) fn has_news(&self) -> bool {
+        let is_written = self.written.iter().any(|runs| !runs.is_empty());
+        is_written || self.replayed > 0 || !self.journal.is_empty()
+    }
+
+    /// What is to be said of it now, but for its files.
+    pub(super) fn document_now(&self) -> Document {
         let mut document = Document::of(&self.statics, &self.code.hash, &self.state);
         document.memory = self.document.memory;
         document.has_heartbeat = self.code.profile.has(EntryPoint::Heartbeat);
         document.is_waiting = self.books.counts() != (0, 0) || !self.books.unread().is_empty();
         document.books = hex::encode(&self.books.to_bytes());
-        document.overlays = overlays;
-        document.overlays.push(number);
-        document.journal = number;
-        document.write(&self.home, is_synced)?;
-        let before = std::mem::replace(&mut self.document, document);
-        let _ = std::fs::remove_file(Document::calls(&self.home, before.journal));
-        for old in before.overlays {
-            if !self.document.overlays.contains(&old) {
-                let _ = std::fs::remove_file(Document::overlay(&self.home, old));
-            }
-        }
-        self.written = Default::default();
-        self.journal = journal;
-        self.replayed = 0;
-        Ok(())
+        document
     }
 
     /// Runs what comes before the first call of its code; a failure is the installation's.

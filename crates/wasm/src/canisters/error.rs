@@ -73,7 +73,7 @@ pub enum CanisterError {
     Books(PathBuf),
     /// Its code can't be changed now.
     #[error(
-        "canister {0:?} has {1} calls under way, which its new code could not go on with\nhint: `casemate wasm stop {0}` lets them end"
+        "canister {0:?} has {1} calls under way, which could not go on with other code, or elsewhere\nhint: `casemate wasm stop {0}` lets them end"
     )]
     Busy(String, usize),
     /// The new code's memory is of another width.

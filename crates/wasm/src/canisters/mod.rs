@@ -21,6 +21,7 @@
 //! - [`books`]: what it has begun and not ended
 //! - [`post`]: who has a turn next, and who waits
 //! - [`install`], [`upgrade`]: how code comes in
+//! - [`carry`]: out to an archive, in from one, and its past again
 //! - [`management`]: the canister that isn't one
 //! - [`budget`]: the memory of all of them
 
@@ -28,6 +29,7 @@ mod ask;
 mod books;
 mod budget;
 mod canister;
+mod carry;
 mod clock;
 mod error;
 mod install;
@@ -66,6 +68,8 @@ pub struct Options {
     pub is_alone: bool,
     /// A journal is replaced by a checkpoint when to run it again takes as many instructions.
     pub most_replayed: u64,
+    /// Checkpoints stay, with the calls after them, to be [replayed](Canisters::replay).
+    pub keeps_history: bool,
 }
 
 impl Default for Options {
@@ -75,6 +79,7 @@ impl Default for Options {
             memory: MEMORY,
             is_alone: false,
             most_replayed: 2_000_000_000,
+            keeps_history: false,
         }
     }
 }
@@ -94,7 +99,7 @@ impl Canisters {
         options: Options,
     ) -> Result<Self, CanisterError> {
         let shop = Arc::new(Shop {
-            directory: Directory::open(path)?,
+            directory: Directory::open(path)?.synced(options.durability == Durability::Power),
             executor,
             options,
             budget: Budget::new(options.memory),

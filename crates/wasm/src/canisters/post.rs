@@ -13,7 +13,7 @@ use super::slot::{Slot, lock, principal};
 use super::{CanisterError, Canisters, clock};
 use crate::call::{Entry, Log, Origin, Outgoing, Principal, RejectCode};
 use crate::module::EntryPoint;
-use crate::store::Document;
+use crate::store::{Document, Journal};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
@@ -172,7 +172,13 @@ impl Canisters {
         let due = timer.into_iter().chain(canister.books.next_late()).min();
         let has_heart = canister.code.profile.has(EntryPoint::Heartbeat);
         let begun = canister.books.counts().1 + canister.books.unread().len();
+        // Nobody is told of what may yet be lost; the canister goes on meanwhile.
+        let seen = canister.journal.seen(self.shop.options.durability);
         drop(place);
+        if let Err(why) = seen.wait() {
+            *slot.canister() = None;
+            return Err(why.into());
+        }
         self.watch(slot, due.unwrap_or(0), is_new && has_heart);
         if is_new && begun > 0 {
             self.catch_up(slot)?;
@@ -588,7 +594,7 @@ impl Canisters {
             let home = self.shop.directory.home(&name)?;
             let document = Document::read(&home)?;
             let calls = Document::calls(&home, document.journal);
-            let has_calls = std::fs::metadata(calls).is_ok_and(|calls| calls.len() > 0);
+            let has_calls = Journal::has_calls(&calls);
             if document.timer > 0 || document.has_heartbeat || document.is_waiting || has_calls {
                 let slot = self.slot(&name)?;
                 self.with(&slot, |_| Ok(()))?;

@@ -141,7 +141,7 @@ impl Canisters {
             if canister.books.counts() != (0, 0) || !canister.books.unread().is_empty() {
                 return Ok(false);
             }
-            if canister.journal.length() > 0 {
+            if canister.has_news() {
                 canister.checkpoint()?;
             }
         }

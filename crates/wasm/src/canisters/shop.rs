@@ -4,7 +4,7 @@ use super::budget::Budget;
 use super::{CanisterError, Options};
 use crate::executor::{Code, Executor};
 use crate::process::BuildId;
-use crate::store::{Directory, write_whole};
+use crate::store::{Directory, Durability, write_whole};
 use casemate_core::hex;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -23,7 +23,8 @@ impl Shop {
         let hash = hex::encode(&Sha256::digest(module));
         let kept = self.directory.module(&hash, "wasm");
         if !kept.exists() {
-            write_whole(&kept, module, false)?;
+            let is_synced = self.options.durability == Durability::Power;
+            write_whole(&kept, module, is_synced)?;
         }
         self.code(&hash)
     }

@@ -117,11 +117,7 @@ impl Canister {
         outcome.logs = logs;
         outcome.instructions += instructions;
         if outcome.result.is_ok() {
-            self.written = [
-                present(&self.memory.heap, self.state.heap_pages)?,
-                present(&self.memory.stable, self.state.stable_pages)?,
-            ];
-            self.write_checkpoint(Vec::new())?;
+            self.checkpoint_anew()?;
         }
         Ok(outcome)
     }

@@ -43,6 +43,28 @@ pub fn compile(prepared: &Prepared) -> wasmtime::Result<Vec<u8>> {
     Ok(Bundle::write(prepared, &code))
 }
 
+/// A hash of how guests are compiled and run: another one may come to something else.
+pub fn settings() -> wasmtime::Result<[u8; 32]> {
+    use sha2::Digest;
+    let mut hasher = Hashed(sha2::Sha256::new());
+    let engine = Engine::new(&config())?;
+    std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
+    Ok(hasher.0.finalize().into())
+}
+
+/// SHA-256 of what a type has hashed of itself.
+struct Hashed(sha2::Sha256);
+
+impl std::hash::Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        sha2::Digest::update(&mut self.0, bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
 /// What runs guests, and nothing of any: made once, and as good in a forked process.
 #[derive(Clone)]
 pub struct Machine {

@@ -29,7 +29,7 @@ mod run;
 mod trap;
 
 pub use bundle::{Bundle, BundleError};
-pub use engine::{Image, Machine, compile};
+pub use engine::{Image, Machine, compile, settings};
 pub(crate) use memory::PER_WASM_PAGE;
 pub use memory::{Memories, State};
 pub use run::{Guest, Mode};

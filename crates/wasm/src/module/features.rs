@@ -20,6 +20,12 @@ pub(super) const ON: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::MEMORY64);
 
+/// Their names.
+pub(crate) fn names() -> Vec<String> {
+    let names = ON.iter_names();
+    names.map(|(name, _)| name.to_ascii_lowercase()).collect()
+}
+
 /// What is off and has a name: the proposal, how compilers turn it on, and its bits.
 const OFF: &[(&str, &str, WasmFeatures)] = &[
     (

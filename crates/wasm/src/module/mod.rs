@@ -111,6 +111,7 @@ mod rewrite;
 mod source;
 mod stable;
 
+pub(crate) use features::names as features;
 use indices::{ADDED_FUNCTIONS, Indices};
 pub use limits::Limits;
 pub use meter::cost::{COSTS, Category, Cost, STABLE_PAGE_WRITE, STABLE_PAGE_WRITE_64};

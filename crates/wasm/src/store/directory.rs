@@ -8,7 +8,7 @@
 //!  canisters/.NAME.PID        one that is being made or removed; the next owner removes it
 //! ```
 
-use super::StoreError;
+use super::{StoreError, disk};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -22,6 +22,7 @@ const LONGEST_NAME: usize = 64;
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    is_synced: bool,
     _lock: File,
 }
 
@@ -60,18 +61,24 @@ impl Directory {
         writeln!(file, "{}", std::process::id()).map_err(io("write"))?;
         let directory = Self {
             path: path.to_path_buf(),
+            is_synced: false,
             _lock: file,
         };
         directory.sweep()?;
         Ok(directory)
     }
 
+    /// From now on, what was made or removed is so after a power cut as well.
+    #[must_use]
+    pub fn synced(self, is_synced: bool) -> Self {
+        Self { is_synced, ..self }
+    }
+
     /// Removes what was being made or removed when an owner died.
     fn sweep(&self) -> Result<(), StoreError> {
         for name in self.entries()? {
             if name.starts_with('.') {
-                let path = self.canisters().join(name);
-                fs::remove_dir_all(&path).map_err(StoreError::io("remove", &path))?;
+                disk::remove_folder(&self.canisters().join(name))?;
             }
         }
         Ok(())
@@ -115,15 +122,20 @@ impl Directory {
         let path = self
             .canisters()
             .join(format!(".{name}.{}", std::process::id()));
-        let made = fs::DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(StoreError::io("make", &path))?;
+        disk::make_folder(&path)?;
         Ok(path)
     }
 
     /// Gives what was put together its name: from now on it is there.
     pub fn settle(&self, workshop: &Path, name: &str) -> Result<PathBuf, StoreError> {
         let home = self.home(name)?;
-        fs::rename(workshop, &home).map_err(StoreError::io("name", &home))?;
+        if self.is_synced {
+            // What is in it, before its name.
+            disk::sync_folder(workshop)?;
+            disk::sync_folder(&self.path.join("modules"))?;
+        }
+        disk::rename(workshop, &home)?;
+        self.sync()?;
         Ok(home)
     }
 
@@ -133,35 +145,23 @@ impl Directory {
         let gone = self
             .canisters()
             .join(format!(".{name}.{}", std::process::id()));
-        fs::rename(&home, &gone).map_err(StoreError::io("remove", &home))?;
-        fs::remove_dir_all(&gone).map_err(StoreError::io("remove", &gone))
+        disk::rename(&home, &gone)?;
+        self.sync()?;
+        disk::remove_folder(&gone)
+    }
+
+    /// The names of canisters are on the disk.
+    fn sync(&self) -> Result<(), StoreError> {
+        match self.is_synced {
+            true => disk::sync_folder(&self.canisters()),
+            false => Ok(()),
+        }
     }
 
     /// Where a module lies, by its hash and what it is: `wasm`, or the build that compiled it.
     #[must_use]
     pub fn module(&self, hash: &str, kind: &str) -> PathBuf {
         self.path.join("modules").join(format!("{hash}.{kind}"))
-    }
-}
-
-/// Writes a file, all of it or nothing.
-pub fn write_whole(path: &Path, bytes: &[u8], is_synced: bool) -> Result<(), StoreError> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = PathBuf::from(draft);
-    let io = |tried| StoreError::io(tried, &draft);
-    let mut file = File::create(&draft).map_err(io("make"))?;
-    file.write_all(bytes).map_err(io("write"))?;
-    if is_synced {
-        file.sync_all().map_err(io("sync"))?;
-    }
-    fs::rename(&draft, path).map_err(StoreError::io("name", path))?;
-    match (is_synced, path.parent()) {
-        (true, Some(folder)) => {
-            let folder_file = File::open(folder).and_then(|folder| folder.sync_all());
-            folder_file.map_err(StoreError::io("sync", folder))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `canister.json`: what a canister is, and which files hold the rest of it.
 
 use super::StoreError;
-use super::directory::write_whole;
+use super::write_whole;
 use crate::call::{Principal, Statics, Status};
 use crate::guest::State;
 use casemate_core::hex;
@@ -111,6 +111,17 @@ impl Document {
         // Strings and numbers have nothing that could fail.
         let bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         write_whole(&Self::path(home), &bytes, is_synced)
+    }
+
+    /// As it goes into an archive: without files, which are others elsewhere.
+    pub(super) fn carried(&self) -> Vec<u8> {
+        let carried = Self {
+            overlays: Vec::new(),
+            journal: 0,
+            ..self.clone()
+        };
+        // Strings and numbers have nothing that could fail.
+        serde_json::to_vec_pretty(&carried).unwrap_or_default()
     }
 
     /// What doesn't change while a call runs.

@@ -2,164 +2,228 @@
 //!
 //! ```text
 //!  page data …                     4096 bytes each, in the order of the index
-//!  index: (memory, first, count)   u64 each; 0 is the heap, 1 stable memory
-//!  entries u64 · CRC-32 of the index u32 · version u32
+//!  index: (kind, first, count)     u64 each; bit 0 of the kind: 0 is the heap, 1 stable memory;
+//!                                  bit 1: all of them are zero, and have no data
+//!  sums                            CRC-32 of each page's data, u32 each
+//!  entries u64 · pages u64 · CRC-32 of index and sums u32 · version u32 · magic
 //! ```
 //!
-//! The index is at the end, so that the pages lie as they would in a mapping.
+//! The index is at the end, so that the pages lie as they would in a mapping. A page of zeros takes
+//! no space: in an overlay the index says that it is zero now, and in the lowest of a canister's
+//! files, its base, it isn't mentioned, for nothing is below. What a page's data was is known by its
+//! sum, so one that the disk changed is named when it is read.
+//!
+//! - [`write`](mod@write): a file of what memory holds
+//! - [`layers`]: several of them, the newest on top
+
+pub(super) mod layers;
+pub(super) mod write;
+
+pub use layers::load;
+pub use write::{Base, write_overlay};
 
 use super::StoreError;
-use casemate_sys::pages::{Error, PAGE, Run};
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use super::disk::File;
+use casemate_sys::pages::{PAGE, Run, Runs};
+use std::path::Path;
 
-const VERSION: u32 = 1;
-const FOOTER: u64 = 16;
+const VERSION: u32 = 2;
+const MAGIC: &[u8; 8] = b"casepage";
+const FOOTER: u64 = 32;
 const ENTRY: u64 = 24;
-/// More runs than any memory has.
-const MOST_ENTRIES: u64 = 1 << 28;
+const SUM: u64 = 4;
+/// Pages that are read or written at once.
+pub(super) const AT_ONCE: usize = 64;
 
-/// Runs of pages of one of the two memories.
+/// A stretch of pages of one of the two memories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
-    memory: u64,
+    memory: usize,
+    is_zero: bool,
     run: Run,
-}
-
-/// Writes the pages of these runs of two memories, heap and stable, into a new file.
-pub fn write_overlay(
-    path: &Path,
-    runs: [&[Run]; 2],
-    page: impl Fn(usize, usize, &mut [u8; PAGE]) -> Result<(), Error>,
-    is_synced: bool,
-) -> Result<(), StoreError> {
-    let io = |tried| StoreError::io(tried, path);
-    let file = File::create_new(path).map_err(io("make"))?;
-    let mut writer = BufWriter::with_capacity(1 << 18, file);
-    let mut index = Vec::new();
-    let mut bytes = [0; PAGE];
-    let mut entries = 0_u64;
-    for (memory, runs) in runs.into_iter().enumerate() {
-        for run in runs {
-            for number in run.pages() {
-                page(memory, number, &mut bytes)
-                    .map_err(|why| StoreError::damaged(path, number as u64, why.to_string()))?;
-                writer.write_all(&bytes).map_err(io("write"))?;
-            }
-            for number in [memory, run.start, run.len()] {
-                index.extend((number as u64).to_le_bytes());
-            }
-            entries += 1;
-        }
-    }
-    let sum = crc32fast::hash(&index);
-    index.extend(entries.to_le_bytes());
-    index.extend(sum.to_le_bytes());
-    index.extend(VERSION.to_le_bytes());
-    writer.write_all(&index).map_err(io("write"))?;
-    let file = writer.into_inner().map_err(|error| error.into_error());
-    let file = file.map_err(io("write"))?;
-    match is_synced {
-        true => file.sync_all().map_err(io("sync")),
-        false => Ok(()),
-    }
 }
 
 /// A file of pages.
 #[derive(Debug)]
 pub struct Overlay {
-    path: PathBuf,
     file: File,
     index: Vec<Entry>,
+    /// Of the data, page for page.
+    sums: Vec<u32>,
 }
 
 impl Overlay {
     /// Opens one and reads its index.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let file = File::open(path).map_err(StoreError::io("open", path))?;
-        let length = file
-            .metadata()
-            .map_err(StoreError::io("look at", path))?
-            .len();
-        let damaged = |at: u64, what: &str| StoreError::damaged(path, at, what);
+        Self::of(File::open(path)?)
+    }
+
+    fn of(file: File) -> Result<Self, StoreError> {
+        let length = file.length()?;
+        let damaged = |at: u64, what: &str| StoreError::damaged(file.path(), at, what);
         let Some(end) = length.checked_sub(FOOTER) else {
             return Err(damaged(length, "it ends too early"));
         };
         let mut footer = [0; FOOTER as usize];
-        file.read_exact_at(&mut footer, end)
-            .map_err(StoreError::io("read", path))?;
-        let entries = u64::from_le_bytes(part(&footer, 0));
-        let sum = u32::from_le_bytes(part(&footer, 8));
-        if u32::from_le_bytes(part(&footer, 12)) != VERSION {
-            return Err(damaged(
-                end + 12,
-                "a version that this program doesn't know",
-            ));
+        file.read(&mut footer, end)?;
+        if !footer.ends_with(MAGIC) {
+            return Err(damaged(end + 24, "no overlay ends like this"));
         }
-        let size = entries
-            .checked_mul(ENTRY)
-            .filter(|_| entries <= MOST_ENTRIES);
+        if u32::from_le_bytes(part(&footer, 20)) != VERSION {
+            let what = "a version that this program doesn't know";
+            return Err(damaged(end + 20, what));
+        }
+        let (entries, pages) = (number(&footer, 0), number(&footer, 8));
+        let size = entries.checked_mul(ENTRY).and_then(|size| {
+            let sums = pages.checked_mul(SUM)?;
+            size.checked_add(sums)
+        });
         let Some(start) = size.and_then(|size| end.checked_sub(size)) else {
             return Err(damaged(end, "an index that is longer than the file"));
         };
+        if pages.checked_mul(PAGE as u64) != Some(start) {
+            let what = "an index of more or fewer pages than there are";
+            return Err(damaged(start, what));
+        }
         let mut bytes = vec![0; (end - start) as usize];
-        file.read_exact_at(&mut bytes, start)
-            .map_err(StoreError::io("read", path))?;
-        if crc32fast::hash(&bytes) != sum {
+        file.read(&mut bytes, start)?;
+        if crc32fast::hash(&bytes) != u32::from_le_bytes(part(&footer, 16)) {
             return Err(damaged(start, "an index with another checksum"));
         }
-        let mut pages = 0_u64;
-        let mut index = Vec::new();
-        for (number, entry) in bytes.chunks_exact(ENTRY as usize).enumerate() {
-            let at = start + number as u64 * ENTRY;
-            let [memory, first, count] =
-                [0, 8, 16].map(|from| u64::from_le_bytes(part(entry, from)));
-            let end = first.checked_add(count);
-            let (Some(end), true) = (end, memory < 2 && count > 0) else {
-                return Err(damaged(at, "an entry of nothing"));
-            };
-            pages = pages.saturating_add(count);
-            index.push(Entry {
-                memory,
-                run: Run {
-                    start: first as usize,
-                    end: end as usize,
-                },
-            });
-        }
-        if pages.checked_mul(PAGE as u64) != Some(start) {
+        let (index, sums) = bytes.split_at((entries * ENTRY) as usize);
+        let index = entries_of(index).map_err(|at| damaged(start + at, "an entry of nothing"))?;
+        let found: u64 = data(&index).map(|entry| entry.run.len() as u64).sum();
+        if found != pages {
             return Err(damaged(
                 start,
-                "an index of more or fewer pages than there are",
+                "an index of more or fewer pages than it says",
             ));
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            index,
-        })
+        let sums = sums.chunks_exact(SUM as usize);
+        let sums = sums.map(|sum| u32::from_le_bytes(part(sum, 0))).collect();
+        Ok(Self { file, index, sums })
     }
 
-    /// Its pages, each with the memory that it is of and its number.
+    /// The pages of a memory that it says anything of.
+    #[must_use]
+    pub fn runs(&self, memory: usize) -> Runs {
+        let entries = self.index.iter().filter(|entry| entry.memory == memory);
+        entries.map(|entry| entry.run).collect()
+    }
+
+    /// Those of these pages of a memory that aren't zero: the first one's number and their bytes,
+    /// several at once.
     pub fn read(
         &self,
-        mut take: impl FnMut(usize, usize, &[u8]) -> Result<(), String>,
+        memory: usize,
+        wanted: &Runs,
+        mut take: impl FnMut(usize, &[u8]) -> Result<(), String>,
     ) -> Result<(), StoreError> {
-        let mut page = [0; PAGE];
-        let mut at = 0;
-        for entry in &self.index {
-            for number in entry.run.pages() {
-                let read = self.file.read_exact_at(&mut page, at);
-                read.map_err(StoreError::io("read", &self.path))?;
-                take(entry.memory as usize, number, &page)
-                    .map_err(|what| StoreError::damaged(&self.path, at, what))?;
-                at += PAGE as u64;
+        let mut buffer = vec![0; AT_ONCE * PAGE];
+        for (first, run) in self.data_of(memory, wanted) {
+            for start in run.pages().step_by(AT_ONCE) {
+                let count = AT_ONCE.min(run.end - start);
+                let place = first + (start - run.start);
+                let bytes = &mut buffer[..count * PAGE];
+                self.file.read(bytes, (place * PAGE) as u64)?;
+                self.check(memory, start, place, bytes)?;
+                take(start, bytes).map_err(|what| {
+                    StoreError::damaged(self.file.path(), (place * PAGE) as u64, what)
+                })?;
             }
         }
         Ok(())
     }
+
+    /// That pages which lie at a place of the file are what was written there.
+    fn check(
+        &self,
+        memory: usize,
+        first: usize,
+        place: usize,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        for (number, page) in bytes.chunks_exact(PAGE).enumerate() {
+            if self.sums.get(place + number) != Some(&crc32fast::hash(page)) {
+                let memory = ["the heap", "stable memory"][memory & 1];
+                let what = format!("page {} of {memory} has another checksum", first + number);
+                let at = ((place + number) * PAGE) as u64;
+                return Err(StoreError::damaged(self.file.path(), at, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stretches of data, each with its place in the file, pages.
+    fn data_of<'a>(
+        &'a self,
+        memory: usize,
+        wanted: &'a Runs,
+    ) -> impl Iterator<Item = (usize, Run)> + 'a {
+        let mut place = 0;
+        let placed = data(&self.index).map(move |entry| {
+            let first = place;
+            place += entry.run.len();
+            (first, entry)
+        });
+        let mut wanted = wanted.as_slice().iter().copied().peekable();
+        let mut found = Vec::new();
+        for (first, entry) in placed.filter(|(_, entry)| entry.memory == memory) {
+            while let Some(next) = wanted.peek().filter(|next| next.start < entry.run.end) {
+                let run = Run {
+                    start: next.start.max(entry.run.start),
+                    end: next.end.min(entry.run.end),
+                };
+                if !run.is_empty() {
+                    found.push((first + (run.start - entry.run.start), run));
+                }
+                if next.end > entry.run.end {
+                    break;
+                }
+                wanted.next();
+            }
+        }
+        found.into_iter()
+    }
+}
+
+/// The entries that have data.
+fn data(index: &[Entry]) -> impl Iterator<Item = &Entry> {
+    index.iter().filter(|entry| !entry.is_zero)
+}
+
+/// The entries of an index, or where it is wrong. They are in order: the heap's first, and none
+/// says anything of a page that another has.
+fn entries_of(bytes: &[u8]) -> Result<Vec<Entry>, u64> {
+    let mut index: Vec<Entry> = Vec::new();
+    for (position, entry) in bytes.chunks_exact(ENTRY as usize).enumerate() {
+        let at = position as u64 * ENTRY;
+        let [kind, first, count] = [0, 8, 16].map(|from| number(entry, from));
+        let run = Run {
+            start: usize::try_from(first).map_err(|_| at)?,
+            end: first
+                .checked_add(count)
+                .and_then(|end| usize::try_from(end).ok())
+                .ok_or(at)?,
+        };
+        let memory = (kind & 1) as usize;
+        let is_behind = index.last().is_none_or(|last| {
+            last.memory < memory || last.memory == memory && last.run.end <= run.start
+        });
+        if kind > 3 || run.is_empty() || !is_behind {
+            return Err(at);
+        }
+        index.push(Entry {
+            memory,
+            is_zero: kind & 2 != 0,
+            run,
+        });
+    }
+    Ok(index)
+}
+
+fn number(bytes: &[u8], from: usize) -> u64 {
+    u64::from_le_bytes(part(bytes, from))
 }
 
 fn part<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
@@ -171,99 +235,4 @@ fn part<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    type Pages = BTreeMap<(usize, usize), Vec<u8>>;
-
-    fn page_of(seed: usize) -> Vec<u8> {
-        (0..PAGE)
-            .map(|at| (at.wrapping_mul(31) ^ seed) as u8)
-            .collect()
-    }
-
-    fn write(path: &Path, pages: &Pages) -> Result<(), StoreError> {
-        let of = |memory| -> Vec<Run> {
-            let numbers = pages.keys().filter(|key| key.0 == memory).map(|key| Run {
-                start: key.1,
-                end: key.1 + 1,
-            });
-            numbers.collect()
-        };
-        let (heap, stable) = (of(0), of(1));
-        write_overlay(
-            path,
-            [&heap, &stable],
-            |memory, page, into| {
-                into.copy_from_slice(&pages[&(memory, page)]);
-                Ok(())
-            },
-            false,
-        )
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
-        /// Overlays read in turn give what writing the same pages in turn gives.
-        #[test]
-        fn the_newest_page_wins(
-            steps in prop::collection::vec(
-                prop::collection::btree_map((0..2_usize, 0..40_usize), 0..999_usize, 0..30), 1..5
-            )
-        ) {
-            let folder = tempfile::tempdir().unwrap();
-            let mut model = Pages::new();
-            let mut found = Pages::new();
-            for (number, step) in steps.into_iter().enumerate() {
-                let pages: Pages = step.into_iter().map(|(key, seed)| (key, page_of(seed))).collect();
-                let path = folder.path().join(number.to_string());
-                write(&path, &pages).unwrap();
-                model.extend(pages);
-                let overlay = Overlay::open(&path).unwrap();
-                overlay.read(|memory, page, bytes| {
-                    found.insert((memory, page), bytes.to_vec());
-                    Ok(())
-                }).unwrap();
-            }
-            prop_assert_eq!(found, model);
-        }
-    }
-
-    #[test]
-    fn a_damaged_one_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("whole");
-        let pages: Pages = [((0, 3), page_of(1)), ((1, 7), page_of(2))].into();
-        write(&path, &pages).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        assert_eq!(whole.len(), 2 * PAGE + 2 * 24 + 16);
-        let error = |bytes: &[u8]| {
-            let path = folder.path().join("damaged");
-            std::fs::write(&path, bytes).unwrap();
-            Overlay::open(&path).unwrap_err().to_string()
-        };
-        for length in [0, 15, 16, 64, PAGE, whole.len() - 1] {
-            let said = error(&whole[..length]);
-            assert!(
-                said.contains("damaged at") || said.contains(" at byte "),
-                "{said}"
-            );
-        }
-        for at in 2 * PAGE..whole.len() {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 0x40;
-            let said = error(&bytes);
-            assert!(said.contains("at byte"), "{at}: {said}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_written_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("there");
-        write(&path, &Pages::new()).unwrap();
-        assert!(write(&path, &Pages::new()).is_err());
-    }
-}
+mod tests;
