@@ -2,8 +2,8 @@
 
 use crate::call::{Call, Cause, Entry, Origin, Principal, Ran, Statics, Value};
 use crate::guest::State;
-use crate::store::{Document, Durability, Journal, Overlay, Record, write_overlay};
-use casemate_sys::pages::{PAGE, Run};
+use crate::store::{Base, Document, Durability, Journal, Overlay, Record, Written, write_overlay};
+use casemate_sys::pages::{Committed, PAGE, Run, Runs};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +78,7 @@ pub(super) fn journals(bytes: &[u8]) {
         let last = record(7);
         journal
             .append(&last, Durability::Process)
+            .and_then(Written::wait)
             .expect("a record is added");
         let (_, again) = Journal::recover(&path).expect("what was recovered");
         assert_eq!(again.split_last(), Some((&last, &records[..])));
@@ -89,7 +90,7 @@ pub(super) fn some_journals() -> Vec<Vec<u8>> {
         let mut journal = Journal::begin(path, false).expect("a journal");
         for number in 1..4 {
             let added = journal.append(&record(number), Durability::Process);
-            added.expect("a record");
+            added.and_then(Written::wait).expect("a record");
         }
     });
     vec![bytes, Vec::new()]
@@ -121,28 +122,42 @@ pub(super) fn overlays(bytes: &[u8]) {
         let Ok(overlay) = Overlay::open(&folder.join("pages")) else {
             return;
         };
+        let mut all = Runs::default();
+        all.extend([Run {
+            start: 0,
+            end: 1 << 30,
+        }]);
         let mut pages = 0;
-        let read = overlay.read(|memory, _, page| {
-            assert!(memory < 2 && page.len() == PAGE);
-            pages += 1;
-            Ok(())
-        });
-        assert!(pages * PAGE <= bytes.len());
-        if read.is_ok() {
-            assert!((pages + 1) * PAGE > bytes.len() / 2 || pages == 0);
+        for memory in [0, 1] {
+            let read = overlay.read(memory, &all, |_, found: &[u8]| {
+                assert_eq!(found.len() % PAGE, 0);
+                pages += found.len() / PAGE;
+                Ok(())
+            });
+            // What is damaged is an error.
+            let _ = read;
         }
+        assert!(pages * PAGE <= bytes.len());
     });
 }
 
 pub(super) fn some_overlays() -> Vec<Vec<u8>> {
     let bytes = written(|path| {
-        let heap = [Run { start: 0, end: 2 }, Run { start: 9, end: 10 }];
-        let stable = [Run { start: 5, end: 6 }];
-        let page = |memory: usize, number: usize, bytes: &mut [u8; PAGE]| {
-            bytes.fill((memory * 100 + number) as u8);
-            Ok(())
+        let run = |start, end| {
+            let mut runs = Runs::default();
+            runs.extend([Run { start, end }]);
+            runs
         };
-        write_overlay(path, [&heap, &stable], page, false).expect("an overlay");
+        let memory = || {
+            let mut memory = Committed::new("fuzz", 16).expect("memory");
+            let bytes: Vec<u8> = (0..16 * PAGE).map(|at| (at / PAGE) as u8).collect();
+            let mut window = memory.map(16).expect("a window");
+            window.write(0, &bytes).expect("pages");
+            memory
+        };
+        let (heap, stable) = (memory(), memory());
+        let runs = [&run(0, 3), &run(5, 6)];
+        write_overlay(path, runs, [&heap, &stable], Base::Lowest, false).expect("an overlay");
     });
     vec![bytes]
 }
