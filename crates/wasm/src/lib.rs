@@ -6,6 +6,7 @@
 //! - [`executor`]: where guests run
 //! - `fuzz`: readers, given anything (for tests)
 //! - [`guest`]: a module, instantiated
+//! - [`lifecycle`]: which workers stay
 //! - [`met`]: what this process has done with what guests are made of
 //! - [`module`]: from a guest's bytes to a module that can be run
 //! - [`process`]: the processes that meet a guest, and what they can't do
@@ -24,6 +25,7 @@ pub mod executor;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod guest;
+pub mod lifecycle;
 pub mod met;
 pub mod module;
 mod near;
