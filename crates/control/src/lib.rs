@@ -17,6 +17,7 @@
 //! It never knows what is behind the node: the whole interface is tested without privileges.
 
 mod audit;
+mod beside;
 mod census;
 mod clock;
 mod control;

@@ -27,6 +27,12 @@ pub struct Quotas {
     /// MiB of memory of all sandboxes, paused ones too: those hold theirs.
     #[serde(rename = "memoryMB")]
     pub memory_mb: Option<u64>,
+    /// Calls of canisters at the same time.
+    pub wasm_concurrent: Option<u32>,
+    /// Calls of canisters in a minute.
+    pub wasm_calls_per_minute: Option<u32>,
+    /// Bytes of arguments and modules for canisters in a minute.
+    pub wasm_bytes_per_minute: Option<u64>,
 }
 
 impl Quotas {
@@ -37,6 +43,9 @@ impl Quotas {
             creates_per_minute: self.creates_per_minute.or(others.creates_per_minute),
             cpus: self.cpus.or(others.cpus),
             memory_mb: self.memory_mb.or(others.memory_mb),
+            wasm_concurrent: self.wasm_concurrent.or(others.wasm_concurrent),
+            wasm_calls_per_minute: self.wasm_calls_per_minute.or(others.wasm_calls_per_minute),
+            wasm_bytes_per_minute: self.wasm_bytes_per_minute.or(others.wasm_bytes_per_minute),
         }
     }
 

@@ -42,7 +42,7 @@ impl<const SCOPE: u8> FromRequestParts<App> for May<SCOPE> {
 }
 
 /// The key of a request: in `X-API-KEY`, or as a bearer token.
-fn key(app: &App, headers: &HeaderMap) -> Result<Arc<Key>, Problem> {
+pub(crate) fn key(app: &App, headers: &HeaderMap) -> Result<Arc<Key>, Problem> {
     let secret = secret(headers).ok_or_else(|| {
         refused("no API key: send yours in the header X-API-KEY (E2B_API_KEY for the SDKs)")
     })?;

@@ -25,6 +25,8 @@ mod shapes;
 mod teams;
 mod templates;
 
+pub(crate) use auth::key;
+
 use crate::control::Control;
 use crate::problem::{Problem, shown};
 use axum::Router;

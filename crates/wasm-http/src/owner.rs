@@ -1,0 +1,182 @@
+//! Who has the canisters, and what they are asked.
+
+use crate::fault::Fault;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Instant;
+
+/// Who has the canisters of a folder. What is asked blocks until it is done.
+pub trait Owner: Send + Sync {
+    /// The names of all canisters.
+    fn names(&self) -> Result<Vec<String>, Fault>;
+
+    /// Calls a method; what it changes is kept.
+    fn call(&self, name: &str, ask: Ask) -> Result<Outcome, Fault>;
+
+    /// Asks a method; nothing that it changes is kept.
+    fn query(&self, name: &str, ask: Ask) -> Result<Outcome, Fault>;
+
+    /// Puts a module in a canister's place.
+    fn install(&self, name: &str, how: Installation) -> Result<Outcome, Fault>;
+
+    /// Lets a stopped one run again.
+    fn start(&self, name: &str) -> Result<(), Fault>;
+
+    /// Lets one take no more calls.
+    fn stop(&self, name: &str) -> Result<(), Fault>;
+
+    /// Removes one, and all that it knew.
+    fn remove(&self, name: &str) -> Result<(), Fault>;
+
+    /// What one is, and how it is.
+    fn status(&self, name: &str) -> Result<Status, Fault>;
+
+    /// What one printed last, the oldest first.
+    fn logs(&self, name: &str) -> Result<Vec<Line>, Fault>;
+
+    /// The interface that its module carries, in Candid; `None` if it carries none.
+    fn interface(&self, name: &str) -> Result<Option<String>, Fault>;
+
+    /// An argument for a method, from JSON.
+    fn encode(&self, name: &str, method: &str, argument: &Value) -> Result<Vec<u8>, Fault>;
+
+    /// A method's reply, as JSON.
+    fn decode(&self, name: &str, method: &str, reply: &[u8]) -> Result<Value, Fault>;
+
+    /// Runs what is due by itself. How many things ran.
+    fn tick(&self) -> Result<u64, Fault>;
+}
+
+/// One call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Which method.
+    pub method: String,
+    /// With what.
+    pub argument: Vec<u8>,
+    /// The id of the API key that asks; nobody's if there is none.
+    pub caller: Option<String>,
+    /// What the caller calls this call: one of the same name isn't made twice.
+    pub key: Option<String>,
+    /// It isn't begun after this.
+    pub deadline: Option<Instant>,
+}
+
+/// A module for a canister.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// What becomes of what was there.
+    pub mode: Mode,
+    /// The module.
+    pub module: Bytes,
+    /// What its `canister_init` or `canister_post_upgrade` is called with.
+    pub argument: Vec<u8>,
+    /// As [`Ask::caller`].
+    pub caller: Option<String>,
+}
+
+/// What becomes of what was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing may have been there.
+    Install,
+    /// Its stable memory is kept.
+    Upgrade,
+    /// All of it is forgotten.
+    Reinstall,
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What was answered; `None` if there was nothing to answer, or a fault.
+    #[serde(with = "base64")]
+    pub reply: Option<Vec<u8>>,
+    /// Why there is no reply.
+    pub fault: Option<Fault>,
+    /// What it took.
+    pub instructions: u64,
+    /// What it printed.
+    pub logs: Vec<Line>,
+    /// The canister's principal, where one was made.
+    pub canister: Option<String>,
+}
+
+/// A line that a canister printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Nanoseconds since 1970.
+    pub time: u64,
+    /// What it says; what wasn't UTF-8 has been replaced.
+    pub text: String,
+}
+
+/// What a canister is, and how it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Its principal.
+    pub canister: String,
+    /// `running`, `stopping` or `stopped`.
+    pub state: String,
+    /// SHA-256 of its module, in hexadecimal digits.
+    pub module: String,
+    /// How often its module was replaced, counted from 1.
+    pub version: u64,
+    /// Its controllers.
+    pub controllers: Vec<String>,
+    /// Its cycles, in decimal digits: they may be more than a number of JSON can hold.
+    pub cycles: String,
+    /// Its heap, bytes.
+    pub heap: u64,
+    /// Its stable memory, bytes.
+    pub stable: u64,
+    /// Pages of 4 KiB that were written since the last checkpoint.
+    pub dirty_pages: u64,
+    /// Instructions that its calls took since it was opened.
+    pub instructions: u64,
+    /// Its timer is set for then, nanoseconds since 1970.
+    pub timer: Option<u64>,
+    /// The timer's time is over, and nothing has run it.
+    pub is_overdue: bool,
+    /// Its methods.
+    pub methods: Vec<String>,
+    /// Where it runs now, if it does.
+    pub worker: Option<WorkerStatus>,
+}
+
+/// The process that a canister runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its process id.
+    pub pid: i32,
+    /// Its memory, bytes, if it could be read.
+    pub resident: Option<u64>,
+}
+
+/// Bytes in JSON.
+mod base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = bytes.as_ref().map(|bytes| STANDARD.encode(bytes));
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let bytes = text.map(|text| STANDARD.decode(text));
+        bytes.transpose().map_err(D::Error::custom)
+    }
+}

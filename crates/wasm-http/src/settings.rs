@@ -1,0 +1,58 @@
+//! How canisters are served.
+
+use std::time::Duration;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Calls that run at a time, of all canisters: each takes a thread.
+    pub calls: usize,
+    /// Of these, the most that are one canister's.
+    pub calls_of_one: usize,
+    /// Calls to one canister that wait for their turn.
+    pub waiting: usize,
+    /// Modules that are received and installed at a time.
+    pub installations: usize,
+    /// The longest argument of a call and body of a site's request, bytes.
+    pub argument: usize,
+    /// The longest module, with the argument of its installation, bytes.
+    pub module: usize,
+    /// How long a call may take if its caller doesn't say.
+    pub patience: Duration,
+    /// How long it may take at most.
+    pub longest: Duration,
+    /// How long a body may take to arrive.
+    pub arrival: Duration,
+    /// Who may look at sites.
+    pub sites: Sites,
+    /// The domain that sites are subdomains of. Without one, every name that begins with `wasm-` is a
+    /// site's.
+    pub domain: Option<String>,
+}
+
+/// Who may look at the sites of canisters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sites {
+    /// Everybody, as the ports of sandboxes.
+    Public,
+    /// Who has a key.
+    Keyed,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            calls: 128,
+            calls_of_one: 16,
+            waiting: 500,
+            installations: 2,
+            argument: 2 << 20,
+            module: 100 << 20,
+            patience: Duration::from_secs(60),
+            longest: Duration::from_secs(600),
+            arrival: Duration::from_secs(60),
+            sites: Sites::Public,
+            domain: None,
+        }
+    }
+}
