@@ -20,6 +20,8 @@ pub enum Kind {
     NoCanister,
     /// The canister has no such method.
     NoMethod,
+    /// The module doesn't say what its methods take.
+    NoInterface,
     /// There is no such route.
     NoRoute,
     /// The route has other methods.
@@ -62,7 +64,9 @@ impl Kind {
             Self::Bad | Self::Refused => StatusCode::BAD_REQUEST,
             Self::NoKey => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NoCanister | Self::NoMethod | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoCanister | Self::NoMethod | Self::NoInterface | Self::NoRoute => {
+                StatusCode::NOT_FOUND
+            }
             Self::NoVerb => StatusCode::METHOD_NOT_ALLOWED,
             Self::Taken | Self::State => StatusCode::CONFLICT,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,

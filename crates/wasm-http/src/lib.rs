@@ -33,7 +33,7 @@ pub use callers::{Caller, Callers, Scope};
 pub use fault::{Fault, Kind};
 pub use local::{Listener, Remote};
 pub use numbers::Numbers;
-pub use owner::{Ask, Installation, Line, Mode, Outcome, Owner, Status, WorkerStatus};
+pub use owner::{Ask, Installation, Line, Method, Mode, Outcome, Owner, Status, WorkerStatus};
 pub use quota::Quotas;
 pub use server::Server;
 pub use settings::{Settings, Sites};

@@ -20,6 +20,8 @@ pub(crate) enum Takes {
     Nothing,
     Argument,
     Module,
+    /// A module, with nothing before it.
+    Bare,
     Replacement,
     Anything,
 }
@@ -34,7 +36,6 @@ pub(crate) enum Gives {
     Candid,
     Made,
     Reply,
-    Ticked,
     Page,
     Document,
 }
@@ -126,7 +127,11 @@ fn parameters(doc: &Doc) -> Value {
                 words,
             );
         }
-        Takes::Nothing | Takes::Anything => {}
+        Takes::Nothing | Takes::Bare | Takes::Anything => {}
+    }
+    if doc.gives == Gives::Candid && doc.takes == Takes::Nothing {
+        let words = "A method that the canister has to have";
+        add("method", "query", text, words);
     }
     if doc.takes == Takes::Replacement {
         let modes = json!({ "type": "string", "enum": ["upgrade", "reinstall"] });
@@ -141,7 +146,7 @@ fn body(takes: Takes) -> Option<Value> {
     let content = match takes {
         Takes::Nothing => return None,
         Takes::Argument => json!({ "application/octet-stream": bytes, "application/json": any }),
-        Takes::Module | Takes::Replacement => json!({ "application/wasm": bytes }),
+        Takes::Module | Takes::Bare | Takes::Replacement => json!({ "application/wasm": bytes }),
         Takes::Anything => json!({ "*/*": bytes }),
     };
     Some(json!({ "content": content }))
@@ -169,7 +174,6 @@ fn response(gives: Gives) -> Value {
                 content,
             )
         }
-        Gives::Ticked => ("How many things ran", json(named("Ticked"))),
         Gives::Page => ("What the canister answered", json!({ "*/*": bytes })),
         Gives::Document => ("This document", json(json!({ "type": "object" }))),
     };
@@ -202,10 +206,11 @@ fn schemas() -> Value {
             "name": text, "canister": text, "state": text, "module": text, "version": number,
             "controllers": texts, "cycles": text, "heap": number, "stable": number,
             "dirty_pages": number, "instructions": number, "timer": maybe("integer"),
-            "is_overdue": { "type": "boolean" }, "methods": texts,
+            "is_overdue": { "type": "boolean" },
+            "methods": { "type": "array", "items": { "type": "object", "properties": { "name": text, "kind": text } } },
+            "calls_in": number, "calls_out": number, "journal": number,
             "worker": { "type": ["object", "null"], "properties": { "pid": number, "resident": maybe("integer") } },
         })),
-        "Ticked": object(json!({ "ran": number })),
     })
 }
 

@@ -35,8 +35,12 @@ pub trait Owner: Send + Sync {
     /// What one printed last, the oldest first.
     fn logs(&self, name: &str) -> Result<Vec<Line>, Fault>;
 
-    /// The interface that its module carries, in Candid; `None` if it carries none.
-    fn interface(&self, name: &str) -> Result<Option<String>, Fault>;
+    /// The interface that its module carries, in Candid; `None` if it carries none. If a method is
+    /// named, the canister has to have it.
+    fn interface(&self, name: &str, method: Option<&str>) -> Result<Option<String>, Fault>;
+
+    /// The same of a module, which isn't installed by it.
+    fn inspect(&self, module: Bytes) -> Result<Option<String>, Fault>;
 
     /// An argument for a method, from JSON.
     fn encode(&self, name: &str, method: &str, argument: &Value) -> Result<Vec<u8>, Fault>;
@@ -44,8 +48,8 @@ pub trait Owner: Send + Sync {
     /// A method's reply, as JSON.
     fn decode(&self, name: &str, method: &str, reply: &[u8]) -> Result<Value, Fault>;
 
-    /// Runs what is due by itself. How many things ran.
-    fn tick(&self) -> Result<u64, Fault>;
+    /// Runs what is due by itself: timers and heartbeats.
+    fn tick(&self) -> Result<(), Fault>;
 }
 
 /// One call.
@@ -124,7 +128,7 @@ pub struct Status {
     pub state: String,
     /// SHA-256 of its module, in hexadecimal digits.
     pub module: String,
-    /// How often its module was replaced, counted from 1.
+    /// Grows with each change of its module or settings.
     pub version: u64,
     /// Its controllers.
     pub controllers: Vec<String>,
@@ -134,7 +138,7 @@ pub struct Status {
     pub heap: u64,
     /// Its stable memory, bytes.
     pub stable: u64,
-    /// Pages of 4 KiB that were written since the last checkpoint.
+    /// Pages of 4 KiB that the last call wrote.
     pub dirty_pages: u64,
     /// Instructions that its calls took since it was opened.
     pub instructions: u64,
@@ -143,9 +147,24 @@ pub struct Status {
     /// The timer's time is over, and nothing has run it.
     pub is_overdue: bool,
     /// Its methods.
-    pub methods: Vec<String>,
+    pub methods: Vec<Method>,
+    /// Calls that came in and aren't over.
+    pub calls_in: u64,
+    /// Calls that went out and aren't answered.
+    pub calls_out: u64,
+    /// Bytes of the calls since the last checkpoint.
+    pub journal: u64,
     /// Where it runs now, if it does.
     pub worker: Option<WorkerStatus>,
+}
+
+/// A method of a canister.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Method {
+    /// Its name.
+    pub name: String,
+    /// `update`, `query` or `composite query`.
+    pub kind: String,
 }
 
 /// The process that a canister runs in.

@@ -45,11 +45,6 @@ struct Logs {
     logs: Vec<Line>,
 }
 
-#[derive(Deserialize)]
-struct Ticked {
-    ran: u64,
-}
-
 /// A fault as it is told.
 #[derive(Deserialize)]
 struct Told {
@@ -183,6 +178,14 @@ impl Remote {
             .map(drop)
     }
 
+    fn candid(&self, request: Builder, body: Bytes) -> Result<Option<String>, Fault> {
+        match self.bytes(request, body, soon()) {
+            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+            Err(fault) if fault.kind == Kind::NoInterface => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn method(&self, kind: &str, name: &str, ask: Ask) -> Result<Outcome, Fault> {
         let path = format!("/wasm/{}/{kind}/{}", segment(name), segment(&ask.method));
         let mut request = request(Method::POST, &path)
@@ -284,13 +287,14 @@ impl Owner for Remote {
         Ok(logs.logs)
     }
 
-    fn interface(&self, name: &str) -> Result<Option<String>, Fault> {
-        let request = request(Method::GET, &at(name, "/candid"));
-        match self.bytes(request, Bytes::new(), soon()) {
-            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-            Err(fault) if fault.kind == Kind::NoRoute => Ok(None),
-            Err(fault) => Err(fault),
-        }
+    fn interface(&self, name: &str, method: Option<&str>) -> Result<Option<String>, Fault> {
+        let method = method.map(|method| format!("?method={}", segment(method)));
+        let path = at(name, &format!("/candid{}", method.unwrap_or_default()));
+        self.candid(request(Method::GET, &path), Bytes::new())
+    }
+
+    fn inspect(&self, module: Bytes) -> Result<Option<String>, Fault> {
+        self.candid(request(Method::POST, "/wasm/-/inspect"), module)
     }
 
     fn encode(&self, _: &str, _: &str, _: &Value) -> Result<Vec<u8>, Fault> {
@@ -301,9 +305,8 @@ impl Owner for Remote {
         Err(here())
     }
 
-    fn tick(&self) -> Result<u64, Fault> {
-        let ticked: Ticked = self.simple(Method::POST, "/wasm/-/tick")?;
-        Ok(ticked.ran)
+    fn tick(&self) -> Result<(), Fault> {
+        self.change(Method::POST, "/wasm/-/tick")
     }
 }
 

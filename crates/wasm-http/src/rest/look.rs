@@ -1,13 +1,14 @@
 //! What is there.
 
-use super::At;
+use super::terms::query;
+use super::{At, receive};
 use crate::callers::Scope;
 use crate::fault::{Fault, Kind};
 use crate::numbers::Work;
 use crate::owner::{Owner, Status};
 use crate::server::App;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -37,18 +38,48 @@ pub(super) async fn logs(
 pub(super) async fn interface(
     State(app): State<App>,
     At(name): At<String>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<String, Fault> {
-    let found = look(app, name, headers, |owner, name| owner.interface(name)).await?;
-    let none = || Fault::new(Kind::NoRoute, "the canister's module carries no interface");
-    found.ok_or_else(none)
+    let (parts, _) = request.into_parts();
+    let method = query(&parts, "method");
+    let headers = parts.headers;
+    let found = look(app, name, headers, move |owner, name| {
+        owner.interface(name, method.as_deref())
+    });
+    found.await?.ok_or_else(no_interface)
+}
+
+pub(super) async fn inspect(State(app): State<App>, request: Request) -> Result<String, Fault> {
+    let (parts, body) = request.into_parts();
+    let caller = app.callers.recognise(&parts.headers)?.may(Scope::Run)?;
+    let shared = &app.shared;
+    let settings = &shared.settings;
+    let admitted = shared.ledger.admit(&caller)?;
+    let deadline = shared.deadline();
+    let turn = tokio::time::timeout_at(deadline, shared.installing.acquire()).await;
+    let _turn = turn.map_err(|_| Fault::new(Kind::Busy, "other modules are being installed"))?;
+    let module = receive(body, settings.module, settings.arrival).await?;
+    admitted.bytes(module.len())?;
+    let job = move |owner: &dyn Owner| {
+        let found = owner.inspect(module);
+        drop(admitted);
+        found
+    };
+    let found = shared.work(Work::install, "-", deadline, job).await?;
+    found.ok_or_else(no_interface)
+}
+
+fn no_interface() -> Fault {
+    Fault::new(Kind::NoInterface, "the module carries no interface").hint(
+        "a custom section `icp:public candid:service` would say what its methods take and give",
+    )
 }
 
 async fn look<T: Send + 'static>(
     app: App,
     name: String,
     headers: HeaderMap,
-    look: fn(&dyn Owner, &str) -> Result<T, Fault>,
+    look: impl FnOnce(&dyn Owner, &str) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     let caller = app.callers.recognise(&headers)?.may(Scope::Read)?;
     let admitted = app.shared.ledger.admit(&caller)?;

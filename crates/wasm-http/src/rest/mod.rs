@@ -49,7 +49,8 @@ pub(crate) fn table() -> Vec<Route> {
         route("post", "/wasm/{name}/stop", "Let it take no more calls", T::Nothing, G::Nothing, post(install::stop)),
         route("post", "/wasm/{name}/call/{method}", "Call a method; what it changes is kept", T::Argument, G::Reply, post(call::call)),
         route("post", "/wasm/{name}/query/{method}", "Ask a method; nothing that it changes is kept", T::Argument, G::Reply, post(call::query)),
-        route("post", "/wasm/-/tick", "Run timers and heartbeats that are due, of all canisters", T::Nothing, G::Ticked, post(call::tick)),
+        route("post", "/wasm/-/tick", "Run timers and heartbeats that are due, of all canisters", T::Nothing, G::Nothing, post(call::tick)),
+        route("post", "/wasm/-/inspect", "The interface that a module carries; nothing is installed", T::Bare, G::Candid, post(look::inspect)),
         route("get", "/wasm/{name}/www/{path}", "Its web site: any HTTP method is its `http_request`'s", T::Anything, G::Page, any(site::page)),
         route("get", "/wasm/openapi.json", "This document", T::Nothing, G::Document, get(crate::openapi::document)),
     ]

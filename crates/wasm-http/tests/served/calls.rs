@@ -257,9 +257,17 @@ async fn what_is_there_is_told() {
     assert_eq!(status["cycles"], u128::MAX.to_string());
     assert_eq!(get("/wasm/c/logs").await.json()["logs"][1]["text"], "two");
     assert_eq!(get("/wasm/c/candid").await.body, b"service : {}");
-    assert_eq!(get("/wasm/d").await.fault(404), "no_canister");
     assert_eq!(
-        stand.send("POST", "/wasm/-/tick", &[], "").await.json(),
-        json!({ "ran": 3 })
+        get("/wasm/c/candid?method=a%2Fb").await.status.as_u16(),
+        200
     );
+    assert_eq!(get("/wasm/c/candid?method=b").await.fault(404), "no_method");
+    assert_eq!(get("/wasm/d").await.fault(404), "no_canister");
+    let inspected = stand.send("POST", "/wasm/-/inspect", &[], "a module").await;
+    assert_eq!(inspected.body, b"a module");
+    let none = stand.send("POST", "/wasm/-/inspect", &[], "").await;
+    assert_eq!(none.fault(404), "no_interface");
+    let ticked = stand.send("POST", "/wasm/-/tick", &[], "").await;
+    assert_eq!(ticked.status.as_u16(), 204);
+    assert_eq!(stand.fake.asked.lock().unwrap().pop().unwrap().0, "tick");
 }

@@ -43,6 +43,7 @@ async fn the_document_lists_each_route() {
             "GET /wasm/{name}/candid",
             "GET /wasm/{name}/logs",
             "GET /wasm/{name}/www/{path}",
+            "POST /wasm/-/inspect",
             "POST /wasm/-/tick",
             "POST /wasm/{name}",
             "POST /wasm/{name}/call/{method}",

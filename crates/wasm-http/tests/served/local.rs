@@ -98,14 +98,21 @@ fn a_command_is_told_what_the_owner_says() {
         assert_eq!(remote.status("new").unwrap(), fake.status("new").unwrap());
         assert_eq!(remote.logs("new").unwrap(), fake.logs("new").unwrap());
         assert_eq!(
-            remote.interface("new").unwrap().as_deref(),
+            remote.interface("new", Some("a/b")).unwrap().as_deref(),
             Some("service : {}")
         );
         remote.stop("new").unwrap();
         remote.start("new").unwrap();
         remote.remove("new").unwrap();
         assert_eq!(remote.remove("new").unwrap_err().kind, Kind::NoCanister);
-        assert_eq!(remote.tick().unwrap(), 3);
+        assert_eq!(
+            remote.interface("untyped", None).unwrap_err().kind,
+            Kind::NoCanister
+        );
+        let candid = remote.inspect(b"a module".as_slice().into()).unwrap();
+        assert_eq!(candid.as_deref(), Some("a module"));
+        assert_eq!(remote.inspect(Default::default()).unwrap(), None);
+        remote.tick().unwrap();
         let mode = std::fs::metadata(at.join("socket"))
             .unwrap()
             .permissions()

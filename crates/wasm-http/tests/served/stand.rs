@@ -1,7 +1,7 @@
 //! Canisters that are made up, a server of them, and a client of its router.
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use casemate_wasm_http::{
     Ask, Caller, Callers, Fault, Installation, Kind, Line, Mode, Outcome, Owner, Quotas, Scope,
     Server, Settings, Status,
@@ -124,8 +124,11 @@ impl Owner for Fake {
         Ok(vec![line("one"), line("two")])
     }
 
-    fn interface(&self, name: &str) -> Result<Option<String>, Fault> {
+    fn interface(&self, name: &str, method: Option<&str>) -> Result<Option<String>, Fault> {
         self.known(name)?;
+        if method.is_some_and(|method| method != "a/b") {
+            return Err(Fault::new(Kind::NoMethod, "there is none"));
+        }
         Ok((name != "untyped").then(|| "service : {}".to_owned()))
     }
 
@@ -137,8 +140,13 @@ impl Owner for Fake {
         Ok(json!({ "decoded": String::from_utf8_lossy(reply) }))
     }
 
-    fn tick(&self) -> Result<u64, Fault> {
-        Ok(3)
+    fn inspect(&self, module: Bytes) -> Result<Option<String>, Fault> {
+        Ok((!module.is_empty()).then(|| String::from_utf8(module.to_vec()).unwrap()))
+    }
+
+    fn tick(&self) -> Result<(), Fault> {
+        self.asked.lock().unwrap().push(("tick", Ask::default()));
+        Ok(())
     }
 }
 
