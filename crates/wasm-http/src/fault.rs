@@ -161,12 +161,16 @@ impl Fault {
         })
     }
 
-    /// The response, whose body has more in it than the fault alone.
+    /// The response, whose body has more in it than the fault alone. What broke here is the owner's
+    /// to know, who reads the log; a caller with a key isn't told more than that it did.
     pub(crate) fn respond(&self, body: &Value) -> Response {
-        if self.kind == Kind::Broken {
-            tracing::error!(why = self.message, "a request about a canister failed");
-        }
         let mut response = (self.kind.status(), axum::Json(body)).into_response();
+        if self.kind == Kind::Broken {
+            tracing::error!(why = %self, "a request about a canister failed");
+            let told = Self::new(Kind::Broken, "the server failed; its log says how").json();
+            response = (self.kind.status(), axum::Json(told)).into_response();
+            response.extensions_mut().insert(self.clone());
+        }
         if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -13,6 +13,7 @@ use crate::callers::{Caller, Callers};
 use crate::fault::Fault;
 use crate::rest::no_route;
 use crate::server::Server;
+use axum::response::{IntoResponse as _, Response};
 use casemate_core::error::{Error, Result};
 use http::HeaderMap;
 use hyper::server::conn::http1;
@@ -87,7 +88,10 @@ impl Listener {
 
     /// Serves commands until `stop`, and then what was begun for a while.
     pub async fn serve(self, server: &Server, stop: CancellationToken) {
-        let router = server.router(Arc::new(Themselves)).fallback(no_route);
+        let router = server
+            .router(Arc::new(Themselves))
+            .fallback(no_route)
+            .layer(axum::middleware::map_response(told_all));
         let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(MOST)));
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -133,6 +137,14 @@ impl Listener {
         }
         tasks.close();
         let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+    }
+}
+
+/// The log is this user's, too.
+async fn told_all(mut response: Response) -> Response {
+    match response.extensions_mut().remove::<Fault>() {
+        Some(fault) => (response.status(), axum::Json(fault.json())).into_response(),
+        None => response,
     }
 }
 

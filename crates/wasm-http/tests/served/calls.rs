@@ -132,6 +132,15 @@ async fn why_there_is_no_reply_is_told() {
     let answer = stand.send("POST", "/wasm/d/call/echo", &[], "").await;
     assert_eq!(answer.fault(404), "no_canister");
     assert_eq!(answer.json()["hint"], "there are others");
+    stand.fake.method("broken", |_| {
+        Err(Fault::new(Kind::Broken, "write /home/me/x: no space"))
+    });
+    let broken = stand.send("POST", "/wasm/c/call/broken", &[], "").await;
+    assert_eq!(broken.fault(500), "broken");
+    assert!(
+        !String::from_utf8_lossy(&broken.body).contains("/home"),
+        "{broken:?}"
+    );
     let whole = stand
         .send("POST", "/wasm/c/call/trap", &[OUTCOME], "")
         .await;

@@ -78,6 +78,11 @@ fn a_command_is_told_what_the_owner_says() {
             trapped.fault,
             fake.call("c", ask("trap", None)).unwrap().fault
         );
+        fake.method("broken", |_| {
+            Err(Fault::new(Kind::Broken, "write /x: no space"))
+        });
+        let broken = remote.call("c", ask("broken", None)).unwrap_err();
+        assert_eq!(broken.message, "write /x: no space");
         let missing = remote.call("d", ask("a", None)).unwrap_err();
         assert_eq!(missing, fake.call("d", ask("a", None)).unwrap_err());
         let how = Installation {
