@@ -23,16 +23,17 @@ impl Control {
         key.quotas.or(self.settings.quotas)
     }
 
-    /// Writes a line of the audit journal: somebody changed something, or couldn't, and why. It
+    /// Writes a line of the audit journal: who has the key of this id changed something, or couldn't, and why. It
     /// doesn't wait for the store.
     pub fn journal(
         self: &Arc<Self>,
-        key: &Arc<Key>,
+        key: &str,
         action: &str,
         target: &str,
         failed: Option<&Problem>,
     ) {
-        let entry = self.entry(&By::Key(Arc::clone(key)), action, target, failed, json!({}));
+        let by = self.keys.with_id(key).map_or(By::Itself, By::Key);
+        let entry = self.entry(&by, action, target, failed, json!({}));
         let control = Arc::clone(self);
         self.tasks
             .spawn(async move { control.write(vec![entry]).await });
