@@ -28,6 +28,8 @@ pub(crate) const AGENT: u16 = 49983;
 
 const ID: &str = "e2b-sandbox-id";
 const PORT: &str = "e2b-sandbox-port";
+/// How the hosts of canisters begin.
+const SITE: &str = "wasm";
 const FOLDER: &str = "/proxy/";
 /// What is below is left as it is. No sandbox has this id.
 const WHOLE: &str = "absolute/";
@@ -122,6 +124,10 @@ fn by_host(host: &Authority) -> Result<Option<Target>, Answer> {
     let Ok(id) = id.parse() else {
         return Ok(None);
     };
+    // `wasm-NAME` is the site of a canister, which is the API's, whatever the name.
+    if port == SITE {
+        return Ok(None);
+    }
     Ok(Some(Target::new(id, self::port(port)?)))
 }
 

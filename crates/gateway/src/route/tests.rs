@@ -49,6 +49,7 @@ fn a_host_that_names_no_sandbox_is_the_apis() {
         "3000-i0123456789abcdefghi.sbx.example",
         "localhost",
         &format!("3000-{ID_TEXT}"),
+        &format!("wasm-{ID_TEXT}.sbx.example"),
     ] {
         assert_eq!(routed("/x", &[("host", host)]), Ok(Route::Api), "{host}");
     }
