@@ -50,6 +50,9 @@ pub trait Owner: Send + Sync {
 
     /// Runs what is due by itself: timers and heartbeats.
     fn tick(&self) -> Result<(), Fault>;
+
+    /// Gives what calls left under way some time to end, if nobody else does.
+    fn settle(&self) {}
 }
 
 /// One call.
@@ -171,7 +174,7 @@ pub struct Method {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its process id.
-    pub pid: i32,
+    pub pid: u32,
     /// Its memory, bytes, if it could be read.
     pub resident: Option<u64>,
 }

@@ -5,13 +5,12 @@ use crate::fault::Fault;
 use crate::numbers::{Numbers, Phase, Work};
 use crate::owner::Owner;
 use crate::quota::Ledger;
-use crate::rest;
+use crate::rest::{self, Memory};
 use crate::room::Room;
 use crate::settings::Settings;
 use axum::Router;
 use std::sync::Arc;
 use std::time::Instant as Clock;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Serves canisters. Copies are the same server.
@@ -23,8 +22,12 @@ pub(crate) struct Shared {
     pub(crate) owner: Arc<dyn Owner>,
     pub(crate) settings: Settings,
     pub(crate) ledger: Ledger,
-    /// One for each module that is being received.
-    pub(crate) installing: Semaphore,
+    /// For arguments of calls.
+    pub(crate) arguments: Memory,
+    /// For what is sent to sites: their visitors take nothing away from callers.
+    pub(crate) uploads: Memory,
+    /// For modules.
+    pub(crate) modules: Memory,
     room: Room,
     numbers: Numbers,
 }
@@ -46,7 +49,9 @@ impl Server {
         Self(Arc::new(Shared {
             owner,
             ledger: Ledger::default(),
-            installing: Semaphore::new(settings.installations),
+            arguments: Memory::new(settings.arguments, settings.argument, &settings),
+            uploads: Memory::new(settings.arguments, settings.argument, &settings),
+            modules: Memory::new(settings.modules, settings.module, &settings),
             room: Room::new(&settings),
             numbers: Numbers::default(),
             settings,

@@ -11,8 +11,10 @@ pub struct Settings {
     pub calls_of_one: usize,
     /// Calls to one canister that wait for their turn.
     pub waiting: usize,
-    /// Modules that are received and installed at a time.
-    pub installations: usize,
+    /// Bytes of arguments of all calls that wait or run, and as many of requests of sites.
+    pub arguments: usize,
+    /// Bytes of modules that are received and installed at a time.
+    pub modules: usize,
     /// The longest argument of a call and body of a site's request, bytes.
     pub argument: usize,
     /// The longest module, with the argument of its installation, bytes.
@@ -45,7 +47,8 @@ impl Default for Settings {
             calls: 128,
             calls_of_one: 16,
             waiting: 500,
-            installations: 2,
+            arguments: 256 << 20,
+            modules: 200 << 20,
             argument: 2 << 20,
             module: 100 << 20,
             patience: Duration::from_secs(60),

@@ -1,7 +1,7 @@
 //! Calls and queries.
 
+use super::At;
 use super::terms::{Form, OUTCOME, Terms};
-use super::{At, receive};
 use crate::callers::{Caller, Scope};
 use crate::fault::Fault;
 use crate::numbers::Work;
@@ -76,13 +76,12 @@ async fn asked(
     let caller = app.callers.recognise(&parts.headers)?.may(Scope::Run)?;
     let terms = Terms::read(&parts, &shared.settings)?;
     let admitted = shared.ledger.admit(&caller)?;
-    let settings = &shared.settings;
-    let body = receive(body, settings.argument, settings.arrival).await?;
-    admitted.bytes(body.len())?;
+    let body = shared.arguments.receive(body).await?;
+    admitted.bytes(body.bytes.len())?;
     let Terms { sends, wants, .. } = terms;
     let canister = name.clone();
     let job = move |owner: &dyn Owner| {
-        let argument = argument(owner, (&name, &method), sends, body)?;
+        let argument = argument(owner, (&name, &method), sends, body.bytes.clone())?;
         let ask = Ask {
             argument,
             key: terms.key.map(|key| scoped(&caller, &key)),
@@ -99,7 +98,7 @@ async fn asked(
             _ => None,
         };
         // It counts as long as it runs, not as long as its caller waits.
-        drop(admitted);
+        drop((admitted, body));
         Ok(Done {
             outcome,
             wants,

@@ -2,7 +2,7 @@
 
 use super::call::{failed, whole};
 use super::terms::{self, OUTCOME};
-use super::{ARGUMENT_LENGTH, At, receive};
+use super::{ARGUMENT_LENGTH, At};
 use crate::callers::{Caller, Scope};
 use crate::fault::{Fault, Kind};
 use crate::numbers::Work;
@@ -46,25 +46,24 @@ async fn put(app: App, name: String, mode: Mode, request: Request) -> Result<Res
     let deadline = terms::deadline(&parts, settings)?;
     let length = argument_length(&parts, settings.argument)?;
     let admitted = shared.ledger.admit(&caller)?;
-    let turn = tokio::time::timeout_at(deadline, shared.installing.acquire()).await;
-    let _turn = turn.map_err(|_| Fault::new(Kind::Busy, "other modules are being installed"))?;
-    let mut body = receive(body, settings.module, settings.arrival).await?;
-    admitted.bytes(body.len())?;
-    if length > body.len() {
+    let body = shared.modules.receive(body).await?;
+    admitted.bytes(body.bytes.len())?;
+    let mut module = body.bytes.clone();
+    if length > module.len() {
         let why = format!("{ARGUMENT_LENGTH}: the body is shorter than {length} bytes");
         return Err(Fault::new(Kind::Bad, why));
     }
-    let argument = body.split_to(length).to_vec();
+    let argument = module.split_to(length).to_vec();
     let installation = Installation {
         mode,
-        module: body,
+        module,
         argument,
         caller: caller.id.clone(),
     };
     let canister = name.clone();
     let job = move |owner: &dyn Owner| {
         let done = owner.install(&canister, installation);
-        drop(admitted);
+        drop((admitted, body));
         done
     };
     let done = shared.work(Work::install, &name, deadline, job).await;

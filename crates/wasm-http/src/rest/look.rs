@@ -1,7 +1,7 @@
 //! What is there.
 
+use super::At;
 use super::terms::query;
-use super::{At, receive};
 use crate::callers::Scope;
 use crate::fault::{Fault, Kind};
 use crate::numbers::Work;
@@ -53,16 +53,13 @@ pub(super) async fn inspect(State(app): State<App>, request: Request) -> Result<
     let (parts, body) = request.into_parts();
     let caller = app.callers.recognise(&parts.headers)?.may(Scope::Run)?;
     let shared = &app.shared;
-    let settings = &shared.settings;
     let admitted = shared.ledger.admit(&caller)?;
+    let module = shared.modules.receive(body).await?;
+    admitted.bytes(module.bytes.len())?;
     let deadline = shared.deadline();
-    let turn = tokio::time::timeout_at(deadline, shared.installing.acquire()).await;
-    let _turn = turn.map_err(|_| Fault::new(Kind::Busy, "other modules are being installed"))?;
-    let module = receive(body, settings.module, settings.arrival).await?;
-    admitted.bytes(module.len())?;
     let job = move |owner: &dyn Owner| {
-        let found = owner.inspect(module);
-        drop(admitted);
+        let found = owner.inspect(module.bytes.clone());
+        drop((admitted, module));
         found
     };
     let found = shared.work(Work::install, "-", deadline, job).await?;

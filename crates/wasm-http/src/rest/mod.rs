@@ -17,7 +17,7 @@ use http::Method;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-pub(crate) use body::receive;
+pub(crate) use body::Memory;
 pub(crate) use terms::OUTCOME;
 
 /// A route, and what is said of it.

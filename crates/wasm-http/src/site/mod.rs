@@ -27,7 +27,7 @@ use crate::callers::Scope;
 use crate::fault::{Fault, Kind};
 use crate::numbers::Work;
 use crate::owner::{Ask, Outcome, Owner};
-use crate::rest::{At, receive};
+use crate::rest::At;
 use crate::server::App;
 use crate::settings::Sites;
 use axum::extract::{Request, State};
@@ -122,19 +122,18 @@ async fn answer(
         body: Vec::new(),
         certificate_version: None,
     };
-    let settings = &shared.settings;
-    let body = receive(body, settings.argument, settings.arrival).await?;
+    let body = shared.uploads.receive(body).await?;
     if let Some(admitted) = &admitted {
-        admitted.bytes(body.len())?;
+        admitted.bytes(body.bytes.len())?;
     }
     let canister = name.to_owned();
     let job = move |owner: &dyn Owner| {
         let asked = Asked {
-            body: body.into(),
+            body: body.bytes.to_vec(),
             ..asked
         };
         let done = ask(owner, &canister, &asked);
-        drop(admitted);
+        drop((admitted, body));
         done
     };
     shared.work(Work::site, name, shared.deadline(), job).await
