@@ -39,6 +39,9 @@ use wishes::Wishes;
 /// Whatever goes wrong here ends the measurement.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// What measures something, and adds its rows.
+type Case = fn(&Wishes, &mut Report) -> Result<()>;
+
 fn main() -> ExitCode {
     casemate_wasm::process::role(&casemate_wasm::worker::Wasm);
     match measure() {
@@ -52,7 +55,6 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<()> {
     let wishes = Wishes::from_arguments()?;
-    type Case = fn(&Wishes, &mut Report) -> Result<()>;
     let cases: [(&str, Case); 6] = [
         ("heap", heap::measure),
         ("empty", empty::measure),

@@ -8,8 +8,9 @@
 //! between a reply and the next call is as long each time, while calls follow each other.
 //!
 //! Two sides that both sleep on processors of their own would never meet that way: each wakes long
-//! after the other has gone to sleep again. So one wait in 64 looks for as long as a wake-up
-//! takes. Whoever meets once goes on meeting.
+//! after the other has gone to sleep again. So who was woken after little more than a wake-up takes
+//! looks for that long the next time, and anybody once in 64 waits; if that is in vain, only the
+//! latter. Whoever meets once goes on meeting.
 
 use super::layout::{Shared, Side};
 use super::{Breach, Error};
@@ -26,8 +27,10 @@ const LOOKING: Duration = Duration::from_micros(2);
 const LOOKING_MOST: Duration = Duration::from_micros(20);
 /// From so many blind waits on, nothing is known of the other side any more.
 const FORGETS: u32 = 15;
-/// The same, once in [`RARELY`] waits.
+/// The same, once in [`RARELY`] waits, and after a short sleep.
 const LOOKING_LONG: Duration = Duration::from_micros(100);
+/// A sleep in which there was hardly more than two processors that woke each other.
+const SHORT_SLEEP: Duration = Duration::from_micros(150);
 /// How many waits for one that looks long.
 const RARELY: u32 = 64;
 /// How often it is looked before the clock is asked.
@@ -97,6 +100,10 @@ pub(super) struct Waiter {
     blind: u32,
     penalty: u32,
     looking: Duration,
+    /// The last sleep was short.
+    slept_shortly: bool,
+    /// The last long look was in vain.
+    looked_in_vain: bool,
 }
 
 impl Waiter {
@@ -109,6 +116,8 @@ impl Waiter {
             blind: 0,
             penalty: 0,
             looking: LOOKING,
+            slept_shortly: false,
+            looked_in_vain: false,
         }
     }
 
@@ -132,6 +141,7 @@ impl Waiter {
             return Ok(());
         }
         let bell = bell(&shared);
+        let begun = Instant::now();
         let mut woken = 0;
         loop {
             let rung = bell.rung.load(Ordering::SeqCst);
@@ -148,6 +158,7 @@ impl Waiter {
             bell.asleep.store(0, Ordering::Relaxed);
             // What was sent before the other side ended counts.
             if ready(&shared)? {
+                self.slept_shortly = begun.elapsed() < SHORT_SLEEP;
                 return Ok(());
             }
             woken += u32::from(slept?);
@@ -192,7 +203,8 @@ impl Waiter {
             return Ok(false);
         }
         self.waits = self.waits.wrapping_add(1);
-        let long = self.waits.is_multiple_of(RARELY);
+        let expects = std::mem::take(&mut self.slept_shortly) && !self.looked_in_vain;
+        let long = expects || self.waits.is_multiple_of(RARELY);
         if self.blind > 0 && !long {
             self.blind -= 1;
             return Ok(false);
@@ -204,11 +216,13 @@ impl Waiter {
                 std::hint::spin_loop();
                 if ready(shared)? {
                     (self.blind, self.penalty) = (0, 0);
+                    self.looked_in_vain = false;
                     self.looking = (begun.elapsed() * 2).clamp(LOOKING, LOOKING_MOST);
                     return Ok(true);
                 }
             }
         }
+        self.looked_in_vain |= long;
         self.penalty = (self.penalty * 2 + 1).min(MOST_BLIND);
         self.blind = self.penalty;
         if self.penalty >= FORGETS {
