@@ -131,6 +131,10 @@ pub struct Statics {
 pub struct Limits {
     /// Instructions.
     pub instructions: u64,
+    /// Instructions of a slice, after which the call [pauses](super::Pause).
+    pub slice: u64,
+    /// Pages of the heap, of 4 KiB, that may be copied after it without another pause.
+    pub dirty: u64,
     /// The heap and the stable memory together, bytes.
     pub memory: u64,
     /// By how much both may grow in this call, bytes: what is left for all canisters.
@@ -143,10 +147,20 @@ pub struct Limits {
     pub reply: u64,
 }
 
+impl Limits {
+    /// What a call may have taken when it ends: it is looked at only now and then.
+    #[must_use]
+    pub fn most_instructions(&self) -> u64 {
+        self.instructions.saturating_add(1 << 32)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             instructions: 40_000_000_000,
+            slice: 2_000_000_000,
+            dirty: (1 << 30) / 4096,
             memory: 500 << 30,
             grows_by: u64::MAX,
             stable_reads: (2 << 30) / 4096,

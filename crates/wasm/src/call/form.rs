@@ -34,6 +34,8 @@ impl Call {
         let limits = &self.limits;
         writer
             .u64(limits.instructions)
+            .u64(limits.slice)
+            .u64(limits.dirty)
             .u64(limits.memory)
             .u64(limits.grows_by)
             .u64(limits.stable_reads)
@@ -67,6 +69,8 @@ impl Call {
             statics: read_statics(reader)?,
             limits: Limits {
                 instructions: reader.u64("a limit")?,
+                slice: reader.u64("a limit")?,
+                dirty: reader.u64("a limit")?,
                 memory: reader.u64("a limit")?,
                 grows_by: reader.u64("a limit")?,
                 stable_reads: reader.u64("a limit")?,
@@ -319,6 +323,12 @@ fn failure(writer: &mut Writer, failure: &Failure) {
         Failure::Crashed => {
             writer.u8(7);
         }
+        Failure::Slices { slice } => {
+            writer.u8(8).u64(*slice);
+        }
+        Failure::Aborted => {
+            writer.u8(9);
+        }
     }
 }
 
@@ -344,6 +354,10 @@ fn read_failure(reader: &mut Reader<'_>) -> Result<Failure, Malformed> {
         5 => Failure::NoMethod(reader.text("a method")?),
         6 => Failure::NoAnswer,
         7 => Failure::Crashed,
+        8 => Failure::Slices {
+            slice: reader.u64("a limit")?,
+        },
+        9 => Failure::Aborted,
         _ => return Err(reader.malformed("a failure")),
     })
 }

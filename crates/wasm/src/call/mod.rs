@@ -9,6 +9,7 @@ mod entry;
 mod form;
 mod origin;
 mod outcome;
+mod pace;
 mod principal;
 
 pub use effects::{Callback, Effects, Log, Outgoing};
@@ -16,4 +17,5 @@ pub use entry::{Call, Entry, Limits, Statics, Status};
 pub(crate) use form::{read_result, write_result};
 pub use origin::{Cause, Origin};
 pub use outcome::{Answer, Failure, Ran, RejectCode, Value};
+pub use pace::{MOST_SLICES, Next, Pace, Pacer, Pause};
 pub use principal::{Principal, PrincipalError};

@@ -1,6 +1,6 @@
 //! What came of a call.
 
-use super::Effects;
+use super::{Effects, MOST_SLICES};
 
 /// Why a call was rejected (Internet Computer interface specification, "Reject codes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +77,15 @@ pub enum Failure {
         /// How many it may have.
         limit: u64,
     },
+    /// More slices than it may have.
+    #[error("the limit of {MOST_SLICES} slices of {slice} instructions is reached")]
+    Slices {
+        /// How long one may be.
+        slice: u64,
+    },
+    /// Whoever was asked between two of its slices let it go no further.
+    #[error("it was aborted between two of its slices")]
+    Aborted,
     /// Memory is used up.
     #[error("memory: {0}")]
     Memory(String),

@@ -9,7 +9,7 @@ use super::{Ask, CanisterError, Outcome, clock};
 use crate::call::{
     Call, Cause, Effects, Entry, Failure, Limits, Log, Origin, Principal, Ran, Statics, Status,
 };
-use crate::executor::{CanisterMemory, Code, Crash, Seat};
+use crate::executor::{CanisterMemory, Code, Crash, Queries, Seat};
 use crate::guest::State;
 use crate::module::abi::WASM_PAGE;
 use crate::module::{EntryPoint, MethodKind};
@@ -91,8 +91,8 @@ impl Canister {
         logbook: Logbook,
     ) -> Result<Self, CanisterError> {
         let code = shop.code(&document.module)?;
-        let mut memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
-        load(&home, &document, [&mut memory.heap, &mut memory.stable])?;
+        let memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
+        memory.with(|both| load(&home, &document, both))?;
         let damaged = || CanisterError::Books(Document::path(&home));
         let books = hex::decode(&document.books).ok_or_else(damaged)?;
         let books = Books::from_bytes(&books).map_err(|_| damaged())?;
@@ -219,7 +219,7 @@ impl Canister {
             ..Limits::default()
         };
         let call = Arc::new(self.prepare(Entry::Inspect, ask.clone(), limits));
-        let ran = self.ask(|seat| seat.run(&call))?;
+        let ran = self.ask(|seat| seat.run(&call, &mut ()))?;
         self.logbook.extend(&ran.effects.logs);
         match (&ran.result, ran.effects.accepts_message) {
             (Ok(_), true) => Ok(()),
@@ -317,11 +317,11 @@ impl Canister {
     /// What came of a call, and, if it was a callback and failed, of its cleanup.
     fn run(&mut self, cause: &Cause, call: &Arc<Call>) -> Result<Vec<Ran>, CanisterError> {
         let number = match cause {
-            Cause::Begins(_) => return Ok(vec![self.ask(|seat| seat.run(call))?]),
+            Cause::Begins(_) => return Ok(vec![self.ask(|seat| seat.run(call, &mut ()))?]),
             Cause::Fails(_) => return Ok(vec![crashed(&self.state)]),
             Cause::Answers(number) => *number,
         };
-        let mut ran = vec![self.ask(|seat| seat.run(call))?];
+        let mut ran = vec![self.ask(|seat| seat.run(call, &mut ()))?];
         let has_failed = ran.iter().any(|ran| ran.result.is_err());
         if let Some(entry) = self.books.cleanup(number).filter(|_| has_failed) {
             let mut cleanup = Call::clone(call);
@@ -329,7 +329,7 @@ impl Canister {
             cleanup.argument.clear();
             cleanup.rejected = None;
             let cleanup = Arc::new(cleanup);
-            ran.push(self.ask(|seat| seat.run(&cleanup))?);
+            ran.push(self.ask(|seat| seat.run(&cleanup, &mut ()))?);
         }
         Ok(ran)
     }
@@ -387,7 +387,7 @@ impl Canister {
         let Some(seat) = &mut self.seat else {
             return Err(Crash::Gone("there is no seat".to_owned()).into());
         };
-        let committed = seat.commit(ran, &mut self.memory)?;
+        let committed = seat.commit(ran)?;
         self.dirtied = committed.heap.pages() + committed.stable.pages();
         self.written[0].extend(committed.heap.as_slice().iter().copied());
         self.written[1].extend(committed.stable.as_slice().iter().copied());
@@ -399,8 +399,12 @@ impl Canister {
         Ok(())
     }
 
-    /// Asks a method; nothing that it does is kept.
-    pub(super) fn query(&mut self, ask: Ask) -> Result<Outcome, CanisterError> {
+    /// A method is asked, of which nothing is kept: the call, and where it runs beside all else that
+    /// the canister does.
+    pub(super) fn asked(
+        &mut self,
+        ask: Ask,
+    ) -> Result<(Arc<dyn Queries>, Arc<Call>), CanisterError> {
         let method = ask.method.clone();
         let entry = match self.kind(&method, "query")? {
             MethodKind::Query => Entry::Query(method),
@@ -417,13 +421,14 @@ impl Canister {
             ..Limits::default()
         };
         let call = Arc::new(self.prepare(entry, ask, limits));
-        let ran = self.ask(|seat| seat.query(&call))?;
-        self.logbook.extend(&ran.effects.logs);
-        Ok(Outcome {
-            result: ran.result,
-            instructions: ran.instructions,
-            logs: ran.effects.logs,
-        })
+        Ok((self.seat()?.queries(), call))
+    }
+
+    /// What ran a query crashed. The place is made anew, unless another has taken its place already.
+    pub(super) fn crashed(&mut self, queries: &Arc<dyn Queries>, why: &Crash) {
+        self.logbook.note(clock::now(), &why.to_string());
+        let is_its = |seat: &mut Box<dyn Seat>| Arc::ptr_eq(&seat.queries(), queries);
+        self.seat.take_if(is_its);
     }
 
     fn kind(&self, method: &str, kind: &'static str) -> Result<MethodKind, CanisterError> {
@@ -513,8 +518,11 @@ impl Canister {
             true => Pages::All,
             false => Pages::Since([&self.written[0], &self.written[1]]),
         };
-        let memories = [&self.memory.heap, &self.memory.stable];
-        let (document, journal) = step.write(self.document_now(), pages, memories)?;
+        let next = self.document_now();
+        let written = self
+            .memory
+            .with(|[heap, stable]| step.write(next, pages, [heap, stable]));
+        let (document, journal) = written?;
         self.document = document;
         self.journal = journal;
         self.written = Default::default();
@@ -562,7 +570,7 @@ impl Canister {
                 let mut call = self.prepare(entry, ask, limits);
                 call.limits.grows_by = share.bytes();
                 let call = Arc::new(call);
-                self.ask(|seat| seat.run(&call))?
+                self.ask(|seat| seat.run(&call, &mut ()))?
             }
         };
         let outcome = Outcome {

@@ -6,10 +6,10 @@ use super::shop::Shop;
 use super::slot::principal;
 use super::{CanisterError, Canisters};
 use crate::call::Principal;
+use crate::executor::CanisterMemory;
 use crate::guest::State;
 use crate::replay::{self, Again, Digest, ReplayError, Replayed};
 use crate::store::{self, Document, Durability, Journal, Record, StoreError};
-use casemate_sys::pages::Committed;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,14 +31,16 @@ impl Canisters {
             }
             let document = canister.document_now();
             let module = canister.shop.directory.module(&document.module, "wasm");
-            let memories = [&canister.memory.heap, &canister.memory.stable];
-            Ok(store::export(
-                &document,
-                &module,
-                memories,
-                writer,
-                Path::new(ARCHIVE),
-            )?)
+            let name = Path::new(ARCHIVE);
+            canister.memory.with(|[heap, stable]| {
+                Ok(store::export(
+                    &document,
+                    &module,
+                    [heap, stable],
+                    writer,
+                    name,
+                )?)
+            })
         })
     }
 
@@ -131,8 +133,8 @@ impl Again for Canister {
         self.run_again(record)
     }
 
-    fn memories(&self) -> [&Committed; 2] {
-        [&self.memory.heap, &self.memory.stable]
+    fn memory(&self) -> &CanisterMemory {
+        &self.memory
     }
 
     fn state(&self) -> &State {

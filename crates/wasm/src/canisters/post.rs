@@ -322,7 +322,36 @@ impl Canisters {
     /// Asks a method; nothing that it does is kept.
     pub fn query(&self, name: &str, ask: Ask) -> Result<Outcome, CanisterError> {
         let slot = self.slot(name)?;
-        self.with(&slot, |canister| canister.query(ask))
+        let (queries, call) = self.with(&slot, |canister| {
+            let asked = canister.asked(ask)?;
+            slot.asking.fetch_add(1, Ordering::Relaxed);
+            Ok(asked)
+        })?;
+        let ran = queries.query(&call, &mut ());
+        slot.asking.fetch_sub(1, Ordering::Relaxed);
+        match ran {
+            Ok(ran) => {
+                let logs = ran.effects.logs;
+                if !logs.is_empty() {
+                    self.with(&slot, |canister| {
+                        canister.logbook.extend(&logs);
+                        Ok(())
+                    })?;
+                }
+                Ok(Outcome {
+                    result: ran.result,
+                    instructions: ran.instructions,
+                    logs,
+                })
+            }
+            Err(why) => {
+                self.with(&slot, |canister| {
+                    canister.crashed(&queries, &why);
+                    Ok(())
+                })?;
+                Err(why.into())
+            }
+        }
     }
 
     fn begin(

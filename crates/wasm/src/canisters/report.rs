@@ -47,6 +47,8 @@ pub struct Report {
     pub journal: u64,
     /// The process that it runs in, if it is in one of its own.
     pub process: Option<u32>,
+    /// The memory of that process, bytes.
+    pub resident: Option<u64>,
 }
 
 /// A canister that could make room.
@@ -58,6 +60,8 @@ pub struct Idle {
     pub used: u64,
     /// The process that it runs in.
     pub process: Option<u32>,
+    /// The memory of that process, bytes.
+    pub resident: Option<u64>,
 }
 
 impl Canisters {
@@ -98,6 +102,7 @@ impl Canisters {
                 dirtied,
                 journal: canister.journal.length(),
                 process: canister.seat.as_ref().and_then(|seat| seat.process()),
+                resident: canister.seat.as_ref().and_then(|seat| seat.resident()),
             })
         })
     }
@@ -131,7 +136,7 @@ impl Canisters {
         let Some(mut place) = slot.try_canister() else {
             return Ok(false);
         };
-        if slot.has_post() {
+        if slot.has_post() || slot.asking.load(Ordering::Relaxed) > 0 {
             return Ok(false);
         }
         if let Some(canister) = &mut *place {
@@ -159,5 +164,6 @@ fn idle(slot: &Arc<Slot>) -> Option<Idle> {
         name: slot.name.clone(),
         used: slot.used.load(Ordering::Relaxed),
         process: canister.seat.as_ref().and_then(|seat| seat.process()),
+        resident: canister.seat.as_ref().and_then(|seat| seat.resident()),
     })
 }

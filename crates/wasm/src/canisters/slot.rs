@@ -5,7 +5,7 @@ use super::message::Parcel;
 use crate::call::Principal;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One place. The canister's lock is held for a turn; the others for a moment, and none of them
@@ -21,6 +21,8 @@ pub(super) struct Slot {
     pub(super) due: AtomicU64,
     /// When it last had a turn.
     pub(super) used: AtomicU64,
+    /// Queries that run.
+    pub(super) asking: AtomicUsize,
 }
 
 impl Slot {
@@ -33,6 +35,7 @@ impl Slot {
             read: Mutex::default(),
             due: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            asking: AtomicUsize::new(0),
         }
     }
 

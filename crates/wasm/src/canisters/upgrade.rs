@@ -87,14 +87,14 @@ impl Canister {
             let why = "its addresses are of another width";
             return Err(CanisterError::OtherHeap(self.name.clone(), why));
         }
-        let mut memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
+        let memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
         let mut state = State::default();
         if stays {
-            copy(
-                &self.memory.stable,
-                &mut memory.stable,
-                self.state.stable_pages,
-            )?;
+            let pages = self.state.stable_pages;
+            let copied = self
+                .memory
+                .with(|[_, from]| memory.with(|[_, to]| copy(from, to, pages)));
+            copied?;
             state.stable_pages = self.state.stable_pages;
         }
         if keeps_heap {
@@ -102,7 +102,11 @@ impl Canister {
                 let why = "it is larger than the new module's memory may be";
                 return Err(CanisterError::OtherHeap(self.name.clone(), why));
             }
-            copy(&self.memory.heap, &mut memory.heap, self.state.heap_pages)?;
+            let pages = self.state.heap_pages;
+            let copied = self
+                .memory
+                .with(|[from, _]| memory.with(|[to, _]| copy(from, to, pages)));
+            copied?;
             state.heap_pages = self.state.heap_pages.max(code.profile.heap.minimum);
         }
         self.replace(code, memory, state);

@@ -1,11 +1,14 @@
 //! Guests in the controller's own process: the honest baseline.
 
 use super::known::Known;
-use super::{CanisterMemory, Code, Committed, Crash, Executor, Seat};
-use crate::call::{Call, Ran};
-use crate::guest::{self, Guest, Image, Machine, Memories, Mode, State};
+use super::places::Places;
+use super::staged::{Files, Origin, end};
+use super::{CanisterMemory, Code, Committed, Crash, Executor, Queries, Seat};
+use crate::call::{Call, Pacer, Ran};
+use crate::guest::{self, Guest, Image, Machine, Memories, Mode, State, Written};
 use crate::module::{self, Limits};
-use casemate_sys::pages::{Sealed, Tracker};
+use crate::worker::QUERIES;
+use casemate_sys::pages::{PAGE, Runs, Sealed, Tracker};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -47,60 +50,144 @@ impl Executor for InProcess {
     ) -> Result<Box<dyn Seat>, Crash> {
         // SAFETY: it was compiled by this process, and sealed since.
         let image = unsafe { Image::new(&self.machine, code.bundle.clone())? };
+        let [heap, stable] = memory.readers()?.map(Arc::new);
         let memories = Memories {
-            heap: Arc::new(memory.heap.reader()?),
-            stable: Arc::new(memory.stable.reader()?),
+            heap,
+            stable,
             tracker: self.tracker.clone(),
         };
+        memory.begin(&Arc::new(state.clone()))?;
         Ok(Box::new(Chair {
             update: Guest::new(&image, &memories, state.clone(), Mode::Update)?,
-            query: None,
-            image,
-            memories,
+            queries: Arc::new(Chairs {
+                places: Places::new((0..QUERIES).map(|_| None).collect()),
+                image,
+                memories,
+                memory: memory.clone(),
+            }),
+            memory: memory.clone(),
         }))
     }
 }
 
 struct Chair {
-    image: Image,
-    memories: Memories,
     update: Guest,
-    query: Option<Guest>,
+    queries: Arc<Chairs>,
+    memory: CanisterMemory,
 }
 
 impl Seat for Chair {
     fn initialise(&mut self) -> Result<Ran, Crash> {
+        self.memory.settle()?;
         Ok(self.update.initialise()?)
     }
 
-    fn run(&mut self, call: &Arc<Call>) -> Result<Ran, Crash> {
-        Ok(self.update.run(call)?)
+    fn run(&mut self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash> {
+        self.memory.settle()?;
+        Ok(self.update.run(call, pacer)?)
     }
 
-    fn commit(&mut self, ran: &Ran, memory: &mut CanisterMemory) -> Result<Committed, Crash> {
+    fn commit(&mut self, ran: &Ran) -> Result<Committed, Crash> {
         let written = self.update.commit(ran)?;
-        let update = &self.update;
-        CanisterMemory::take(&mut memory.heap, &written.heap, |page, _| update.heap(page))?;
-        CanisterMemory::take(&mut memory.stable, &written.stable, |page, _| {
-            update.stable(page)
-        })?;
-        if let Some(query) = &mut self.query {
-            query.follow(update.state())?;
-        }
+        let own = Own {
+            guest: &self.update,
+            written: &written,
+        };
+        let state = Arc::new(self.update.state().clone());
+        self.memory.commit(&own, state)?;
         Ok(Committed {
             heap: written.heap,
             stable: written.stable,
         })
     }
 
-    fn query(&mut self, call: &Arc<Call>) -> Result<Ran, Crash> {
-        if self.query.is_none() {
-            let state = self.update.state().clone();
-            self.query = Some(Guest::new(&self.image, &self.memories, state, Mode::Query)?);
+    fn queries(&self) -> Arc<dyn Queries> {
+        self.queries.clone()
+    }
+
+    fn process(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// What a guest of this process wrote. Nothing of it runs.
+struct Own<'a> {
+    guest: &'a Guest,
+    written: &'a Written,
+}
+
+impl Own<'_> {
+    /// The pages, in order, each with what it holds.
+    fn pages(&self, which: usize) -> impl Iterator<Item = (usize, &[u8])> {
+        let runs = self.runs()[which];
+        runs.as_slice().iter().map(move |run| {
+            let start = match which {
+                0 => self.guest.heap(run.start),
+                _ => self.guest.stable(run.start),
+            };
+            // SAFETY: the guest has written them, and it doesn't run now.
+            let bytes = unsafe { std::slice::from_raw_parts(start, run.len() * PAGE) };
+            (run.start, bytes)
+        })
+    }
+}
+
+impl Origin for Own<'_> {
+    fn runs(&self) -> [&Runs; 2] {
+        [&self.written.heap, &self.written.stable]
+    }
+
+    fn take(&self, files: &mut Files) -> Result<(), Crash> {
+        let runs = self.runs();
+        let mut windows = [
+            files.heap.map(end(runs[0]))?,
+            files.stable.map(end(runs[1]))?,
+        ];
+        for (which, window) in windows.iter_mut().enumerate() {
+            for (page, bytes) in self.pages(which) {
+                window.write(page, bytes)?;
+            }
         }
-        match &mut self.query {
-            Some(query) => Ok(query.run(call)?),
-            None => Err(Crash::Gone("it was never made".to_owned())),
+        Ok(())
+    }
+
+    fn stage(&self, into: [&mut [u8]; 2]) -> Result<(), Crash> {
+        for (which, mut left) in into.into_iter().enumerate() {
+            for (_, bytes) in self.pages(which) {
+                let (here, rest) = left.split_at_mut(bytes.len());
+                here.copy_from_slice(bytes);
+                left = rest;
+            }
         }
+        Ok(())
+    }
+}
+
+/// The places of a canister's queries.
+struct Chairs {
+    /// Guests, each with the version that it knows.
+    places: Places<(Guest, u64)>,
+    image: Image,
+    memories: Memories,
+    memory: CanisterMemory,
+}
+
+impl Queries for Chairs {
+    fn query(&self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash> {
+        let mut held = self.places.take();
+        let reading = self.memory.read()?;
+        let state = &*reading.state;
+        // One that fails isn't put back.
+        let mut guest = match held.place.take() {
+            Some((guest, version)) if version == reading.version => guest,
+            Some((mut guest, _)) => {
+                guest.follow(state)?;
+                guest
+            }
+            None => Guest::new(&self.image, &self.memories, state.clone(), Mode::Query)?,
+        };
+        let ran = guest.run(call, pacer)?;
+        held.place = Some((guest, reading.version));
+        Ok(ran)
     }
 }

@@ -9,15 +9,21 @@
 //! An executor that can't be made is an error; none takes another's place.
 //!
 //! A call is run, looked at, written down, and only then committed: [`Seat::run`] leaves what it
-//! wrote where it is, and [`Seat::commit`] brings it home.
+//! wrote where it is, and [`Seat::commit`] brings it home. Calls of which nothing is kept go by
+//! [`Queries`], beside all that, on the version that was committed before they began ([`memory`]).
 
 mod error;
 mod in_process;
 mod known;
+mod life;
+mod line;
 mod memory;
+mod places;
 mod pull;
 mod review;
 mod sandboxed;
+mod slices;
+mod staged;
 
 pub use error::Crash;
 pub use in_process::InProcess;
@@ -26,7 +32,7 @@ pub use memory::CanisterMemory;
 pub(crate) use review::review;
 pub use sandboxed::Sandboxed;
 
-use crate::call::{Call, Ran};
+use crate::call::{Call, Pacer, Ran};
 use crate::guest::{Bundle, State};
 use crate::module::Profile;
 use casemate_core::hex;
@@ -67,7 +73,8 @@ pub trait Executor: Send + Sync {
     /// Checks, instruments and compiles a module.
     fn compile(&self, bytes: &[u8]) -> Result<Arc<Code>, Crash>;
 
-    /// Makes a place for a canister to run in, over what is committed of it.
+    /// Makes a place for a canister to run in, over what is committed of it. There may be no more than
+    /// one.
     fn seat(
         &self,
         code: &Arc<Code>,
@@ -92,16 +99,31 @@ pub trait Seat: Send {
 
     /// Runs a call that may change things. If it went well, what it wrote waits to be committed,
     /// and is forgotten if another call comes first.
-    fn run(&mut self, call: &Arc<Call>) -> Result<Ran, Crash>;
+    /// The pacer is asked between its slices, and before many pages are copied.
+    fn run(&mut self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash>;
 
-    /// Brings what the last call wrote into committed memory.
-    fn commit(&mut self, ran: &Ran, memory: &mut CanisterMemory) -> Result<Committed, Crash>;
+    /// Brings what the last call wrote into committed memory. Queries that begin afterwards see it;
+    /// those that run see nothing of it.
+    fn commit(&mut self, ran: &Ran) -> Result<Committed, Crash>;
 
-    /// The process that it is, if it is one of its own.
-    fn process(&self) -> Option<u32> {
+    /// The side of the place that queries go to, as long as the place lasts.
+    fn queries(&self) -> Arc<dyn Queries>;
+
+    /// The process that it is in, if that is another one.
+    fn process(&self) -> Option<u32>;
+
+    /// The memory of that process, bytes.
+    fn resident(&self) -> Option<u64> {
         None
     }
+}
 
-    /// Runs a call of which nothing is kept, on what is committed.
-    fn query(&mut self, call: &Arc<Call>) -> Result<Ran, Crash>;
+/// Where a canister's queries run: beside each other, and beside an update. Each reads one version of
+/// what is committed, from its beginning to its end. There are [`QUERIES`] places.
+///
+/// [`QUERIES`]: crate::worker::QUERIES
+pub trait Queries: Send + Sync {
+    /// Runs a call of which nothing is kept, once there is a place. The pacer is asked between its
+    /// slices.
+    fn query(&self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash>;
 }

@@ -1,91 +1,88 @@
-//! How pages come out of a worker.
+//! How pages come out of a worker: all of them, or none.
 //!
-//! A worker can end at any moment, and can unmap what it says it wrote. Few pages are read to one side
-//! first, and only copied when the last of them is there. Many are read in place, once: if that fails
-//! half-way, what is committed is of two versions, and its owner makes it anew from what is stored
-//! ([`Crash::Torn`]). To keep what they replace for that case would cost each large commit more than
-//! the commit itself.
+//! A worker can end at any moment, and can unmap what it says it wrote. So few pages are read to one
+//! side first, and only copied when the last of them is there. Many are read in place, which saves that
+//! copy; if that goes wrong the files are of two versions ([`Crash::Torn`]), and the canister is made
+//! again from what is stored.
 //!
 //! A worker is read by its process id. One that ended meanwhile may have been reaped, and its id and
 //! its addresses may be another worker's by now, with another canister in it: what was read counts
 //! only if the worker still runs afterwards.
 
 use super::Crash;
+use super::staged::{Files, Origin, end};
 use crate::process::Worker;
 use casemate_sys::pages::remote::Source;
-use casemate_sys::pages::{Committed as File, PAGE, Runs};
+use casemate_sys::pages::{PAGE, Runs};
 
 /// Up to so many pages of a commit are read to one side.
 const STAGED: usize = 64;
 
-/// Pages of one of the two memories.
+/// Pages of both memories, in a worker.
 pub(super) struct Pages<'a> {
-    /// Where its page 0 is in the worker.
-    pub(super) address: u64,
-    pub(super) runs: &'a Runs,
-    pub(super) file: &'a mut File,
+    pub(super) worker: &'a Worker,
+    /// Where page 0 of each is.
+    pub(super) addresses: [u64; 2],
+    pub(super) runs: [&'a Runs; 2],
 }
 
-/// Takes pages of both memories.
-///
-/// # Errors
-/// Nothing was taken, but after [`Crash::Torn`].
-pub(super) fn pull(worker: &Worker, memories: [Pages<'_>; 2]) -> Result<(), Crash> {
-    // Each is bounded by its memory's size, as reviewed.
-    let pages: usize = memories.iter().map(|memory| memory.runs.pages()).sum();
-    match pages {
-        0 => Ok(()),
-        few if few <= STAGED => stage(worker, memories, few),
-        _ => replace(worker, memories),
+impl Origin for Pages<'_> {
+    fn runs(&self) -> [&Runs; 2] {
+        self.runs
     }
-}
 
-fn stage(worker: &Worker, memories: [Pages<'_>; 2], pages: usize) -> Result<(), Crash> {
-    let mut staged = vec![0; pages * PAGE];
-    let (heap, stable) = staged.split_at_mut(memories[0].runs.pages() * PAGE);
-    for (memory, staged) in memories.iter().zip([&mut *heap, &mut *stable]) {
-        memory.source(worker).stage(memory.runs, staged)?;
+    fn take(&self, files: &mut Files) -> Result<(), Crash> {
+        // Each is bounded by its memory's size, as reviewed.
+        match self.runs.iter().map(|runs| runs.pages()).sum() {
+            0 => Ok(()),
+            few if few <= STAGED => self.take_few(files),
+            _ => self.replace(files),
+        }
     }
-    still_there(worker)?;
-    let [one, other] = memories;
-    // What can fail comes before what changes something.
-    let (mut one_window, mut other_window) = (
-        one.file.map(end(one.runs))?,
-        other.file.map(end(other.runs))?,
-    );
-    one_window.write_staged(one.runs, heap)?;
-    Ok(other_window.write_staged(other.runs, stable)?)
-}
 
-fn replace(worker: &Worker, memories: [Pages<'_>; 2]) -> Result<(), Crash> {
-    let [mut one, mut other] = memories;
-    let read = one.pull(worker).and_then(|()| other.pull(worker));
-    let read = read.and_then(|()| still_there(worker));
-    read.map_err(|why| Crash::Torn(why.to_string()))
-}
-
-fn still_there(worker: &Worker) -> Result<(), Crash> {
-    match worker.has_ended() {
-        false => Ok(()),
-        true => Err(Crash::Gone("it ended while its pages were read".to_owned())),
+    fn stage(&self, into: [&mut [u8]; 2]) -> Result<(), Crash> {
+        for (which, staged) in into.into_iter().enumerate() {
+            self.source(which).stage(self.runs[which], staged)?;
+        }
+        self.still_there()
     }
 }
 
 impl Pages<'_> {
-    fn source(&self, worker: &Worker) -> Source {
+    fn take_few(&self, files: &mut Files) -> Result<(), Crash> {
+        let mut staged = vec![0; (self.runs[0].pages() + self.runs[1].pages()) * PAGE];
+        let (heap, stable) = staged.split_at_mut(self.runs[0].pages() * PAGE);
+        self.stage([&mut *heap, &mut *stable])?;
+        // What can fail comes before what changes something.
+        let mut window = files.heap.map(end(self.runs[0]))?;
+        let mut other = files.stable.map(end(self.runs[1]))?;
+        window.write_staged(self.runs[0], heap)?;
+        Ok(other.write_staged(self.runs[1], stable)?)
+    }
+
+    fn replace(&self, files: &mut Files) -> Result<(), Crash> {
+        let read = self.pull(0, files).and_then(|()| self.pull(1, files));
+        let read = read.and_then(|()| self.still_there());
+        read.map_err(|why| Crash::Torn(why.to_string()))
+    }
+
+    fn pull(&self, which: usize, files: &mut Files) -> Result<(), Crash> {
+        let runs = self.runs[which];
+        let mut window = files.of(which).map(end(runs))?;
+        Ok(self.source(which).pull(runs, &mut window)?)
+    }
+
+    fn source(&self, which: usize) -> Source {
         Source {
-            process: worker.pid(),
-            address: self.address,
+            process: self.worker.pid(),
+            address: self.addresses[which],
         }
     }
 
-    fn pull(&mut self, worker: &Worker) -> Result<(), Crash> {
-        let source = self.source(worker);
-        Ok(source.pull(self.runs, &mut self.file.map(end(self.runs))?)?)
+    fn still_there(&self) -> Result<(), Crash> {
+        match self.worker.has_ended() {
+            false => Ok(()),
+            true => Err(Crash::Gone("it ended while its pages were read".to_owned())),
+        }
     }
-}
-
-/// The page after the last.
-fn end(runs: &Runs) -> usize {
-    runs.as_slice().last().map_or(0, |run| run.end)
 }

@@ -119,7 +119,7 @@ fn answer(call: &Call, before: &State, ran: &Ran, stable: &Runs) -> Result<(), &
             "a second answer",
         ),
         (
-            ran.instructions <= most_instructions(call),
+            ran.instructions <= call.limits.most_instructions(),
             "more instructions than there were",
         ),
         (grown <= call.limits.grows_by, "more memory than there was"),
@@ -152,11 +152,6 @@ fn answer(call: &Call, before: &State, ran: &Ran, stable: &Runs) -> Result<(), &
     ];
     let broken = rules.into_iter().find(|(holds, _)| !holds);
     broken.map_or(Ok(()), |(_, what)| Err(what))
-}
-
-/// A call may run on to the next place where it is looked at.
-fn most_instructions(call: &Call) -> u64 {
-    call.limits.instructions.saturating_add(1 << 32)
 }
 
 fn cycles(call: &Call, effects: &Effects) -> bool {

@@ -1,14 +1,17 @@
 //! Guests in processes of their own, behind the wall.
 
 use super::known::Known;
-use super::pull::{Pages, pull};
-use super::review::review;
-use super::{CanisterMemory, Code, Committed, Crash, Executor, Seat};
-use crate::call::{Call, Ran};
+use super::life::Life;
+use super::line::{Line, quoted};
+use super::places::Places;
+use super::pull::Pages;
+use super::{CanisterMemory, Code, Committed, Crash, Executor, Queries, Seat};
+use crate::call::{Call, Pacer, Ran};
 use crate::guest::State;
-use crate::process::{CompileLimits, Processes, Spec, Uncompiled, Worker};
-use crate::worker::message::{Addresses, Done, Reply, Request, kind};
-use casemate_sys::pages::ring::{self, End, Ring};
+use crate::process::{CompileLimits, Processes, Spec, Uncompiled};
+use crate::worker::QUERIES;
+use crate::worker::message::{Addresses, Request, kind};
+use casemate_sys::pages::ring::{End, Ring};
 use casemate_sys::pages::{Runs, Sealed};
 use rustix::fd::{AsFd, BorrowedFd};
 use sha2::{Digest, Sha256};
@@ -18,14 +21,11 @@ use std::time::{Duration, Instant};
 /// The longest compiled module, bytes.
 const LONGEST_BUNDLE: u64 = 1 << 30;
 
-/// The most that is told of why a worker gave up, bytes.
-const LONGEST_REASON: usize = 4 << 10;
-
 /// Runs guests in workers.
 pub struct Sandboxed {
     processes: Processes,
     limits: CompileLimits,
-    /// How long a worker may take for one request.
+    /// How long a worker may take for one request, or one slice of it.
     patience: Duration,
     known: Known,
 }
@@ -66,8 +66,11 @@ impl Executor for Sandboxed {
     ) -> Result<Box<dyn Seat>, Crash> {
         let gone = |why: &dyn std::fmt::Display| Crash::Gone(why.to_string());
         let mut worker = self.processes.worker().map_err(|why| gone(&why))?;
-        let ring = Ring::new()?;
-        let (heap, stable) = (memory.heap.reader()?, memory.stable.reader()?);
+        let state = Arc::new(state.clone());
+        memory.begin(&state)?;
+        let rings = (0..=QUERIES).map(|_| Ring::new());
+        let rings = rings.collect::<Result<Vec<_>, _>>()?;
+        let [heap, stable] = memory.readers()?;
         let descriptors = [code.bundle.file().as_fd(), heap.as_fd(), stable.as_fd()];
         let deadline = Instant::now() + self.patience;
         let mut tell = |kind, payload: &[u8], descriptors: &[BorrowedFd<'_>], expected| {
@@ -82,157 +85,136 @@ impl Executor for Sandboxed {
             }
         };
         tell(kind::OPEN, &state.to_bytes(), &descriptors, kind::SEALED)?;
-        let opened = tell(kind::RING, &[], &[ring.as_fd()], kind::OPENED)?;
+        let descriptors: Vec<_> = rings.iter().map(Ring::as_fd).collect();
+        let opened = tell(kind::RINGS, &[], &descriptors, kind::OPENED)?;
         let addresses = Addresses::from_bytes(&opened).map_err(|why| gone(&why))?;
-        let mut ring = ring.caller()?;
-        let pidfd = worker.pidfd().try_clone_to_owned();
-        ring.watch(pidfd.map_err(|why| gone(&why))?);
+        let mut ends = Vec::new();
+        for ring in rings {
+            let mut end = ring.caller()?;
+            let pidfd = worker.pidfd().try_clone_to_owned();
+            end.watch(pidfd.map_err(|why| gone(&why))?);
+            ends.push(end);
+        }
+        let wires = ends.iter().map(End::line).collect();
+        let life = Arc::new(Life::of(worker, wires));
+        let line = |end| Line::new(end, &life, code, self.patience);
+        let mut lines = ends.into_iter().map(line);
+        let Some(updates) = lines.next() else {
+            return Err(gone(&"it has no ring"));
+        };
+        let queries = lines.map(|line| Some((line, None))).collect();
         Ok(Box::new(Bench {
-            worker,
-            ring,
+            line: updates,
+            queries: Arc::new(Benches {
+                places: Places::new(queries),
+                memory: memory.clone(),
+            }),
+            life,
             addresses,
-            code: code.clone(),
-            state: state.clone(),
-            number: 0,
+            memory: memory.clone(),
+            state,
             open: None,
-            patience: self.patience,
-            gone: None,
         }))
     }
 }
 
+/// A canister's place in a worker: the side of updates.
 struct Bench {
-    worker: Worker,
-    ring: End,
+    line: Line,
+    queries: Arc<Benches>,
+    life: Arc<Life>,
     addresses: Addresses,
-    code: Arc<Code>,
+    memory: CanisterMemory,
     /// What is committed.
-    state: State,
-    number: u64,
+    state: Arc<State>,
     /// Pages of the last call, in the worker's memory.
     open: Option<[Runs; 2]>,
-    patience: Duration,
-    gone: Option<String>,
 }
 
 impl Bench {
-    fn ask(&mut self, request: &Request, call: Option<&Call>) -> Result<Done, Crash> {
-        if let Some(why) = &self.gone {
-            return Err(Crash::Gone(why.clone()));
-        }
+    fn ask(
+        &mut self,
+        request: &Request,
+        call: Option<&Call>,
+        pacer: &mut dyn Pacer,
+    ) -> Result<Ran, Crash> {
         if self.open.take().is_some() {
             // The worker takes what it wrote for committed, and it isn't.
-            return Err(self.end("what it wrote was not committed"));
+            return Err(self.life.end("what it wrote was not committed"));
         }
-        self.worker.note(&name(request));
-        self.number += 1;
-        let deadline = Instant::now() + self.patience;
-        let sent = self.ring.send(&request.to_bytes(self.number), deadline);
-        sent.map_err(|why| match why {
-            // Nothing was sent, and it isn't the worker's fault.
-            ring::Error::TooLong { .. } => Crash::Refused(why.to_string()),
-            other => self.end(&other),
-        })?;
-        let mut frame = Vec::new();
-        let received = self.ring.receive(&mut frame, deadline);
-        received.map_err(|why| self.end(&why))?;
-        let reply = Reply::from_bytes(&frame).map_err(|why| self.end(&why))?;
-        if reply.number != self.number {
-            return Err(self.end("it answered another request"));
+        // What it rolls back is what the files have.
+        self.memory.settle()?;
+        let done = self.line.ask(request, call, &self.state, pacer)?;
+        if done.ran.result.is_ok() && call.is_none_or(|call| call.entry.keeps()) {
+            self.open = Some([done.heap, done.stable]);
         }
-        let done = reply.result.map_err(|why| self.end(&quoted(&why)))?;
-        let runs = [&done.heap, &done.stable];
-        let reviewed = review(&self.code.profile, &self.state, call, &done.ran, runs);
-        reviewed.map_err(|what| self.end(&format!("it answered {what}")))?;
-        Ok(done)
-    }
-
-    /// Ends the worker: nothing that it says is believed any more.
-    fn end(&mut self, why: &(impl std::fmt::Display + ?Sized)) -> Crash {
-        self.worker.kill();
-        self.worker.wait(Duration::from_secs(1));
-        let why = format!("{why}\n{}", self.worker.obituary());
-        self.gone = Some(why.clone());
-        Crash::Gone(why)
-    }
-
-    fn keep(&mut self, done: Done) -> Ran {
-        self.open = Some([done.heap, done.stable]);
-        done.ran
+        Ok(done.ran)
     }
 }
 
 impl Seat for Bench {
     fn initialise(&mut self) -> Result<Ran, Crash> {
-        let done = self.ask(&Request::Initialise, None)?;
-        Ok(self.keep(done))
+        self.ask(&Request::Initialise, None, &mut ())
     }
 
-    fn run(&mut self, call: &Arc<Call>) -> Result<Ran, Crash> {
-        let request = Request::Run(call.clone());
-        let done = self.ask(&request, Some(call))?;
-        match done.ran.result.is_ok() && call.entry.keeps() {
-            true => Ok(self.keep(done)),
-            false => Ok(done.ran),
-        }
+    fn run(&mut self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash> {
+        self.ask(&Request::Run(call.clone()), Some(call), pacer)
     }
 
-    fn commit(&mut self, ran: &Ran, memory: &mut CanisterMemory) -> Result<Committed, Crash> {
+    fn commit(&mut self, ran: &Ran) -> Result<Committed, Crash> {
         let Some([heap, stable]) = self.open.take() else {
             return Err(Crash::Gone("there is nothing to commit".to_owned()));
         };
-        let memories = [
-            Pages {
-                address: self.addresses.heap,
-                runs: &heap,
-                file: &mut memory.heap,
-            },
-            Pages {
-                address: self.addresses.stable,
-                runs: &stable,
-                file: &mut memory.stable,
-            },
-        ];
-        let pulled = pull(&self.worker, memories);
-        if let Err(why) = pulled {
-            self.end(&why);
-            return Err(why);
-        }
-        self.state = State {
+        let state = Arc::new(State {
             globals: ran.globals.clone(),
             heap_pages: ran.heap_pages,
             stable_pages: ran.stable_pages,
+        });
+        let pages = Pages {
+            worker: &self.life.worker,
+            addresses: [self.addresses.heap, self.addresses.stable],
+            runs: [&heap, &stable],
         };
+        if let Err(why) = self.memory.commit(&pages, state.clone()) {
+            self.life.end(&why);
+            return Err(why);
+        }
+        self.state = state;
         Ok(Committed { heap, stable })
     }
 
+    fn queries(&self) -> Arc<dyn Queries> {
+        self.queries.clone()
+    }
+
     fn process(&self) -> Option<u32> {
-        u32::try_from(self.worker.pid()).ok()
+        u32::try_from(self.life.worker.pid()).ok()
     }
 
-    fn query(&mut self, call: &Arc<Call>) -> Result<Ran, Crash> {
-        let request = Request::Query(call.clone());
-        Ok(self.ask(&request, Some(call))?.ran)
+    fn resident(&self) -> Option<u64> {
+        self.life.worker.resident()
     }
 }
 
-/// What a worker says for people to read: it may be anything.
-fn quoted(text: &str) -> String {
-    let lines = text.lines().map(|line| line.escape_debug().to_string());
-    let mut text = lines.collect::<Vec<_>>().join("\n");
-    text.truncate(text.floor_char_boundary(LONGEST_REASON));
-    text
+/// The places of a canister's queries in its worker, which they keep alive.
+struct Benches {
+    /// A line for each thread, with the version that was told by it last.
+    places: Places<(Line, Option<u64>)>,
+    memory: CanisterMemory,
 }
 
-fn name(request: &Request) -> String {
-    match request {
-        Request::Initialise => "initialise".to_owned(),
-        Request::Run(call) | Request::Query(call) => {
-            let entry = call
-                .entry
-                .export()
-                .unwrap_or_else(|| "a callback".to_owned());
-            format!("{entry}, with {} bytes", call.argument.len())
-        }
+impl Queries for Benches {
+    fn query(&self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash> {
+        let mut held = self.places.take();
+        let Some((line, told)) = &mut held.place else {
+            return Err(Crash::Gone("it has no place for queries".to_owned()));
+        };
+        let reading = self.memory.read()?;
+        let is_known = *told == Some(reading.version);
+        let state = (!is_known).then(|| State::clone(&reading.state));
+        let request = Request::Query(state, call.clone());
+        let done = line.ask(&request, Some(call), &reading.state, pacer)?;
+        *told = Some(reading.version);
+        Ok(done.ran)
     }
 }

@@ -9,7 +9,7 @@ use crate::guest::State;
 use crate::module::{Limits, Profile, prepare};
 use crate::system::Context;
 use crate::wire::{Decoder, Frame, HEADER, Hello, LIMIT, Reader, Writer};
-use crate::worker::message::{Done, Reply, Request, read_runs, write_runs};
+use crate::worker::message::{Done, Reply, Request, Word, read_runs, write_runs};
 use casemate_sys::pages::{Run, Runs};
 use std::sync::{Arc, OnceLock};
 
@@ -154,7 +154,16 @@ pub(super) fn some_requests() -> Vec<Vec<u8>> {
     let requests = [
         Request::Initialise,
         Request::Run(call.clone()),
-        Request::Query(call),
+        Request::Query(
+            Some(State {
+                globals: vec![Value::I32(1)],
+                heap_pages: 2,
+                stable_pages: 1,
+            }),
+            call.clone(),
+        ),
+        Request::Query(None, call),
+        Request::Go(crate::call::Pace::Abort),
     ];
     requests.map(|request| request.to_bytes(3)).into()
 }
@@ -176,7 +185,7 @@ pub(super) fn some_replies() -> Vec<Vec<u8>> {
     };
     let reply = |ran: Ran, heap: &[(usize, usize)], stable: &[(usize, usize)]| Reply {
         number: 4,
-        result: Ok(Done {
+        word: Word::Done(Done {
             ran,
             heap: pages(heap),
             stable: pages(stable),
@@ -188,7 +197,7 @@ pub(super) fn some_replies() -> Vec<Vec<u8>> {
         reply(rejected, &[(47, 48)], &[]),
         Reply {
             number: u64::MAX,
-            result: Err("it is broken".to_owned()),
+            word: Word::Failed("it is broken".to_owned()),
         },
     ];
     replies.map(|reply| reply.to_bytes()).into()
@@ -211,7 +220,8 @@ fn profile() -> &'static Profile {
 /// What a worker says of a call, and whether it is believed.
 pub(super) fn reviews(bytes: &[u8]) {
     let Ok(Reply {
-        result: Ok(done), ..
+        word: Word::Done(done),
+        ..
     }) = Reply::from_bytes(bytes)
     else {
         return;

@@ -1,10 +1,11 @@
 //! What the System API knows and collects while a call runs.
 
+use super::slices::{Slices, charge};
 use super::trap::Stop;
 use crate::call::{Answer, Call, Effects};
 use crate::system::{Context, Function};
 use std::sync::Arc;
-use wasmtime::{AsContextMut, Caller, Global, Memory, StoreContextMut, Val};
+use wasmtime::{Caller, Global, Memory};
 
 /// What is printed in one call, at most, bytes.
 const MOST_LOGGED: usize = 1 << 20;
@@ -28,8 +29,10 @@ pub(crate) struct Host {
     logged: usize,
     /// The module's memory, if it has one.
     pub(crate) heap: Option<Memory>,
-    /// The count of instructions that are left.
+    /// The count of instructions that are left of this slice.
     pub(crate) meter: Option<Global>,
+    /// What is left beside it.
+    pub(crate) slices: Slices,
 }
 
 impl Host {
@@ -45,6 +48,7 @@ impl Host {
             logged: 0,
             heap: None,
             meter: None,
+            slices: Slices::default(),
         }
     }
 
@@ -84,36 +88,6 @@ impl Host {
             text: text.to_vec(),
         });
     }
-}
-
-/// Takes instructions off what is left.
-pub(crate) fn charge(mut caller: impl AsContextMut<Data = Host>, cost: u64) -> Result<(), Stop> {
-    let mut store = caller.as_context_mut();
-    let Some(meter) = store.data().meter else {
-        return Ok(());
-    };
-    let left = left(&mut store, meter).saturating_sub_unsigned(cost);
-    let _ = meter.set(&mut store, Val::I64(left));
-    match left < 0 {
-        true => Err(Stop::Instructions),
-        false => Ok(()),
-    }
-}
-
-/// Instructions that the call took so far.
-pub(crate) fn taken(mut caller: impl AsContextMut<Data = Host>) -> u64 {
-    let mut store = caller.as_context_mut();
-    let limit = store.data().call.limits.instructions;
-    let left = match store.data().meter {
-        Some(meter) => left(&mut store, meter),
-        None => return 0,
-    };
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    u64::try_from(limit.saturating_sub(left)).unwrap_or(0)
-}
-
-fn left(store: &mut StoreContextMut<'_, Host>, meter: Global) -> i64 {
-    meter.get(store).i64().unwrap_or(0)
 }
 
 /// A window of the heap, after its bounds were checked and its bytes paid for.

@@ -28,6 +28,7 @@ const BEFORE: usize = 16;
 pub(crate) const PER_WASM_PAGE: usize = abi::WASM_PAGE as usize / PAGE;
 
 /// What is committed of a canister's memory, as its guests may read it.
+#[derive(Clone)]
 pub struct Memories {
     /// The heap.
     pub heap: Arc<Reader>,
@@ -214,6 +215,12 @@ impl Resident {
         }
         self.heap.forget(&runs)?;
         self.stable.forget(&self.touched_pages(abi::WRITTEN)?)
+    }
+
+    /// Forgets what was found to be written.
+    pub(crate) fn forget(&self, written: &Written) -> Result<(), pages::Error> {
+        self.heap.forget(&written.heap)?;
+        self.stable.forget(&written.stable)
     }
 
     /// Makes the bytemap empty again.

@@ -15,7 +15,7 @@
 //! - [`api`]: the System API
 //! - [`host`]: what the API knows and collects while a call runs
 //! - [`memory`]: where heap and stable memory lie
-//! - [`run`]: one call
+//! - [`run`]: one call; [`slices`]: its instructions, a slice at a time
 //! - [`trap`]: why one failed
 //!
 //! [`Ran`]: crate::call::Ran
@@ -26,10 +26,11 @@ mod engine;
 mod host;
 mod memory;
 mod run;
+mod slices;
 mod trap;
 
 pub use bundle::{Bundle, BundleError};
 pub use engine::{Image, Machine, compile, settings};
 pub(crate) use memory::PER_WASM_PAGE;
-pub use memory::{Memories, State};
+pub use memory::{Memories, State, Written};
 pub use run::{Guest, Mode};

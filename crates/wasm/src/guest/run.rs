@@ -2,9 +2,9 @@
 
 use super::engine::Image;
 use super::host::Host;
-use super::memory::{Memories, Resident, State};
-use super::{api, trap};
-use crate::call::{Call, Effects, Entry, Failure, Ran, Value};
+use super::memory::{Memories, Resident, State, Written};
+use super::{api, slices, trap};
+use crate::call::{Call, Effects, Entry, Failure, Pacer, Ran, Value};
 use crate::module::abi;
 use std::sync::Arc;
 use wasmtime::{Global, Instance, InstancePre, Linker, Memory, Store, Table, Val};
@@ -26,8 +26,8 @@ pub struct Guest {
     /// What is committed: what a call that fails is set back to.
     state: State,
     live: Live,
-    /// The last call went well and isn't committed yet.
-    is_open: bool,
+    /// What the last call wrote, which went well and isn't committed yet.
+    open: Option<Written>,
     // The code lies in it: last of all to go.
     image: Image,
 }
@@ -66,7 +66,7 @@ impl Guest {
             mode,
             state,
             live,
-            is_open: false,
+            open: None,
         })
     }
 
@@ -78,7 +78,7 @@ impl Guest {
                 .heap
                 .write(&mut self.live.store, offset, &segment.bytes)?;
         }
-        self.is_open = true;
+        self.open = Some(self.memory.written()?);
         Ok(Ran {
             result: Ok(None),
             instructions: 0,
@@ -113,61 +113,79 @@ impl Guest {
 
     /// Runs a call. If it went well and [keeps](Entry::keeps) what it wrote, it is to be
     /// [committed](Self::commit) before the next one; otherwise nothing is left of it.
-    pub fn run(&mut self, call: &Arc<Call>) -> wasmtime::Result<Ran> {
-        if self.is_open {
+    pub fn run(&mut self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> wasmtime::Result<Ran> {
+        if self.open.is_some() {
             self.roll_back(true)?;
         }
-        let limit = call.limits.instructions;
-        let ended = self.live.call(call);
-        let instructions = self.live.instructions(limit);
+        let keeps = call.entry.keeps() && self.mode == Mode::Update;
+        let ended = self.pace(call, keeps, pacer);
+        self.live.store.data_mut().slices.end();
+        let ended = ended?;
+        let taken = slices::taken(&mut self.live.store);
         let store = &mut self.live.store;
         let result = match ended {
             Ok(()) => Ok(store.data_mut().answer.take()),
             Err(End::NoMethod(name)) => Err(Failure::NoMethod(name)),
-            Err(End::Trap(error)) => Err(trap::failure(&error, limit, &self.image)),
+            Err(End::Trap(error)) => Err(trap::failure(&error, &call.limits, &self.image)),
         };
         let mut effects = std::mem::take(&mut store.data_mut().effects);
         effects.begun = None;
         let grew = store.data().grown > 0;
-        let keeps = call.entry.keeps() && self.mode == Mode::Update;
         let mut ran = Ran {
             result,
-            instructions,
+            instructions: taken.min(call.limits.most_instructions()),
             effects,
             globals: Vec::new(),
             heap_pages: self.state.heap_pages,
             stable_pages: self.state.stable_pages,
         };
-        match ran.result.is_ok() && keeps {
-            true => {
-                ran.globals = self.live.globals();
-                ran.heap_pages = self.live.heap.size(&self.live.store);
-                ran.stable_pages = self.live.stable.size(&self.live.store);
-                self.is_open = true;
-            }
-            false => {
-                if ran.result.is_err() {
-                    // Only what was printed, and what was accepted, is kept.
-                    let effects = std::mem::take(&mut ran.effects);
-                    ran.effects.logs = effects.logs;
-                }
-                self.roll_back(grew)?;
+        if ran.result.is_ok() && keeps {
+            ran.globals = self.live.globals();
+            ran.heap_pages = self.live.heap.size(&self.live.store);
+            ran.stable_pages = self.live.stable.size(&self.live.store);
+            return Ok(ran);
+        }
+        if let Err(why) = &ran.result {
+            let effects = std::mem::take(&mut ran.effects);
+            // One that is aborted may be called again, as if it had never been.
+            if *why != Failure::Aborted {
+                ran.effects.logs = effects.logs;
             }
         }
+        self.roll_back(grew)?;
         Ok(ran)
+    }
+
+    /// Runs a call with somebody who is asked between its slices.
+    fn pace(
+        &mut self,
+        call: &Arc<Call>,
+        keeps: bool,
+        pacer: &mut dyn Pacer,
+    ) -> wasmtime::Result<Result<(), End>> {
+        // SAFETY: nobody else has it until this function has returned, and it is taken back then.
+        let ended = unsafe { self.live.call(call, pacer) };
+        if ended.is_err() || !keeps {
+            return Ok(ended);
+        }
+        let pages = self.open.insert(self.memory.written()?).heap.pages() as u64;
+        if pages <= call.limits.dirty {
+            return Ok(ended);
+        }
+        let paused = slices::pause_before_copy(&mut self.live.store, pages);
+        Ok(paused.map_err(|stop| End::Trap(stop.into())))
     }
 
     /// The pages that the last call wrote, which count as committed from now on: the caller takes
     /// them before anything else runs here.
-    pub fn commit(&mut self, ran: &Ran) -> wasmtime::Result<super::memory::Written> {
-        let written = self.memory.written()?;
+    pub fn commit(&mut self, ran: &Ran) -> wasmtime::Result<Written> {
+        let written = self.open.take().unwrap_or_default();
         self.memory.forget_touched()?;
         self.state = State {
             globals: ran.globals.clone(),
             heap_pages: ran.heap_pages,
             stable_pages: ran.stable_pages,
         };
-        self.is_open = false;
         if self.image.profile.drops_segments {
             self.renew()?;
         }
@@ -176,8 +194,11 @@ impl Guest {
 
     /// Forgets what the last call did.
     fn roll_back(&mut self, grew: bool) -> wasmtime::Result<()> {
-        self.is_open = false;
-        self.memory.forget_written()?;
+        match self.open.take() {
+            // What was found is not found again.
+            Some(written) => self.memory.forget(&written)?,
+            None => self.memory.forget_written()?,
+        }
         self.memory.forget_touched()?;
         match grew || self.image.profile.drops_segments {
             true => self.renew(),
@@ -267,8 +288,11 @@ impl Live {
         }
     }
 
-    fn call(&mut self, call: &Arc<Call>) -> Result<(), End> {
-        self.prepare(call).map_err(End::Trap)?;
+    /// # Safety
+    /// The pacer isn't used by anybody else until it is taken back, nor gone.
+    unsafe fn call(&mut self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<(), End> {
+        // SAFETY: the caller's.
+        unsafe { self.prepare(call, pacer) }.map_err(End::Trap)?;
         match &call.entry {
             Entry::Callback {
                 function,
@@ -288,7 +312,9 @@ impl Live {
         }
     }
 
-    fn prepare(&mut self, call: &Arc<Call>) -> wasmtime::Result<()> {
+    /// # Safety
+    /// As of [`call`](Self::call).
+    unsafe fn prepare(&mut self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> wasmtime::Result<()> {
         let number = |number: u64| Val::I64(i64::try_from(number).unwrap_or(i64::MAX));
         let limits = call.limits;
         let pages = self.heap.size(&self.store) + self.stable.size(&self.store);
@@ -296,8 +322,9 @@ impl Live {
         host.begin(call.clone());
         let room = limits.memory.saturating_sub(pages * abi::WASM_PAGE);
         host.left = host.left.min(room);
-        self.meter
-            .set(&mut self.store, number(limits.instructions))?;
+        // SAFETY: the caller's.
+        let first = unsafe { host.slices.begin(&limits, pacer) };
+        self.meter.set(&mut self.store, Val::I64(first))?;
         self.reads_left
             .set(&mut self.store, number(limits.stable_reads))?;
         self.writes_left
@@ -324,13 +351,6 @@ impl Live {
                 narrow.call(&mut self.store, environment)
             }
         }
-    }
-
-    /// Instructions that the call took: of its limit, what isn't left.
-    fn instructions(&mut self, limit: u64) -> u64 {
-        let left = self.meter.get(&mut self.store).i64().unwrap_or(0);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        u64::try_from(limit.saturating_sub(left)).unwrap_or(0)
     }
 
     fn globals(&mut self) -> Vec<Value> {

@@ -1,7 +1,7 @@
 //! Why a call failed.
 
 use super::engine::Image;
-use crate::call::Failure;
+use crate::call::{Failure, Limits};
 use crate::system::Function;
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -22,6 +22,12 @@ pub(crate) enum Stop {
     /// No instructions are left.
     #[error("instructions")]
     Instructions,
+    /// No slices are left.
+    #[error("slices")]
+    Slices,
+    /// It may not go on.
+    #[error("aborted")]
+    Aborted,
     /// Memory is used up.
     #[error("memory")]
     Memory(String),
@@ -34,7 +40,7 @@ impl Stop {
 }
 
 /// What a guest's end means.
-pub(crate) fn failure(error: &wasmtime::Error, limit: u64, image: &Image) -> Failure {
+pub(crate) fn failure(error: &wasmtime::Error, limits: &Limits, image: &Image) -> Failure {
     let frames = frames(error, image);
     match error.downcast_ref::<Stop>() {
         Some(Stop::Canister(message)) => Failure::Canister {
@@ -45,7 +51,13 @@ pub(crate) fn failure(error: &wasmtime::Error, limit: u64, image: &Image) -> Fai
             function: format!("ic0.{function}"),
             why: why.clone(),
         },
-        Some(Stop::Instructions) => Failure::Instructions { limit },
+        Some(Stop::Instructions) => Failure::Instructions {
+            limit: limits.instructions,
+        },
+        Some(Stop::Slices) => Failure::Slices {
+            slice: limits.slice,
+        },
+        Some(Stop::Aborted) => Failure::Aborted,
         Some(Stop::Memory(why)) => Failure::Memory(why.clone()),
         None => Failure::Trap {
             kind: kind(error),

@@ -3,7 +3,7 @@
 //! ```text
 //!  Seats::candidates ─▶ evict (pure: limits, idle times, sizes) ─▶ Seats::evict, one by one
 //!            ▲                     ▲
-//!        Pulse: /proc/PID/statm    available(): /proc/meminfo
+//!     resident: /proc/PID/statm    available(): /proc/meminfo
 //! ```
 //!
 //! Nothing is lost by it: a worker holds no state that isn't committed. Whoever owns the workers lets
@@ -11,11 +11,11 @@
 
 mod evict;
 mod machine;
-mod pulse;
+mod resident;
 
 pub use evict::{Candidate, Eviction, GUESS, Limits, Reason, evict};
 pub use machine::{available, total};
-pub use pulse::Pulse;
+pub(crate) use resident::resident;
 
 use std::time::Duration;
 

@@ -4,11 +4,12 @@ use super::death::History;
 use super::ledger::Slot;
 use super::tree::Handed;
 use super::{Death, Obituary};
+use crate::lifecycle::resident;
 use crate::wire::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The most that is told of a worker's standard error, bytes.
@@ -22,8 +23,8 @@ pub struct Worker {
     pub connection: Connection,
     stderr: OwnedFd,
     slot: Arc<Slot>,
-    history: History,
-    said: Vec<u8>,
+    history: Mutex<History>,
+    said: Mutex<Vec<u8>>,
 }
 
 impl Worker {
@@ -34,8 +35,8 @@ impl Worker {
             connection: handed.connection,
             stderr: handed.stderr,
             slot: handed.slot,
-            history: History::default(),
-            said: Vec::new(),
+            history: Mutex::default(),
+            said: Mutex::default(),
         }
     }
 
@@ -51,8 +52,9 @@ impl Worker {
     }
 
     /// Remembers what it is asked now, as a short text.
-    pub fn note(&mut self, request: &str) {
-        self.history.note(request);
+    pub fn note(&self, request: &str) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.note(request);
     }
 
     /// Ends it at once.
@@ -71,33 +73,41 @@ impl Worker {
         !matches!(poll(&mut watched, Some(&now)), Ok(0))
     }
 
+    /// Its memory, bytes; `None` once it has ended.
+    pub fn resident(&self) -> Option<u64> {
+        resident(self.pid, || self.has_ended())
+    }
+
     /// How it ended, if that is known by then.
     pub fn wait(&self, patience: Duration) -> Option<Death> {
         self.slot.wait(patience)
     }
 
     /// What it wrote to standard error since it was asked last, as it is.
-    pub fn read_stderr(&mut self) -> Vec<u8> {
+    pub fn read_stderr(&self) -> Vec<u8> {
         let mut bytes = vec![0; LONGEST_STDERR];
         // Its end doesn't wait either; this end is its own, made non-blocking here.
         let flags = rustix::fs::OFlags::NONBLOCK;
         let read = rustix::fs::fcntl_setfl(&self.stderr, flags)
             .and_then(|()| rustix::io::read(&self.stderr, &mut bytes[..]));
         bytes.truncate(read.unwrap_or_default());
-        let room = LONGEST_STDERR.saturating_sub(self.said.len());
-        self.said.extend(bytes.iter().take(room));
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = LONGEST_STDERR.saturating_sub(said.len());
+        said.extend(bytes.iter().take(room));
         bytes
     }
 
     /// What is to be said of it, for a log.
-    pub fn obituary(&mut self) -> Obituary {
+    pub fn obituary(&self) -> Obituary {
         self.read_stderr();
-        let said = String::from_utf8_lossy(&self.said);
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = String::from_utf8_lossy(&said);
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = said.lines().map(|line| line.escape_debug().to_string());
         Obituary {
             pid: self.pid,
             death: self.slot.wait(Duration::ZERO),
-            requests: self.history.requests(),
+            requests: history.requests(),
             stderr: lines.collect::<Vec<_>>().join("\n"),
         }
     }

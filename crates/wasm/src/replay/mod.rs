@@ -21,6 +21,7 @@ pub use digest::Digest;
 pub use runtime::Runtime;
 pub use state::state_hash;
 
+use crate::executor::CanisterMemory;
 use crate::guest::State;
 use crate::store::{Document, Journal, Milestone, Record, StoreError};
 use casemate_core::hex;
@@ -36,7 +37,7 @@ pub trait Again {
     fn again(&mut self, record: &Record) -> Result<Digest, Self::Error>;
 
     /// Its heap and its stable memory.
-    fn memories(&self) -> [&Committed; 2];
+    fn memory(&self) -> &CanisterMemory;
 
     /// Its globals and sizes.
     fn state(&self) -> &State;
@@ -214,7 +215,8 @@ fn no_history<E: std::error::Error>(home: &Path, what: String) -> ReplayError<E>
 }
 
 fn hash<A: Again>(home: &Path, canister: &A) -> Result<[u8; 32], StoreError> {
-    state_hash(canister.memories(), canister.state()).map_err(|why| {
+    let hash = |[heap, stable]: [&mut Committed; 2]| state_hash([heap, stable], canister.state());
+    canister.memory().with(hash).map_err(|why| {
         StoreError::io("hash the memory of", home)(std::io::Error::other(why.to_string()))
     })
 }

@@ -235,6 +235,13 @@ impl<'a> Reader<'a> {
         Ok(list)
     }
 
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        let rest = &self.bytes[self.at..];
+        self.at = self.bytes.len();
+        rest
+    }
+
     /// Nothing is left.
     pub fn end(&self) -> Result<(), Malformed> {
         match self.at == self.bytes.len() {

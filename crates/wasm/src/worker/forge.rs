@@ -2,9 +2,9 @@
 //!
 //! It gives nobody more than they have, since whoever took over a worker can write any bytes.
 
-use super::message::{Addresses, Request};
+use super::message::{Addresses, Reply, Request, Word};
 
-use crate::call::{Call, Ran};
+use crate::call::{Call, Pace, Pause, Ran};
 use crate::guest::State;
 use crate::wire::Writer;
 
@@ -30,8 +30,25 @@ pub fn request(frame: &[u8]) -> Option<(u64, Option<Call>)> {
     let (number, request) = Request::from_bytes(frame).ok()?;
     Some(match request {
         Request::Initialise => (number, None),
-        Request::Run(call) | Request::Query(call) => (number, Arc::into_inner(call)),
+        Request::Run(call) | Request::Query(_, call) => (number, Arc::into_inner(call)),
+        Request::Go(_) => return None,
     })
+}
+
+/// Whether a call that waits goes on.
+#[must_use]
+pub fn goes_on(frame: &[u8]) -> Option<bool> {
+    match Request::from_bytes(frame).ok()?.1 {
+        Request::Go(pace) => Some(pace == Pace::Resume),
+        _ => None,
+    }
+}
+
+/// Where a call waits.
+#[must_use]
+pub fn paused(number: u64, pause: Pause) -> Vec<u8> {
+    let word = Word::Paused(pause);
+    Reply { number, word }.to_bytes()
 }
 
 /// An answer. Runs of pages are as they are said: those left out before, and how many there are.

@@ -1,18 +1,21 @@
 //! A worker's life, and a compiler's.
 
-use super::message::{Addresses, Done, Reply, Request, kind};
+use super::QUERIES;
+use super::line::Line;
+use super::message::{Addresses, Done, Request, Word, kind};
+use super::queries::{self, Desk};
 use crate::call::Ran;
 use crate::guest::{self, Bundle, Guest, Image, Machine, Memories, Mode, State};
 use crate::module::{self, Limits};
 use crate::process::{Confined, Doors, Job, Runtime};
 use crate::wire::Connection;
 use casemate_core::error::{Error, Result};
-use casemate_sys::pages::ring::{self, End, Ring};
+use casemate_sys::pages::ring::Ring;
 use casemate_sys::pages::sealed::SealedBytes;
-use casemate_sys::pages::{PAGE, PageMap, Reader, Sealed, Tracker};
+use casemate_sys::pages::{PAGE, PageMap, Reader, Runs, Sealed, Tracker};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::SyncSender;
 
 /// The longest compiled module, bytes.
 const LONGEST_BUNDLE: u64 = 1 << 30;
@@ -20,10 +23,6 @@ const LONGEST_BUNDLE: u64 = 1 << 30;
 const LONGEST_MODULE: u64 = 100 << 20;
 /// What a worker needs beside its guest's memories, bytes.
 const OWN: u64 = 256 << 20;
-/// How long a worker waits before it looks again whether anybody is there.
-const LONG: Duration = Duration::from_secs(3600);
-/// How long a reply may wait to be taken.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What runs in the processes of the Wasm wall: canisters.
 #[derive(Debug, Default, Clone, Copy)]
@@ -49,6 +48,8 @@ impl Runtime for Wasm {
     }
 
     fn work(&self, machine: &Machine, tracker: Tracker, mut worker: Confined) -> i32 {
+        // While nobody waits for it; none can be made later.
+        let threads = queries::threads();
         // Nobody asked for a guest: it was one of a pool that isn't needed any more.
         let Ok((frame, descriptors)) = worker.control.receive(None) else {
             return 0;
@@ -58,7 +59,9 @@ impl Runtime for Wasm {
             other => Err(format!("frame {other} isn't one that a worker begins with")),
         };
         let opened = opening.and_then(|opening| opening.image(machine));
-        let (opening, image) = match opened {
+        let (opening, image, threads) = match opened.and_then(|(opening, image)| {
+            Ok((opening, image, threads.map_err(|why| why.to_string())?))
+        }) {
             Ok(opened) => opened,
             Err(why) => {
                 let _ = worker
@@ -73,12 +76,12 @@ impl Runtime for Wasm {
             // What is left of the worker can't be trusted to say so.
             return 1;
         };
-        // Only now: it is a file that this process can write, and before it could have been mapped
-        // as code.
-        let Some(ring) = ring(&mut sealed.control) else {
+        // Only now: they are files that this process can write, and before they could have been
+        // mapped as code.
+        let Some(rings) = rings(&mut sealed.control) else {
             return 1;
         };
-        let mut life = match opening.begin(image, tracker, ring) {
+        let mut life = match opening.begin(image, tracker, rings, &threads) {
             Ok(life) => life,
             Err(why) => {
                 let _ = sealed
@@ -108,12 +111,13 @@ impl Runtime for Wasm {
     }
 }
 
-/// What calls come by.
-fn ring(control: &mut Connection) -> Option<Ring> {
+/// What calls come by: updates, and queries.
+fn rings(control: &mut Connection) -> Option<[Ring; 1 + QUERIES]> {
     control.send(kind::SEALED, &[], &[], None).ok()?;
     let (frame, descriptors) = control.receive(None).ok()?;
-    let [ring] = <[OwnedFd; 1]>::try_from(descriptors).ok()?;
-    Ring::adopt(ring).ok().filter(|_| frame.kind == kind::RING)
+    let rings: Result<Vec<_>, _> = descriptors.into_iter().map(Ring::adopt).collect();
+    let rings = rings.ok().filter(|_| frame.kind == kind::RINGS)?;
+    rings.try_into().ok()
 }
 
 /// What a worker is to be.
@@ -150,37 +154,45 @@ impl Opening {
             .map_err(|why| format!("{why:#}"))
     }
 
-    /// What its guests may write to, bytes: the memories of two instances at most.
+    /// What its guests may write to, bytes: the memories of all instances at most.
     fn private_memory(&self) -> u64 {
         let pages = self.heap.pages().saturating_add(self.stable.pages()) as u64;
-        pages.saturating_mul(2 * PAGE as u64).saturating_add(OWN)
+        let instances = 1 + QUERIES as u64;
+        pages
+            .saturating_mul(instances * PAGE as u64)
+            .saturating_add(OWN)
     }
 
-    fn begin(self, image: Image, tracker: Tracker, ring: Ring) -> Result<Life, String> {
+    fn begin(
+        self,
+        image: Image,
+        tracker: Tracker,
+        [ring, rings @ ..]: [Ring; 1 + QUERIES],
+        threads: &[SyncSender<Desk>],
+    ) -> Result<Life, String> {
         let memories = Memories {
             heap: Arc::new(self.heap),
             stable: Arc::new(self.stable),
             tracker: Arc::new(tracker),
         };
+        for (ring, thread) in rings.into_iter().zip(threads) {
+            let line = Line::over(ring.callee().map_err(|why| why.to_string())?);
+            let desk = Desk::new(line, &image, &memories);
+            thread.send(desk).map_err(|why| why.to_string())?;
+        }
         let text = |why: wasmtime::Error| format!("{why:#}");
         let update = Guest::new(&image, &memories, self.state, Mode::Update).map_err(text)?;
         Ok(Life {
-            ring: ring.callee().map_err(|why| why.to_string())?,
-            image,
-            memories,
+            line: Line::over(ring.callee().map_err(|why| why.to_string())?),
             update,
-            query: None,
         })
     }
 }
 
 /// A worker that has a guest.
 struct Life {
-    ring: End,
-    image: Image,
-    memories: Memories,
+    line: Line,
     update: Guest,
-    query: Option<Guest>,
 }
 
 impl Life {
@@ -192,57 +204,35 @@ impl Life {
     }
 
     fn live(&mut self) -> i32 {
-        let mut frame = Vec::new();
-        loop {
-            match self.ring.receive(&mut frame, Instant::now() + LONG) {
-                Ok(()) => {}
-                Err(ring::Error::Late) => continue,
-                // Nobody asks any more.
-                Err(_) => return 0,
-            }
-            let Ok((number, request)) = Request::from_bytes(&frame) else {
-                return 1;
-            };
-            let result = self.answer(request).map_err(|why| format!("{why:#}"));
-            let is_over = result.is_err();
-            let reply = Reply { number, result }.to_bytes();
-            if self.ring.send(&reply, Instant::now() + PATIENCE).is_err() || is_over {
+        while let Some(request) = self.line.next() {
+            let word = self.answer(request);
+            let word = word.unwrap_or_else(|why| Word::Failed(format!("{why:#}")));
+            let is_over = matches!(word, Word::Failed(_));
+            if !self.line.say(word) || is_over {
                 return 1;
             }
         }
+        0
     }
 
-    fn answer(&mut self, request: Request) -> wasmtime::Result<Done> {
-        match request {
+    fn answer(&mut self, request: Request) -> wasmtime::Result<Word> {
+        let line = &mut self.line;
+        let done = match request {
             Request::Initialise => {
                 let ran = self.update.initialise()?;
-                self.written(ran)
+                self.written(ran)?
             }
             Request::Run(call) => {
-                let keeps = call.entry.keeps();
-                let ran = self.update.run(&call)?;
-                match keeps && ran.result.is_ok() {
-                    true => self.written(ran),
-                    false => Ok(nothing(ran)),
+                let ran = self.update.run(&call, line)?;
+                match call.entry.keeps() && ran.result.is_ok() {
+                    true => self.written(ran)?,
+                    false => nothing(ran),
                 }
             }
-            Request::Query(call) => {
-                let state = self.update.state();
-                let query = match &mut self.query {
-                    Some(query) => {
-                        query.follow(state)?;
-                        query
-                    }
-                    none => none.insert(Guest::new(
-                        &self.image,
-                        &self.memories,
-                        state.clone(),
-                        Mode::Query,
-                    )?),
-                };
-                query.run(&call).map(nothing)
-            }
-        }
+            Request::Query(..) => return Err(wasmtime::Error::msg("queries go elsewhere")),
+            Request::Go(_) => return Err(wasmtime::Error::msg("nothing waits")),
+        };
+        Ok(Word::Done(done))
     }
 
     /// With the pages that were written, which are committed when the next request comes.
@@ -256,10 +246,10 @@ impl Life {
     }
 }
 
-fn nothing(ran: Ran) -> Done {
+pub(super) fn nothing(ran: Ran) -> Done {
     Done {
         ran,
-        heap: casemate_sys::pages::Runs::default(),
-        stable: casemate_sys::pages::Runs::default(),
+        heap: Runs::default(),
+        stable: Runs::default(),
     }
 }

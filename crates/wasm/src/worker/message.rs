@@ -1,6 +1,6 @@
 //! What controller and worker say to each other.
 
-use crate::call::{Call, Ran, Value};
+use crate::call::{Call, Next, Pace, Pause, Ran, Value};
 use crate::guest::State;
 use crate::wire::{Malformed, Reader, Writer};
 use casemate_sys::pages::{Run, Runs};
@@ -12,8 +12,8 @@ pub mod kind {
     pub const OPEN: u16 = 1;
     /// No code is mapped any more.
     pub const SEALED: u16 = 4;
-    /// By this, calls come.
-    pub const RING: u16 = 5;
+    /// By these, calls come: updates by the first, queries by the others.
+    pub const RINGS: u16 = 5;
     /// It is that canister.
     pub const OPENED: u16 = 2;
     /// It can't be, and why.
@@ -72,8 +72,11 @@ pub(crate) enum Request {
     Initialise,
     /// Run a call that may change things. Whatever the last one wrote is committed.
     Run(Arc<Call>),
-    /// Run a call of which nothing is kept.
-    Query(Arc<Call>),
+    /// Run a call of which nothing is kept, on what is committed: its globals and sizes, if they
+    /// aren't those that were told last.
+    Query(Option<State>, Arc<Call>),
+    /// What becomes of the call that waits.
+    Go(Pace),
 }
 
 impl Request {
@@ -88,9 +91,14 @@ impl Request {
                 writer.u8(1);
                 writer.raw(&call.to_bytes());
             }
-            Self::Query(call) => {
-                writer.u8(2);
+            Self::Query(state, call) => {
+                writer.u8(2).option(state.as_ref(), |writer, state| {
+                    writer.bytes(&state.to_bytes());
+                });
                 writer.raw(&call.to_bytes());
+            }
+            Self::Go(pace) => {
+                writer.u8(3).bool(*pace == Pace::Resume);
             }
         }
         writer.finish()
@@ -100,11 +108,24 @@ impl Request {
         let mut reader = Reader::new(bytes);
         let number = reader.u64("a number")?;
         let kind = reader.u8("a request")?;
-        let call = || Call::from_bytes(bytes.get(9..).unwrap_or_default()).map(Arc::new);
+        let call = |reader: &mut Reader<'_>| Call::from_bytes(reader.rest()).map(Arc::new);
         let request = match kind {
             0 => Self::Initialise,
-            1 => Self::Run(call()?),
-            2 => Self::Query(call()?),
+            1 => Self::Run(call(&mut reader)?),
+            2 => {
+                let state = reader.option("whether there is a state", |reader| {
+                    State::from_bytes(reader.bytes_within(usize::MAX, "a state")?)
+                })?;
+                Self::Query(state, call(&mut reader)?)
+            }
+            3 => {
+                let pace = match reader.bool("whether it goes on")? {
+                    true => Pace::Resume,
+                    false => Pace::Abort,
+                };
+                reader.end()?;
+                Self::Go(pace)
+            }
             _ => return Err(reader.malformed("a request")),
         };
         Ok((number, request))
@@ -116,8 +137,22 @@ impl Request {
 pub(crate) struct Reply {
     /// The request's.
     pub(crate) number: u64,
-    /// What came of it; text if the runtime failed.
-    pub(crate) result: Result<Done, String>,
+    pub(crate) word: Word,
+}
+
+/// What is said of a request.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large kind, and none is kept"
+)]
+pub(crate) enum Word {
+    /// This came of it.
+    Done(Done),
+    /// The runtime failed.
+    Failed(String),
+    /// It waits for [`Request::Go`].
+    Paused(Pause),
 }
 
 /// What came of a call.
@@ -132,14 +167,24 @@ impl Reply {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.u64(self.number);
-        match &self.result {
-            Ok(done) => {
+        match &self.word {
+            Word::Done(done) => {
                 writer.u8(0).bytes(&done.ran.to_bytes());
                 write_runs(&mut writer, &done.heap);
                 write_runs(&mut writer, &done.stable);
             }
-            Err(why) => {
+            Word::Failed(why) => {
                 writer.u8(1).text(why);
+            }
+            Word::Paused(pause) => {
+                writer.u8(2).u64(pause.slices).u64(pause.instructions);
+                let pages = match pause.next {
+                    Next::Slice => None,
+                    Next::Copy { pages } => Some(pages),
+                };
+                writer.option(pages, |writer, pages| {
+                    writer.u64(pages);
+                });
             }
         }
         writer.finish()
@@ -149,16 +194,24 @@ impl Reply {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let reader = &mut Reader::new(bytes);
         let number = reader.u64("a number")?;
-        let result = match reader.u8("an outcome")? {
-            0 => Ok(Done {
+        let word = match reader.u8("an outcome")? {
+            0 => Word::Done(Done {
                 ran: Ran::from_bytes(&reader.bytes("an outcome")?)?,
                 heap: read_runs(reader)?,
                 stable: read_runs(reader)?,
             }),
-            1 => Err(reader.text("an error")?),
+            1 => Word::Failed(reader.text("an error")?),
+            2 => Word::Paused(Pause {
+                slices: reader.u64("slices")?,
+                instructions: reader.u64("instructions")?,
+                next: match reader.option("whether it is copied", |reader| reader.u64("pages"))? {
+                    None => Next::Slice,
+                    Some(pages) => Next::Copy { pages },
+                },
+            }),
             _ => return Err(reader.malformed("an outcome")),
         };
-        reader.end().map(|()| Self { number, result })
+        reader.end().map(|()| Self { number, word })
     }
 }
 
@@ -253,10 +306,22 @@ mod tests {
         for request in [
             Request::Initialise,
             Request::Run(call.clone()),
-            Request::Query(call),
+            Request::Query(None, call.clone()),
+            Request::Query(Some(State::default()), call),
+            Request::Go(Pace::Resume),
+            Request::Go(Pace::Abort),
         ] {
             let found = Request::from_bytes(&request.to_bytes(7)).unwrap();
             assert_eq!(found, (7, request));
+        }
+        for next in [Next::Slice, Next::Copy { pages: 9 }] {
+            let word = Word::Paused(Pause {
+                slices: 3,
+                instructions: 4,
+                next,
+            });
+            let reply = Reply { number: 7, word };
+            assert_eq!(Reply::from_bytes(&reply.to_bytes()), Ok(reply));
         }
         let state = State {
             globals: vec![Value::I64(-1)],

@@ -3,9 +3,11 @@
 //! ```text
 //!  control socket: OPEN with descriptors (module, heap, stable memory) ──▶
 //!                  ◀── SEALED: the module is mapped, and nothing else can be
-//!                  RING with its descriptor ──▶
+//!                  RINGS with their descriptors ──▶
 //!                  ◀── OPENED with the addresses at which the controller reads pages
 //!  ring:           number · request ──▶        ◀── number · Ran · pages that were written
+//!                  between two slices of a call: ◀── number · where it waits
+//!                  number · whether it goes on ──▶
 //! ```
 //!
 //! Everything after the first instruction of the guest is by the ring; page bytes never are: the
@@ -13,11 +15,17 @@
 //!
 //! - [`message`]: what is said, in both directions
 //! - [`forge`]: the same by hand, for tests of a worker that lies
+//! - [`line`]: a ring, and what is said by it: one for updates, and one for each thread of [`queries`]
 //! - [`life`]: the worker, as a [`Runtime`](crate::process::Runtime)
 
 #[doc(hidden)]
 pub mod forge;
 mod life;
+mod line;
 pub(crate) mod message;
+mod queries;
 
 pub use life::Wasm;
+
+/// How many queries of a canister run at once.
+pub const QUERIES: usize = 2;

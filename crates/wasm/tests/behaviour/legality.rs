@@ -14,12 +14,12 @@ pub(crate) fn each_function_is_legal_exactly_where_its_row_says() {
                 continue;
             }
             let code = executor.compile(module(function).as_bytes()).unwrap();
-            let mut memory = CanisterMemory::new(&code.profile).unwrap();
+            let memory = CanisterMemory::new(&code.profile).unwrap();
             let mut seat = executor.seat(&code, &memory, &State::default()).unwrap();
             let ran = seat.initialise().unwrap();
-            seat.commit(&ran, &mut memory).unwrap();
+            seat.commit(&ran).unwrap();
             for context in Context::ALL {
-                let is_refused = is_refused(seat.as_mut(), &mut memory, context);
+                let is_refused = is_refused(seat.as_mut(), context);
                 let (name, place) = (function.name, context.name());
                 assert_eq!(is_refused, !function.is_legal(context), "{name} in {place}");
             }
@@ -27,14 +27,14 @@ pub(crate) fn each_function_is_legal_exactly_where_its_row_says() {
     });
 }
 
-fn is_refused(seat: &mut dyn Seat, memory: &mut CanisterMemory, context: Context) -> bool {
+fn is_refused(seat: &mut dyn Seat, context: Context) -> bool {
     let mut call = Call::new(entry(context), Statics::of(Principal::of_canister(1)));
     call.rejected = Some((RejectCode::CanisterError, "no".to_owned()));
     call.limits.instructions = 10_000_000;
     let call = Arc::new(call);
-    let ran = seat.run(&call).unwrap();
+    let ran = seat.run(&call, &mut ()).unwrap();
     if ran.result.is_ok() && call.entry.keeps() {
-        seat.commit(&ran, memory).unwrap();
+        seat.commit(&ran).unwrap();
     }
     match ran.result {
         Ok(_) | Err(Failure::Canister { .. }) => false,

@@ -10,8 +10,11 @@ mod costs;
 #[path = "../processes/harness.rs"]
 mod harness;
 mod legality;
+mod mappings;
 mod memory;
+mod slices;
 mod stand;
+mod versions;
 mod workers;
 
 use casemate_wasm::call::{Answer, Failure};
@@ -38,6 +41,41 @@ fn main() {
         (
             "instructions_are_the_same_each_time",
             instructions_are_the_same_each_time,
+        ),
+        (
+            "a_call_is_the_same_however_it_is_sliced",
+            slices::a_call_is_the_same_however_it_is_sliced,
+        ),
+        (
+            "an_aborted_call_leaves_nothing",
+            slices::an_aborted_call_leaves_nothing,
+        ),
+        ("debts_are_carried_over", slices::debts_are_carried_over),
+        ("slices_run_out", slices::slices_run_out),
+        (
+            "a_call_waits_before_many_pages_are_copied",
+            slices::a_call_waits_before_many_pages_are_copied,
+        ),
+        (
+            "queries_answer_while_an_update_waits",
+            versions::queries_answer_while_an_update_waits,
+        ),
+        (
+            "a_query_reads_one_version",
+            versions::a_query_reads_one_version,
+        ),
+        ("two_queries_run_at_once", versions::two_queries_run_at_once),
+        (
+            "many_threads_see_what_was_committed",
+            versions::many_threads_see_what_was_committed,
+        ),
+        (
+            "a_worker_that_dies_fails_all_that_it_runs",
+            versions::a_worker_that_dies_fails_all_that_it_runs,
+        ),
+        (
+            "a_worker_has_few_mappings_after_many_updates",
+            mappings::a_worker_has_few_mappings_after_many_updates,
         ),
         (
             "each_function_is_legal_exactly_where_its_row_says",

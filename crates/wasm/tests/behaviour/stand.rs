@@ -1,8 +1,11 @@
 //! A canister in an executor.
 
-use casemate_wasm::call::{Answer, Call, Entry, Failure, Limits, Principal, Ran, Statics};
+use casemate_sys::pages::PAGE;
+use casemate_wasm::call::{
+    Answer, Call, Entry, Failure, Limits, Pace, Pause, Principal, Ran, Statics,
+};
 use casemate_wasm::executor::{
-    CanisterMemory, Code, Committed, Crash, Executor, InProcess, Sandboxed, Seat,
+    CanisterMemory, Code, Committed, Crash, Executor, InProcess, Queries, Sandboxed, Seat,
 };
 use casemate_wasm::guest::State;
 use casemate_wasm::process::Spec;
@@ -13,7 +16,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 const INSTRUCTIONS: u64 = 10_000_000;
 
-pub(crate) struct Stand {
+pub(crate) struct Stand<'a> {
+    executor: &'a dyn Executor,
     code: Arc<Code>,
     /// What is committed.
     state: State,
@@ -24,18 +28,18 @@ pub(crate) struct Stand {
 }
 
 /// The same with each executor.
-pub(crate) fn each(module: &str, test: impl Fn(&mut Stand)) {
+pub(crate) fn each(module: &str, test: impl Fn(&mut Stand<'_>)) {
     executors(|executor| test(&mut Stand::new(executor, module)));
 }
 
 /// Each executor.
-pub(crate) fn executors(test: impl Fn(&dyn Executor)) {
-    in_process(&test);
+pub(crate) fn executors(mut test: impl FnMut(&dyn Executor)) {
+    in_process(&mut test);
     test(&sandboxed());
 }
 
 /// The one that trusts what it runs.
-pub(crate) fn in_process(test: impl Fn(&dyn Executor)) {
+pub(crate) fn in_process(mut test: impl FnMut(&dyn Executor)) {
     test(&InProcess::new(casemate_wasm::module::Limits::default()).unwrap());
 }
 
@@ -44,18 +48,19 @@ pub(crate) fn sandboxed() -> Sandboxed {
     Sandboxed::new(Spec::default(), PATIENCE)
 }
 
-impl Stand {
+impl<'a> Stand<'a> {
     /// Installs it.
-    pub(crate) fn new(executor: &dyn Executor, module: &str) -> Self {
+    pub(crate) fn new(executor: &'a dyn Executor, module: &str) -> Self {
         let code = executor.compile(module.as_bytes()).unwrap();
         Self::of(executor, &code)
     }
 
     /// Installs what was compiled before.
-    pub(crate) fn of(executor: &dyn Executor, code: &Arc<Code>) -> Self {
+    pub(crate) fn of(executor: &'a dyn Executor, code: &Arc<Code>) -> Self {
         let memory = CanisterMemory::new(&code.profile).unwrap();
         let seat = executor.seat(code, &memory, &State::default()).unwrap();
         let mut stand = Self {
+            executor,
             code: code.clone(),
             state: State::default(),
             memory,
@@ -72,7 +77,49 @@ impl Stand {
         stand
     }
 
-    fn call(entry: Entry, argument: Vec<u8>) -> Arc<Call> {
+    /// Gives it another place, over what is committed.
+    pub(crate) fn reload(&mut self) {
+        let seat = self.executor.seat(&self.code, &self.memory, &self.state);
+        self.seat = seat.unwrap();
+    }
+
+    /// An update whose limits are changed, by somebody who is asked between its slices.
+    pub(crate) fn update_paced(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut Limits),
+        mut pacer: impl FnMut(&Pause, &CanisterMemory) -> Pace,
+    ) -> Ran {
+        let mut call = Call::clone(&Self::call(Entry::Update(name.to_owned()), Vec::new()));
+        change(&mut call.limits);
+        let memory = &self.memory;
+        let mut pacer = |pause: &Pause| pacer(pause, memory);
+        let ran = self.seat.run(&Arc::new(call), &mut pacer).unwrap();
+        if ran.result.is_ok() {
+            self.commit(&ran);
+        }
+        ran
+    }
+
+    /// Both sides of it.
+    pub(crate) fn sides(&mut self) -> (&mut dyn Seat, Arc<dyn Queries>) {
+        let queries = self.seat.queries();
+        (self.seat.as_mut(), queries)
+    }
+
+    /// The first bytes of a page of the heap, as it is committed.
+    pub(crate) fn committed(&self, page: usize) -> [u8; PAGE] {
+        page_of(&self.memory, 0, page)
+    }
+
+    /// Everything that is committed of so many pages.
+    pub(crate) fn content(&self, pages: usize) -> Vec<[u8; PAGE]> {
+        let both = (0..2).flat_map(|which| (0..pages).map(move |page| (which, page)));
+        both.map(|(which, page)| page_of(&self.memory, which, page))
+            .collect()
+    }
+
+    pub(crate) fn call(entry: Entry, argument: Vec<u8>) -> Arc<Call> {
         let mut call = Call::new(entry, Statics::of(Principal::of_canister(1)));
         call.argument = argument;
         call.limits = Limits {
@@ -89,13 +136,13 @@ impl Stand {
 
     /// What comes of a call, and what was committed of it.
     pub(crate) fn take(&mut self, call: Call) -> (Ran, Option<Committed>) {
-        let ran = self.seat.run(&Arc::new(call)).unwrap();
+        let ran = self.seat.run(&Arc::new(call), &mut ()).unwrap();
         let committed = ran.result.is_ok().then(|| self.commit(&ran));
         (ran, committed)
     }
 
     fn commit(&mut self, ran: &Ran) -> Committed {
-        let committed = self.seat.commit(ran, &mut self.memory).unwrap();
+        let committed = self.seat.commit(ran).unwrap();
         self.state = State {
             globals: ran.globals.clone(),
             heap_pages: ran.heap_pages,
@@ -107,7 +154,7 @@ impl Stand {
     /// An update of a place that may be gone.
     pub(crate) fn try_update(&mut self, name: &str) -> Result<Ran, Crash> {
         let call = Self::call(Entry::Update(name.to_owned()), Vec::new());
-        self.seat.run(&call)
+        self.seat.run(&call, &mut ())
     }
 
     /// Another place, over what is committed.
@@ -117,7 +164,10 @@ impl Stand {
     }
 
     fn run(&mut self, entry: Entry, argument: Vec<u8>) -> Result<Option<Answer>, Failure> {
-        let ran = self.seat.run(&Self::call(entry, argument)).unwrap();
+        let ran = self
+            .seat
+            .run(&Self::call(entry, argument), &mut ())
+            .unwrap();
         if ran.result.is_ok() {
             self.commit(&ran);
         }
@@ -152,7 +202,7 @@ impl Stand {
 
     fn ask(&mut self, name: &str) -> Result<Option<Answer>, Failure> {
         let call = Self::call(Entry::Query(name.to_owned()), Vec::new());
-        let ran = self.seat.query(&call).unwrap();
+        let ran = self.seat.queries().query(&call, &mut ()).unwrap();
         let result = ran.result.clone();
         self.last = Some(ran);
         result
@@ -160,7 +210,7 @@ impl Stand {
 
     /// What comes of a query.
     pub(crate) fn ask_of(&mut self, call: Call) -> Ran {
-        self.seat.query(&Arc::new(call)).unwrap()
+        self.seat.queries().query(&Arc::new(call), &mut ()).unwrap()
     }
 
     pub(crate) fn query(&mut self, name: &str) -> Result<Answer, Failure> {
@@ -188,4 +238,10 @@ impl Stand {
     pub(crate) fn limit(&self) -> u64 {
         INSTRUCTIONS
     }
+}
+
+pub(crate) fn page_of(memory: &CanisterMemory, which: usize, page: usize) -> [u8; PAGE] {
+    let mut bytes = [0; PAGE];
+    memory.get(which, page, &mut bytes).unwrap();
+    bytes
 }

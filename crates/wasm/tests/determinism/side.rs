@@ -1,7 +1,7 @@
 //! A canister in one executor, and what can be seen of it.
 
 use crate::program::Step;
-use casemate_sys::pages::{PAGE, Run, Runs};
+use casemate_sys::pages::{PAGE, Runs};
 use casemate_wasm::call::{Call, Ran};
 use casemate_wasm::executor::{CanisterMemory, Code, Committed, Executor, Seat};
 use casemate_wasm::guest::State;
@@ -50,11 +50,17 @@ impl Side {
         };
         let (ran, keeps) = match step {
             Step::Initialise => (self.seat.initialise().unwrap(), true),
-            Step::Run(call) => (self.seat.run(&form(call)).unwrap(), call.entry.keeps()),
-            Step::Query(call) => (self.seat.query(&form(call)).unwrap(), false),
+            Step::Run(call) => (
+                self.seat.run(&form(call), &mut ()).unwrap(),
+                call.entry.keeps(),
+            ),
+            Step::Query(call) => {
+                let queries = self.seat.queries();
+                (queries.query(&form(call), &mut ()).unwrap(), false)
+            }
         };
         let committed = (keeps && ran.result.is_ok()).then(|| {
-            let committed = self.seat.commit(&ran, &mut self.memory).unwrap();
+            let committed = self.seat.commit(&ran).unwrap();
             let mut hash = Sha256::new();
             self.digest(&mut hash, 0, pages(&committed.heap));
             self.digest(&mut hash, 1, pages(&committed.stable));
@@ -66,16 +72,10 @@ impl Side {
     /// Of all pages that aren't empty.
     pub(crate) fn hash(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        let pages = |memory: &casemate_sys::pages::Committed| {
-            let all = Run {
-                start: 0,
-                end: memory.pages(),
-            };
-            let held = memory.held(&[all].into_iter().collect()).unwrap();
-            pages(&held).collect::<Vec<_>>()
-        };
-        self.digest(&mut hash, 0, pages(&self.memory.heap).into_iter());
-        self.digest(&mut hash, 1, pages(&self.memory.stable).into_iter());
+        for which in [0, 1] {
+            let held = self.memory.held(which).unwrap();
+            self.digest(&mut hash, which, pages(&held));
+        }
         hash.finalize().into()
     }
 

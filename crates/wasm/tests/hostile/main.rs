@@ -27,6 +27,8 @@ fn main() {
         ("missing_pages", missing_pages),
         ("pages", pages),
         ("outcomes", outcomes),
+        ("slices", slices),
+        ("crossing", crossing),
         ("other_requests", other_requests),
         ("scribbling", scribbling),
         ("descriptors", descriptors),
@@ -145,6 +147,63 @@ fn outcomes() {
         ("certified", "certified data that is too long"),
         ("accepts_message", "what such a call can't do"),
     ]);
+}
+
+fn slices() {
+    each(&[
+        ("leaves_slices_out", "slices that can't be"),
+        ("has_a_slice_twice", "slices that can't be"),
+        ("waits_too_early", "a pause that can't be"),
+        ("waits_without_instructions", "a pause that can't be"),
+        ("takes_instructions_back", "a pause that can't be"),
+        ("has_taken_less", "fewer instructions than it had taken"),
+        ("never_ends", "a pause that can't be"),
+        ("copies_few", "a pause that can't be"),
+        ("copies_all_there_is", "a pause that can't be"),
+        ("copies_others", "other pages than it waited for"),
+        ("copies_twice", "a pause after the end"),
+        ("runs_on_after_a_copy", "a pause after the end"),
+        ("copies_and_did_not_wait", "other pages than it waited for"),
+        ("aborts_itself", "an end that it was not told to come to"),
+        ("runs_out_of_slices", "more slices than it had"),
+        (
+            "takes_more_than_a_slice",
+            "more instructions than its slices have",
+        ),
+    ]);
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    for (name, why) in [
+        (
+            "ends_well_after_an_abort",
+            "an end that it was not told to come to",
+        ),
+        (
+            "says_more_after_an_abort",
+            "lines of a call that was aborted",
+        ),
+        ("waits_after_an_abort", "a pause after the end"),
+    ] {
+        let mut attack = stand.attack();
+        let crash = attack.abort(name);
+        attack.ends(name, &crash, why);
+    }
+    let mut attack = stand.attack();
+    let crash = attack.query("copies_in_a_query").unwrap_err();
+    attack.ends("copies_in_a_query", &crash, "a pause that can't be");
+}
+
+/// What a worker says by one of its rings ends it for all of them.
+fn crossing() {
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    let why = "pages of a call that keeps none";
+    let mut attack = stand.attack();
+    let [update, query] = attack.cross("waits_once", "pages_of_a_query");
+    assert_eq!(update.to_string(), query.to_string());
+    attack.ends("pages_of_a_query", &query, why);
+    let mut attack = stand.attack();
+    let [update, query] = attack.cross("waits_once", "dies_before");
+    assert_eq!(update.to_string(), query.to_string());
+    attack.ends("dies_before", &query, "the other side has ended");
 }
 
 fn other_requests() {

@@ -1,7 +1,7 @@
 //! A canister that honest workers made, in the hands of a hostile one.
 
-use casemate_sys::pages::{Committed, PAGE, Run};
-use casemate_wasm::call::{Answer, Call, Entry, Principal, Ran, Statics};
+use casemate_sys::pages::PAGE;
+use casemate_wasm::call::{Answer, Call, Entry, Pace, Pause, Principal, Ran, Statics};
 use casemate_wasm::executor::{CanisterMemory, Code, Crash, Executor, Sandboxed, Seat};
 use casemate_wasm::guest::State;
 use casemate_wasm::process::Spec;
@@ -30,6 +30,7 @@ fn call(entry: Entry) -> Arc<Call> {
     call.limits.grows_by = 48 << 20;
     call.limits.memory = 45 << 20;
     call.limits.stable_writes = 8;
+    call.limits.dirty = super::taken::MOST_DIRTY;
     Arc::new(call)
 }
 
@@ -51,17 +52,13 @@ fn state(ran: &Ran) -> State {
 
 /// Every page that holds something, of both memories.
 fn content(memory: &CanisterMemory) -> Vec<(usize, usize, [u8; PAGE])> {
-    let pages = |number, file: &Committed| {
-        let all = [Run {
-            start: 0,
-            end: file.pages(),
-        }];
-        let held = file.held(&all.into_iter().collect()).unwrap();
+    let pages = |which| {
+        let held = memory.held(which).unwrap();
         let runs = held.as_slice().iter().flat_map(|run| run.pages());
-        runs.map(|page| (number, page, page_of(memory, number, page)))
+        runs.map(|page| (which, page, page_of(memory, which, page)))
             .collect::<Vec<_>>()
     };
-    [pages(0, &memory.heap), pages(1, &memory.stable)].concat()
+    [pages(0), pages(1)].concat()
 }
 
 impl Stand {
@@ -88,18 +85,18 @@ impl Stand {
 
     /// A canister that has counted to three, and a hostile worker that has it.
     pub(crate) fn attack(&self) -> Attack<'_> {
-        let mut memory = CanisterMemory::new(&self.code.profile).unwrap();
+        let memory = CanisterMemory::new(&self.code.profile).unwrap();
         let first = State::default();
         let mut seat = self.honest.seat(&self.code, &memory, &first).unwrap();
         let mut last = seat.initialise().unwrap();
-        seat.commit(&last, &mut memory).unwrap();
+        seat.commit(&last).unwrap();
         for entry in [
             update("increment"),
             update("increment"),
             update("increment"),
         ] {
-            last = seat.run(&entry).unwrap();
-            seat.commit(&last, &mut memory).unwrap();
+            last = seat.run(&entry, &mut ()).unwrap();
+            seat.commit(&last).unwrap();
         }
         let state = state(&last);
         Attack {
@@ -114,9 +111,27 @@ impl Stand {
 
 impl Attack<'_> {
     pub(crate) fn update(&mut self, name: &str) -> Result<Option<Answer>, Crash> {
-        let ran = self.seat.run(&update(name))?;
-        self.seat.commit(&ran, &mut self.memory)?;
+        let ran = self.seat.run(&update(name), &mut ())?;
+        self.seat.commit(&ran)?;
         Ok(ran.result.unwrap())
+    }
+
+    /// An update that is ended when it waits for the first time.
+    pub(crate) fn abort(&mut self, name: &str) -> Crash {
+        let mut pacer = |_: &Pause| Pace::Abort;
+        self.seat.run(&update(name), &mut pacer).expect_err(name)
+    }
+
+    /// An update that waits while a query is made.
+    pub(crate) fn cross(&mut self, name: &str, other: &str) -> [Crash; 2] {
+        let queries = self.seat.queries();
+        let mut crash = None;
+        let mut pacer = |_: &Pause| {
+            crash = queries.query(&query(other), &mut ()).err();
+            Pace::Resume
+        };
+        let ended = self.seat.run(&update(name), &mut pacer);
+        [ended.expect_err(name), crash.expect(other)]
     }
 
     pub(crate) fn initialise(&mut self) -> Crash {
@@ -127,11 +142,16 @@ impl Attack<'_> {
     pub(crate) fn update_with_too_much(&mut self) -> Crash {
         let mut call = Call::clone(&update("malformed"));
         call.argument = vec![0; 5 << 20];
-        self.seat.run(&Arc::new(call)).unwrap_err()
+        self.seat.run(&Arc::new(call), &mut ()).unwrap_err()
     }
 
     pub(crate) fn query(&mut self, name: &str) -> Result<Option<Answer>, Crash> {
-        Ok(self.seat.query(&query(name))?.result.unwrap())
+        Ok(self
+            .seat
+            .queries()
+            .query(&query(name), &mut ())?
+            .result
+            .unwrap())
     }
 
     /// Whether the heap begins with so many pages of the hostile worker's.
@@ -153,7 +173,7 @@ impl Attack<'_> {
                 self.memory.put(*which, *page, bytes).unwrap();
             }
         }
-        let gone = self.seat.run(&update("increment")).unwrap_err();
+        let gone = self.seat.run(&update("increment"), &mut ()).unwrap_err();
         assert!(matches!(gone, Crash::Gone(_)), "{name}: {gone}");
         let gone = gone.to_string();
         let process = gone
@@ -182,15 +202,15 @@ impl Attack<'_> {
             other => panic!("{other:?}"),
         };
         assert_eq!(
-            told(seat.query(&query("get")).unwrap()),
+            told(seat.queries().query(&query("get"), &mut ()).unwrap()),
             [3, 10, 3],
             "{name}"
         );
-        let ran = seat.run(&update("increment")).unwrap();
-        seat.commit(&ran, &mut self.memory).unwrap();
+        let ran = seat.run(&update("increment"), &mut ()).unwrap();
+        seat.commit(&ran).unwrap();
         assert_eq!(told(ran), [4, 11, 4], "{name}");
         assert_eq!(
-            told(seat.query(&query("get")).unwrap()),
+            told(seat.queries().query(&query("get"), &mut ()).unwrap()),
             [4, 11, 4],
             "{name}"
         );

@@ -3,12 +3,15 @@
 use casemate_core::error::Result;
 use casemate_sys::pages::PAGE;
 use casemate_sys::pages::ring::{End, Ring};
-use casemate_wasm::call::{Answer, Call, Callback, Outgoing, Principal, Ran, Value};
+use casemate_wasm::call::{
+    Answer, Call, Callback, Failure, Log, Next, Outgoing, Pause, Principal, Ran, Value,
+};
 use casemate_wasm::guest::{Machine, State};
 use casemate_wasm::process::{Confined, Doors, Job, Runtime};
 use casemate_wasm::worker::{Wasm, forge};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// The configuration under which workers are hostile, and that under which they don't live long.
@@ -17,6 +20,10 @@ pub(crate) const STILLBORN: &str = "stillborn";
 
 /// What a hostile worker has of each memory, pages.
 const PAGES: usize = 8192;
+/// Instructions of a slice, as the controller grants them.
+const SLICE: u64 = 2_000_000_000;
+/// Pages that it lets be copied without a pause.
+pub(crate) const MOST_DIRTY: u64 = 9000;
 /// Where the ring's parts are: as in the module that makes them.
 const LANE: usize = 16 << 10;
 const RING: usize = PAGE + 2 * LANE;
@@ -92,12 +99,17 @@ struct Life {
     heap: *mut u8,
     ring: *mut u8,
     end: End,
+    scribbler: std::thread::Thread,
 }
+
+// SAFETY: what it points to is mapped as long as this process lives, and made to be written by all.
+unsafe impl Send for Life {}
 
 fn live(mut worker: Confined, is_stillborn: bool) -> Option<i32> {
     let (frame, files) = worker.control.receive(None).ok()?;
     let state = forge::state(&frame.payload)?;
     let scribbler = std::thread::spawn(scribble);
+    let threads = [thread(), thread()];
     let heap = map(PAGES + 1, WRITABLE, None);
     // SAFETY: it was just mapped. Whatever lies behind it, the page that ends it can't be read.
     unsafe {
@@ -106,34 +118,39 @@ fn live(mut worker: Confined, is_stillborn: bool) -> Option<i32> {
     }
     let mut control = worker.seal().ok()?.control;
     control.send(forge::kind::SEALED, &[], &[], None).ok()?;
-    let (_, files_of_ring) = control.receive(None).ok()?;
-    let ring = map(RING / PAGE, WRITABLE, files_of_ring.first());
-    let end = Ring::adopt(files_of_ring.into_iter().next()?)
-        .ok()?
-        .callee()
-        .ok()?;
+    let (_, rings) = control.receive(None).ok()?;
+    let mut files = Some(files);
+    let mut lives = rings.into_iter().map(|file| {
+        Some(Life {
+            state: state.clone(),
+            files: files.take().unwrap_or_default(),
+            heap,
+            ring: map(RING / PAGE, WRITABLE, Some(&file)),
+            end: Ring::adopt(file).ok()?.callee().ok()?,
+            scribbler: scribbler.thread().clone(),
+        })
+    });
+    let updates = lives.next()??;
+    for thread in threads {
+        thread.send(lives.next()??).ok()?;
+    }
     // There is nothing at the address of stable memory.
     let opened = forge::opened(heap as u64, PAGE as u64);
     control.send(forge::kind::OPENED, &opened, &[], None).ok()?;
     if is_stillborn {
         return Some(9);
     }
-    let mut life = Life {
-        state,
-        files,
-        heap,
-        ring,
-        end,
-    };
-    loop {
-        let mut frame = Vec::new();
-        life.end.receive(&mut frame, some_day()).ok()?;
-        let (number, call) = forge::request(&frame)?;
-        match call {
-            Some(call) => life.attack(number, &call, &scribbler.thread().clone())?,
-            None => life.begin(number)?,
-        }
-    }
+    updates.serve()
+}
+
+/// Waits for a ring of its own, as the threads of an honest worker do.
+fn thread() -> SyncSender<Life> {
+    let (sender, receiver) = sync_channel::<Life>(1);
+    std::thread::spawn(move || {
+        let status = receiver.recv().ok().and_then(Life::serve);
+        std::process::exit(status.unwrap_or(3));
+    });
+    sender
 }
 
 fn some_day() -> Instant {
@@ -141,7 +158,19 @@ fn some_day() -> Instant {
 }
 
 impl Life {
-    fn attack(&mut self, number: u64, call: &Call, scribbler: &std::thread::Thread) -> Option<()> {
+    fn serve(mut self) -> Option<i32> {
+        loop {
+            let mut frame = Vec::new();
+            self.end.receive(&mut frame, some_day()).ok()?;
+            let (number, call) = forge::request(&frame)?;
+            match call {
+                Some(call) => self.attack(number, &call)?,
+                None => self.begin(number)?,
+            }
+        }
+    }
+
+    fn attack(&mut self, number: u64, call: &Call) -> Option<()> {
         let mut ran = Ran {
             result: Ok(Some(Answer::Reply(Vec::new()))),
             instructions: 1,
@@ -167,7 +196,37 @@ impl Life {
             }
             std::process::exit(0);
         }
+        for pause in pauses(name) {
+            self.say(&forge::paused(number, pause))?;
+            let mut frame = Vec::new();
+            self.end.receive(&mut frame, some_day()).ok()?;
+            forge::goes_on(&frame)?;
+        }
         match name {
+            name if !pauses(name).is_empty() => match name {
+                "says_more_after_an_abort" => {
+                    ran.result = Err(Failure::Aborted);
+                    ran.globals.clear();
+                    effects.logs = vec![Log {
+                        time: 1,
+                        text: vec![1],
+                    }];
+                }
+                "copies_others" => {
+                    ran.instructions = SLICE;
+                    heap.push((0, 3));
+                }
+                _ => {}
+            },
+            "aborts_itself" => (ran.result, ran.globals) = (Err(Failure::Aborted), vec![]),
+            "runs_out_of_slices" => {
+                (ran.result, ran.globals) = (Err(Failure::Slices { slice: SLICE }), vec![]);
+            }
+            "takes_more_than_a_slice" => ran.instructions = SLICE * 4,
+            "copies_and_did_not_wait" => {
+                ran.heap_pages = 600;
+                heap.push((0, MOST_DIRTY + 1));
+            }
             "another_number" => return self.say(&forge::reply(number + 1, &ran, &[], &[])),
             "malformed" => return self.say(&[0xff; 40]),
             "empty" => return self.say(&[]),
@@ -226,7 +285,7 @@ impl Life {
             "certified_of_a_query" => effects.certified = Some(vec![1]),
             "scribbles" => {
                 SCRIBBLED.store(self.ring as usize, Ordering::SeqCst);
-                scribbler.unpark();
+                self.scribbler.unpark();
             }
             "tries" => ran.result = Ok(Some(Answer::Reply(self.tries().into_bytes()))),
             _ => return None,
@@ -308,6 +367,39 @@ impl Life {
             }
         }
         report
+    }
+}
+
+/// What a hostile worker says of slices before it answers.
+fn pauses(name: &str) -> Vec<Pause> {
+    let next = Next::Slice;
+    let slice = |slices, instructions| Pause {
+        slices,
+        instructions,
+        next,
+    };
+    let copy = |slices, pages| Pause {
+        slices,
+        instructions: 1,
+        next: Next::Copy { pages },
+    };
+    match name {
+        "leaves_slices_out" => vec![slice(5, SLICE * 5 + 1)],
+        "has_a_slice_twice" => vec![slice(1, SLICE + 1), slice(1, SLICE + 1)],
+        "waits_too_early" => vec![slice(1, SLICE)],
+        "waits_without_instructions" => vec![slice(1, u64::MAX)],
+        "takes_instructions_back" => vec![slice(1, SLICE * 3), slice(2, SLICE * 2 + 1)],
+        "waits_once" | "has_taken_less" => vec![slice(1, SLICE + 9)],
+        "never_ends" => (1..500).map(|n| slice(n, SLICE * n + 1)).collect(),
+        "copies_few" => vec![copy(1, MOST_DIRTY)],
+        "copies_all_there_is" => vec![copy(1, u64::MAX)],
+        "copies_others" => vec![copy(1, MOST_DIRTY + 1)],
+        "copies_twice" => vec![copy(1, MOST_DIRTY + 1), copy(1, MOST_DIRTY + 1)],
+        "runs_on_after_a_copy" => vec![copy(1, MOST_DIRTY + 1), slice(1, SLICE + 1)],
+        "copies_in_a_query" => vec![copy(1, MOST_DIRTY + 1)],
+        "ends_well_after_an_abort" | "says_more_after_an_abort" => vec![slice(1, SLICE + 1)],
+        "waits_after_an_abort" => vec![slice(1, SLICE + 1), slice(2, SLICE * 2 + 1)],
+        _ => vec![],
     }
 }
 

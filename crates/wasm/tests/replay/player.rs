@@ -1,6 +1,6 @@
 //! A canister that is nothing but a seat, and what it has to be run again.
 
-use casemate_sys::pages::{Committed, Runs};
+use casemate_sys::pages::Runs;
 use casemate_wasm::call::{Call, Cause, Entry, Origin, Principal, Ran, Statics};
 use casemate_wasm::executor::{CanisterMemory, Crash, Executor, InProcess, Sandboxed, Seat};
 use casemate_wasm::guest::State;
@@ -42,11 +42,11 @@ pub(crate) struct Player {
 impl Player {
     fn new(
         executor: &dyn Executor,
-        load: impl FnOnce(&mut CanisterMemory) -> Result<State, Failed>,
+        load: impl FnOnce(&CanisterMemory) -> Result<State, Failed>,
     ) -> Result<Self, Failed> {
         let code = executor.compile(COUNTER.as_bytes())?;
-        let mut memory = CanisterMemory::new(&code.profile).unwrap();
-        let state = load(&mut memory)?;
+        let memory = CanisterMemory::new(&code.profile).unwrap();
+        let state = load(&memory)?;
         Ok(Self {
             seat: executor.seat(&code, &memory, &state)?,
             memory,
@@ -62,14 +62,14 @@ impl Player {
         executor: &dyn Executor,
     ) -> Result<Self, Failed> {
         Self::new(executor, |memory| {
-            load(home, document, [&mut memory.heap, &mut memory.stable])?;
+            memory.with(|both| load(home, document, both))?;
             Ok(document.state(home)?)
         })
     }
 
     fn take(&mut self, ran: &Ran) -> Result<(), Crash> {
         if ran.result.is_ok() {
-            let committed = self.seat.commit(ran, &mut self.memory)?;
+            let committed = self.seat.commit(ran)?;
             self.written[0].extend(committed.heap.as_slice().iter().copied());
             self.written[1].extend(committed.stable.as_slice().iter().copied());
             self.state = State {
@@ -99,7 +99,9 @@ impl Player {
         let next = Document::of(&statics(), &self.hash, &self.state);
         let [heap, stable] = std::mem::take(&mut self.written);
         let pages = Pages::Since([&heap, &stable]);
-        step.write(next, pages, self.memories()).unwrap()
+        self.memory
+            .with(|[heap, stable]| step.write(next, pages, [heap, stable]))
+            .unwrap()
     }
 }
 
@@ -107,14 +109,14 @@ impl Again for Player {
     type Error = Failed;
 
     fn again(&mut self, record: &Record) -> Result<Digest, Failed> {
-        let ran = self.seat.run(&Arc::new(record.call.clone()))?;
+        let ran = self.seat.run(&Arc::new(record.call.clone()), &mut ())?;
         let digest = Digest::of([&ran]);
         self.take(&ran)?;
         Ok(digest)
     }
 
-    fn memories(&self) -> [&Committed; 2] {
-        [&self.memory.heap, &self.memory.stable]
+    fn memory(&self) -> &CanisterMemory {
+        &self.memory
     }
 
     fn state(&self) -> &State {
@@ -133,7 +135,7 @@ pub(crate) fn past(home: &Path, executor: &dyn Executor) -> [u8; 32] {
     let ran = player.seat.initialise().unwrap();
     player.take(&ran).unwrap();
     let init = Arc::new(Call::new(Entry::Init, statics()));
-    let ran = player.seat.run(&init).unwrap();
+    let ran = player.seat.run(&init, &mut ()).unwrap();
     player.take(&ran).unwrap();
     let mut document = Document::of(&statics(), &player.hash, &player.state);
     let mut journal = Journal::begin(&Document::calls(home, 0), false).unwrap();
@@ -147,12 +149,16 @@ pub(crate) fn past(home: &Path, executor: &dyn Executor) -> [u8; 32] {
             let mut call = Call::new(Entry::Update((*method).to_owned()), statics());
             call.argument = vec![7; 5000];
             call.limits.instructions = 10_000_000;
-            let ran = player.seat.run(&Arc::new(call.clone())).unwrap();
+            let ran = player.seat.run(&Arc::new(call.clone()), &mut ()).unwrap();
             let record = Record::of(Cause::Begins(Origin::Nobody), call, [&ran]);
             let written = journal.append(&record, Durability::Process).unwrap();
             let _ = written.wait().unwrap();
             player.take(&ran).unwrap();
         }
     }
-    state_hash(player.memories(), &player.state).unwrap()
+    let state = &player.state;
+    player
+        .memory
+        .with(|[heap, stable]| state_hash([heap, stable], state))
+        .unwrap()
 }

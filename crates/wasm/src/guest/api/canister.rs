@@ -2,7 +2,8 @@
 
 use super::{Word, blob, enter, function, given};
 use crate::call::Principal;
-use crate::guest::host::{Host, charge};
+use crate::guest::host::Host;
+use crate::guest::slices::charge;
 use crate::guest::trap::Stop;
 use crate::system::{Context, Function};
 use wasmtime::{Caller, Linker};

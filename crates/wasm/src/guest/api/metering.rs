@@ -1,7 +1,8 @@
 //! What a call has taken so far.
 
 use super::{enter, function};
-use crate::guest::host::{Host, taken};
+use crate::guest::host::Host;
+use crate::guest::slices::taken;
 use crate::guest::trap::Stop;
 use wasmtime::{Caller, Linker};
 

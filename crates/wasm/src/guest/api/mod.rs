@@ -24,7 +24,8 @@ mod metering;
 mod outgoing;
 mod reply;
 
-use super::host::{Host, charge, window};
+use super::host::{Host, window};
+use super::slices::charge;
 use super::trap::Stop;
 use crate::system::{self, Function};
 use wasmtime::{Caller, Linker, WasmTy};
