@@ -147,7 +147,11 @@ fn one_owner_at_a_time(stage: &Stage) {
     let data = stage.path("home/.local/state/casemate/wasm");
     let lock = std::fs::File::open(data.join("lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let ended = wasm(stage, "sandboxed", &["query", "counter", "get"]);
+    let ended = wasm(
+        stage,
+        "sandboxed",
+        &["query", "counter", "get", "--wait", "0"],
+    );
     assert_eq!(ended.code, 125);
     assert!(ended.err.contains("belongs to process"), "{}", ended.err);
     drop(lock);

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  front (port, names, TLS) ──▶ gateway ──▶ ways ──▶ control ──▶ node
-//!     └──▶ greeting: what clients set            └── watched ──┘
+//!     └──▶ greeting: what clients set   │         └── watched ──┘
+//!                                      └──▶ canisters
 //! ```
 //!
 //! What is seen of all that is in [`observation`]: the [`log`], numbers, and [`spans`].
 
+mod canisters;
 mod front;
 mod greeting;
 mod log;
@@ -16,6 +18,7 @@ mod watched;
 mod ways;
 
 use crate::{printer, state};
+use canisters::CanisterArgs;
 use casemate_control::{Control, SystemClock};
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
@@ -31,6 +34,7 @@ use prometheus_client::registry::Registry;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use watched::Watched;
@@ -43,6 +47,8 @@ pub(crate) struct ServeArgs {
     front: FrontArgs,
     #[command(flatten)]
     observation: ObservationArgs,
+    #[command(flatten)]
+    canisters: CanisterArgs,
     /// Keep everything here [default: casemate in XDG_STATE_HOME]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -85,6 +91,9 @@ enum Drain {
     Kill,
 }
 
+/// How long threads may take to end that nobody waits for.
+const PARTING: Duration = Duration::from_secs(2);
+
 /// Serves until a signal comes. Sandboxes go on without it, unless they are not to.
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if args.print_unit {
@@ -97,6 +106,8 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .map_err(|error| Error::io("start the runtime", &error))?;
     let mut observation = args.observation.open()?;
     let served = runtime.block_on(serve(args, &mut observation));
+    // A call of a canister that still runs isn't waited for: nobody was told that it was done.
+    runtime.shutdown_timeout(PARTING);
     observation.finish();
     served?;
     Ok(ExitCode::SUCCESS)
@@ -112,11 +123,14 @@ async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
     let node: Arc<dyn Node> = Arc::new(Watched(Arc::new(Handle(Arc::clone(&local)))));
     // Before the first key is made: it can be shown only once.
     let variables = front.variables(&data)?;
+    let canisters = args.canisters.open(&data, args.front.domain.as_deref());
+    let canisters = canisters.await?;
     let control = control(&front, &data, Arc::clone(&node)).await?;
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     control.register(&mut registry);
     metrics.register(&mut registry);
+    canisters.register(&mut registry);
     observation.serve(registry)?;
     greeting::greet(&front, &variables, &control, &data, !args.no_client_file)?;
     let gateway = Gateway::new(
@@ -129,7 +143,7 @@ async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
         },
         node,
         Arc::new(Ways(Arc::clone(&control))),
-        control.router(),
+        canisters.beside(&control),
     );
     let stop = CancellationToken::new();
     let names = front.names.take();
@@ -139,7 +153,11 @@ async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
                 names.serve(stop.cancelled()).await;
             }
         };
-        tokio::join!(control.run(stop.clone()), names);
+        tokio::join!(
+            control.run(stop.clone()),
+            names,
+            canisters.run(stop.clone())
+        );
     };
     let serving = async {
         gateway.serve(front.listener, front.tls, until_told()).await;

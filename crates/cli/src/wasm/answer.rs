@@ -3,15 +3,10 @@
 use crate::printer;
 use casemate_core::exit;
 use casemate_core::hex;
-use casemate_wasm::call::Answer;
 use casemate_wasm::candid::{self, Form, Of};
-use casemate_wasm::canisters::{Canisters, Outcome};
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::process::ExitCode;
-
-/// Lines of its log that a call which failed is told with.
-const LAST_LINES: usize = 5;
 
 /// What a reply is printed as.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,38 +91,4 @@ impl OutputArgs {
 fn digits(bytes: &[u8]) -> anyhow::Result<ExitCode> {
     printer::say(&format!("{}\n", hex::encode(bytes)))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Prints what a canister printed, and how a call failed. The reply, if there is one, is left.
-pub(super) fn said<'o>(
-    canisters: &Canisters,
-    name: &str,
-    outcome: &'o Outcome,
-) -> Result<Option<&'o [u8]>, ExitCode> {
-    for log in &outcome.logs {
-        let text = String::from_utf8_lossy(&log.text);
-        printer::line(&format!("log: {}", text.escape_debug()));
-    }
-    match &outcome.result {
-        Ok(Some(Answer::Reply(bytes))) => Ok(Some(bytes)),
-        Ok(Some(Answer::Reject(reason))) => {
-            printer::error(&format!("rejected: {}", reason.escape_debug()));
-            Err(ExitCode::FAILURE)
-        }
-        Ok(None) => Ok(None),
-        Err(failure) => {
-            printer::error(&format!("{failure} (reject code {})", failure.code() as u8));
-            let logs = canisters.logs(name).unwrap_or_default();
-            let before = logs.len().saturating_sub(outcome.logs.len());
-            for log in logs[..before].iter().rev().take(LAST_LINES).rev() {
-                let text = String::from_utf8_lossy(&log.text);
-                printer::line(&format!("log before: {}", text.escape_debug()));
-            }
-            let took = outcome.instructions;
-            printer::line(&format!(
-                "hint: nothing was changed; it took {took} instructions"
-            ));
-            Err(ExitCode::from(exit::TRAP))
-        }
-    }
 }

@@ -1,60 +1,22 @@
-//! `casemate wasm install | call | query | upgrade | …`: canisters, from the command line. A command takes the folder, does its work and leaves no process behind.
+//! `casemate wasm install | call | query | upgrade | …`: canisters, from the command line. A command
+//! asks the server that has the folder, or takes it, does its work and leaves no process behind.
 
-use super::answer::{OutputArgs, said};
+use super::answer::OutputArgs;
 use super::argument::{CallArgument, InitArgument};
-use crate::{printer, state};
+use super::place::Common;
+use crate::printer;
 use anyhow::{Context, bail};
-use casemate_wasm::call::Principal;
+use bytes::Bytes;
+use casemate_core::exit;
 use casemate_wasm::candid::Of;
-use casemate_wasm::canisters::{Ask, CanisterError, Canisters, Options, Outcome};
-use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
-use casemate_wasm::module::Limits;
-use casemate_wasm::process::Spec;
-use casemate_wasm::store::Durability;
-use clap::{Args, ValueEnum};
+use casemate_wasm_http::{Ask, Fault, Installation, Kind, Mode, Outcome, Owner};
+use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a worker may take for one call: as many instructions as a call may have, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// How long what a call left under way may go on after its answer; the rest goes on the next time.
-const SETTLE: Duration = Duration::from_secs(10);
-
-/// Where guests run.
-#[derive(Clone, Copy, ValueEnum)]
-enum Where {
-    /// Each in a process of its own, behind the wall
-    Sandboxed,
-    /// In this process: only for modules that you trust
-    InProcess,
-}
-
-/// When a call counts as done.
-#[derive(Clone, Copy, ValueEnum)]
-enum Kept {
-    /// When it is written: it survives the end of every process
-    Process,
-    /// When it is on the disk: it survives a power cut
-    Power,
-    /// When it has run: it is lost if anything dies before the next checkpoint
-    Checkpoint,
-}
-
-// What all of these commands take; a doc comment would take the place of what is said of each.
-#[derive(Args)]
-pub(super) struct Common {
-    /// The folder of the canisters; by default, one of this user's state
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Where guests run
-    #[arg(long, value_enum, default_value = "sandboxed", value_name = "WHERE")]
-    executor: Where,
-    /// When a call counts as done
-    #[arg(long, value_enum, default_value = "process", value_name = "WHEN")]
-    durability: Kept,
-}
+/// Lines of its log that a call which failed is told with.
+const LAST_LINES: usize = 5;
 
 // The flags of `install`.
 #[derive(Args)]
@@ -101,109 +63,77 @@ pub(super) struct NameArgs {
     common: Common,
 }
 
-impl Common {
-    pub(super) fn open(self) -> anyhow::Result<Canisters> {
-        let folder = self.data.or_else(|| Some(state::folder()?.join("wasm")));
-        let Some(folder) = folder else {
-            bail!(
-                "find the folder of the canisters: neither XDG_STATE_HOME nor HOME is set\nhint: --data DIR"
-            );
-        };
-        let executor: Arc<dyn Executor> = match self.executor {
-            Where::InProcess => Arc::new(InProcess::new(Limits::default())?),
-            Where::Sandboxed => {
-                let spec = Spec {
-                    pool: 1,
-                    ..Spec::default()
-                };
-                Arc::new(Sandboxed::new(spec, PATIENCE))
-            }
-        };
-        let durability = match self.durability {
-            Kept::Process => Durability::Process,
-            Kept::Power => Durability::Power,
-            Kept::Checkpoint => Durability::Checkpoint,
-        };
-        let options = Options {
-            durability,
-            is_alone: true,
-            ..Options::default()
-        };
-        Ok(Canisters::open(&folder, executor, options)?)
-    }
-}
-
 pub(super) fn install(args: InstallArgs) -> anyhow::Result<ExitCode> {
-    bring(args, |canisters, name, module, argument| {
-        canisters.install(name, module, argument, Principal::ANONYMOUS)
-    })
+    bring(args, Mode::Install)
 }
 
 /// Changes a canister's code; its stable memory stays.
 pub(super) fn upgrade(args: InstallArgs) -> anyhow::Result<ExitCode> {
-    bring(args, |canisters, name, module, argument| {
-        canisters.upgrade(name, module, argument, Principal::ANONYMOUS)
-    })
+    bring(args, Mode::Upgrade)
 }
 
 /// Makes a canister anew.
 pub(super) fn reinstall(args: InstallArgs) -> anyhow::Result<ExitCode> {
-    bring(args, |canisters, name, module, argument| {
-        canisters.reinstall(name, module, argument, Principal::ANONYMOUS)
-    })
+    bring(args, Mode::Reinstall)
 }
 
-fn bring(
-    args: InstallArgs,
-    bring: impl FnOnce(&Canisters, &str, &[u8], Vec<u8>) -> Result<Outcome, CanisterError>,
-) -> anyhow::Result<ExitCode> {
+fn bring(args: InstallArgs, mode: Mode) -> anyhow::Result<ExitCode> {
     let module = std::fs::read(&args.module)
         .with_context(|| format!("read the module {}", args.module.display()))?;
+    let module = Bytes::from(module);
     let argument = args.argument.read()?;
-    let canisters = args.common.open()?;
-    let code = canisters.inspect(&module)?;
-    let argument = argument.bytes(code.profile.candid(), Of::Init)?;
-    let outcome = bring(&canisters, &args.name, &module, argument)?;
-    if let Err(code) = said(&canisters, &args.name, &outcome) {
+    let owner = args.common.owner()?;
+    let interface = owner.inspect(module.clone())?;
+    let how = Installation {
+        mode,
+        argument: argument.bytes(interface.as_deref(), Of::Init)?,
+        module,
+        caller: None,
+    };
+    let outcome = owner.install(&args.name, how)?;
+    if let Err(code) = said(&*owner, &args.name, &outcome) {
         return Ok(code);
     }
-    let canister = canisters.report(&args.name)?.canister;
+    let canister = outcome.canister.unwrap_or_default();
     printer::say(&format!("{} {canister}\n", args.name))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn call(args: CallArgs) -> anyhow::Result<ExitCode> {
-    let (canisters, code) = ask(args, Canisters::call)?;
-    canisters.settle(SETTLE);
+    let (owner, code) = ask(args, |owner, name, ask| owner.call(name, ask))?;
+    owner.settle();
     Ok(code)
 }
 
 pub(super) fn query(args: CallArgs) -> anyhow::Result<ExitCode> {
-    Ok(ask(args, Canisters::query)?.1)
+    Ok(ask(args, |owner, name, ask| owner.query(name, ask))?.1)
 }
 
 fn ask(
     args: CallArgs,
-    ask: impl FnOnce(&Canisters, &str, Ask) -> Result<Outcome, CanisterError>,
-) -> anyhow::Result<(Canisters, ExitCode)> {
+    ask: impl FnOnce(&dyn Owner, &str, Ask) -> Result<Outcome, Fault>,
+) -> anyhow::Result<(Box<dyn Owner>, ExitCode)> {
     let argument = args.argument.read()?;
-    let canisters = args.common.open()?;
-    let code = canisters.code(&args.name)?;
-    let (interface, of) = (code.profile.candid(), Of::Method(&args.method));
-    let argument = argument.bytes(interface, of)?;
-    let outcome = ask(&canisters, &args.name, Ask::new(&args.method, argument))?;
-    let code = match said(&canisters, &args.name, &outcome) {
+    let owner = args.common.owner()?;
+    let interface = owner.interface(&args.name, Some(&args.method))?;
+    let (interface, of) = (interface.as_deref(), Of::Method(&args.method));
+    let asked = Ask {
+        argument: argument.bytes(interface, of)?,
+        method: args.method.clone(),
+        ..Ask::default()
+    };
+    let outcome = ask(&*owner, &args.name, asked)?;
+    let code = match said(&*owner, &args.name, &outcome) {
         Ok(Some(reply)) => args.output.print(interface, of, reply)?,
         Ok(None) => ExitCode::SUCCESS,
         Err(code) => code,
     };
-    Ok((canisters, code))
+    Ok((owner, code))
 }
 
 /// Prints what a canister says of its methods.
 pub(super) fn candid(args: NameArgs) -> anyhow::Result<ExitCode> {
-    let code = args.common.open()?.code(&args.name)?;
-    match code.profile.candid() {
+    match args.common.owner()?.interface(&args.name, None)? {
         Some(text) => printer::say(&format!("{}\n", text.trim_end()))?,
         None => bail!(
             "print the interface of {0:?}: its module doesn't say it\nhint: `casemate wasm status {0}` lists its methods; a custom section `icp:public candid:service` would say what they take",
@@ -214,64 +144,70 @@ pub(super) fn candid(args: NameArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn stop(args: NameArgs) -> anyhow::Result<ExitCode> {
-    let canisters = args.common.open()?;
-    canisters.stop(&args.name)?;
-    canisters.settle(SETTLE);
-    let status = canisters.report(&args.name)?.status;
-    printer::say(&format!("{} {status}\n", args.name))?;
+    let owner = args.common.owner()?;
+    owner.stop(&args.name)?;
+    owner.settle();
+    let state = owner.status(&args.name)?.state;
+    printer::say(&format!("{} {state}\n", args.name))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn start(args: NameArgs) -> anyhow::Result<ExitCode> {
-    args.common.open()?.start(&args.name)?;
+    args.common.owner()?.start(&args.name)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn logs(args: NameArgs) -> anyhow::Result<ExitCode> {
-    for log in args.common.open()?.logs(&args.name)? {
-        let text = String::from_utf8_lossy(&log.text);
-        let seconds = Duration::from_nanos(log.time).as_secs_f64();
-        printer::say(&format!("{seconds:.3} {}\n", text.escape_debug()))?;
+    for line in args.common.owner()?.logs(&args.name)? {
+        let seconds = Duration::from_nanos(line.time).as_secs_f64();
+        printer::say(&format!("{seconds:.3} {}\n", line.text.escape_debug()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a server does all the time, once.
 pub(super) fn tick(args: ListArgs) -> anyhow::Result<ExitCode> {
-    args.common.open()?.tick(SETTLE)?;
+    args.common.owner()?.tick()?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    for name in args.common.open()?.names()? {
+    for name in args.common.owner()?.names()? {
         printer::say(&format!("{name}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn status(args: NameArgs) -> anyhow::Result<ExitCode> {
-    let report = args.common.open()?.report(&args.name)?;
-    let methods = report.methods.iter();
+    let status = args.common.owner()?.status(&args.name)?;
+    let methods = status.methods.iter();
     let methods: Vec<String> = methods
-        .map(|(name, kind)| format!("{name} ({kind})"))
+        .map(|method| format!("{} ({})", method.name, method.kind))
         .collect();
-    let timer = match (report.timer, report.is_overdue) {
-        (0, _) => "none".to_owned(),
-        (_, true) => "overdue: `casemate wasm tick` or `casemate serve`".to_owned(),
-        (time, false) => format!("{} s since 1970", time / 1_000_000_000),
+    let timer = match (status.timer, status.is_overdue) {
+        (None, _) => "none".to_owned(),
+        (Some(_), true) => "overdue: `casemate wasm tick` or `casemate serve`".to_owned(),
+        (Some(time), false) => format!("{} s since 1970", time / 1_000_000_000),
     };
+    let worker = status.worker.map(|worker| match worker.resident {
+        Some(bytes) => format!("process {}, {} KiB", worker.pid, bytes >> 10),
+        None => format!("process {}", worker.pid),
+    });
     let lines = [
-        ("canister", report.canister),
-        ("status", report.status.to_owned()),
-        ("module", report.module),
-        ("version", report.version.to_string()),
-        ("cycles", report.cycles),
-        ("heap", format!("{} KiB", report.heap >> 10)),
-        ("stable memory", format!("{} KiB", report.stable >> 10)),
+        ("canister", status.canister),
+        ("status", status.state),
+        ("module", status.module),
+        ("version", status.version.to_string()),
+        ("cycles", status.cycles),
+        ("heap", format!("{} KiB", status.heap >> 10)),
+        ("stable memory", format!("{} KiB", status.stable >> 10)),
         (
             "calls",
-            format!("{} open, of {} others", report.calls, report.contexts),
+            format!("{} open, of {} others", status.calls_out, status.calls_in),
         ),
+        ("instructions", status.instructions.to_string()),
+        ("dirtied", format!("{} pages", status.dirty_pages)),
+        ("worker", worker.unwrap_or_else(|| "none".to_owned())),
         ("timer", timer),
         ("methods", methods.join(", ")),
     ];
@@ -282,6 +218,39 @@ pub(super) fn status(args: NameArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn uninstall(args: NameArgs) -> anyhow::Result<ExitCode> {
-    args.common.open()?.remove(&args.name)?;
+    args.common.owner()?.remove(&args.name)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what a canister printed, and how a call failed. The reply, if there is one, is left.
+fn said<'a>(
+    owner: &dyn Owner,
+    name: &str,
+    outcome: &'a Outcome,
+) -> Result<Option<&'a [u8]>, ExitCode> {
+    for line in &outcome.logs {
+        printer::line(&format!("log: {}", line.text.escape_debug()));
+    }
+    match &outcome.fault {
+        None => Ok(outcome.reply.as_deref()),
+        Some(fault) if fault.kind == Kind::Rejected => {
+            printer::error(&format!("rejected: {}", fault.message.escape_debug()));
+            Err(ExitCode::FAILURE)
+        }
+        Some(fault) => {
+            let code = fault
+                .reject_code
+                .map(|code| format!(" (reject code {code})"));
+            printer::error(&format!("{}{}", fault.message, code.unwrap_or_default()));
+            let logs = owner.logs(name).unwrap_or_default();
+            let before = logs.len().saturating_sub(outcome.logs.len());
+            for line in logs[..before].iter().rev().take(LAST_LINES).rev() {
+                printer::line(&format!("log before: {}", line.text.escape_debug()));
+            }
+            if let Some(hint) = &fault.hint {
+                printer::line(&format!("hint: {hint}"));
+            }
+            Err(ExitCode::from(exit::TRAP))
+        }
+    }
 }

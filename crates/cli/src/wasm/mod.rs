@@ -7,17 +7,22 @@
 //! - [`wall`]: what the process of a guest is given
 //! - [`account`]: how it ended, as text, exit code and JSON
 //! - [`canisters`]: programs that stay, and are called; [`argument`] with what, [`answer`] what comes out; [`new`] a folder to begin one with
+//! - [`place`]: who has them: this process by [`owned`], or a server
 
 mod account;
 mod answer;
 mod argument;
 mod canisters;
 mod new;
+mod owned;
+mod place;
 mod run;
 mod tool;
 mod wall;
 mod wish;
 
+pub(crate) use owned::Owned;
+pub(crate) use place::{Kept, PATIENCE, own};
 pub(crate) use tool::{ToolArgs, run as tool};
 
 use crate::printer;

@@ -1,0 +1,213 @@
+//! Canisters under `casemate serve`: over HTTP, and by commands that find the server.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+#[path = "support/sandbox.rs"]
+mod sandbox;
+#[path = "support/serving.rs"]
+mod serving;
+mod support;
+
+use sandbox::{Ended, Stage, both};
+use serde_json::{Value, json};
+use serving::Serving;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+both!(
+    commands_and_clients_see_the_same,
+    a_command_goes_on_where_the_server_ended,
+    a_site_is_served,
+    who_has_the_folder_is_told,
+);
+
+const COUNTER: &str = include_str!("../../wasm/tests/guests/counter.wat");
+
+/// A site whose only page is the method that it was asked by.
+const SITE: &str = r#"
+(module
+  (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+  (import "ic0" "msg_reply" (func $reply))
+  (memory 1)
+  ;; record { status_code : nat16; headers : vec record { text; text }; body : blob }
+  (data (i32.const 0)
+    "DIDL\04\6c\03\a2\f5\ed\88\04\01\c6\a4\a1\98\06\02\9a\a1\b2\f9\0c\7a\6d\7b\6d\03\6c\02\00\71\01\71\01\00"
+    "\05hello" "\01\0ccontent-type\0atext/plain" "\c8\00")
+  (func (export "canister_query http_request")
+    (call $append (i32.const 0) (i32.const 70))
+    (call $reply)))
+"#;
+
+/// What a command of `casemate wasm` says.
+fn wasm(stage: &Stage, args: &[&str]) -> Ended {
+    Ended::of(stage.casemate().arg("wasm").args(args))
+}
+
+fn install(stage: &Stage, name: &str, text: &str) {
+    let file = format!("{name}.wat");
+    stage.write(&file, text);
+    let module = stage.path(&file);
+    let ended = wasm(
+        stage,
+        &["install", module.to_str().unwrap(), "--name", name],
+    );
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(ended.out.starts_with(name), "{}", ended.out);
+}
+
+/// Its three numbers, as they are answered.
+fn numbers(count: u8) -> Vec<u8> {
+    let number = |low: u8| [low, 0, 0, 0, 0, 0, 0, 0];
+    [number(count), number(7 + count), number(count)].concat()
+}
+
+fn digits(count: u8) -> String {
+    let digits = numbers(count)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
+    digits + "\n"
+}
+
+/// Sends a request, and reads status, head and body.
+fn send(serving: &Serving<'_>, line: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(&serving.address).unwrap();
+    let host = match headers.to_ascii_lowercase().contains("host:") {
+        true => "",
+        false => "Host: localhost\r\n",
+    };
+    let length = body.len();
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap();
+    let head = String::from_utf8(answer[..end].to_vec())
+        .unwrap()
+        .to_ascii_lowercase();
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head, answer[end + 4..].to_vec())
+}
+
+fn json_of(serving: &Serving<'_>, line: &str, body: &[u8]) -> (u16, Value) {
+    let (status, _, body) = send(serving, line, &key(serving), body);
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+fn key(serving: &Serving<'_>) -> String {
+    format!("X-API-KEY: {}\r\n", serving.key.as_ref().unwrap())
+}
+
+fn commands_and_clients_see_the_same(stage: &Stage) {
+    let serving = Serving::new(stage);
+    install(stage, "counter", COUNTER);
+    let (status, listed) = json_of(&serving, "GET /wasm", b"");
+    assert_eq!(
+        (status, &listed),
+        (200, &json!({ "canisters": ["counter"] }))
+    );
+    let key = key(&serving);
+    let call = "POST /wasm/counter/call/increment";
+    let (status, head, body) = send(&serving, call, &key, b"");
+    assert_eq!((status, body), (200, numbers(2)));
+    assert!(head.contains("casemate-instructions: "), "{head}");
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(3), "");
+    let (_, _, body) = send(&serving, "POST /wasm/counter/query/get", &key, b"");
+    assert_eq!(body, numbers(3));
+    // The same name is the same call.
+    for _ in 0..3 {
+        let named = format!("{key}Idempotency-Key: once\r\n");
+        let (status, _, body) = send(&serving, call, &named, b"");
+        assert_eq!((status, body), (200, numbers(4)));
+    }
+    let trap = json_of(&serving, "POST /wasm/counter/call/add_and_trap", b"");
+    assert_eq!((trap.0, &trap.1["kind"]), (502, &json!("trapped")));
+    assert_eq!(trap.1["logs"][0]["text"], "no");
+    let ended = wasm(stage, &["call", "counter", "add_and_trap"]);
+    assert_eq!(ended.code, 134);
+    for said in [
+        "log: no\n",
+        "the canister trapped: no more",
+        "hint: nothing was changed",
+    ] {
+        assert!(ended.err.contains(said), "{said}: {}", ended.err);
+    }
+    let ended = wasm(stage, &["call", "counter", "gets"]);
+    assert_eq!(ended.code, 125);
+    assert!(
+        ended.err.contains("has no method \"gets\""),
+        "{}",
+        ended.err
+    );
+    let (_, status) = json_of(&serving, "GET /wasm/counter", b"");
+    assert_eq!(
+        (&status["state"], &status["heap"]),
+        (&json!("running"), &json!(128 << 10))
+    );
+    assert!(
+        status["worker"]["resident"].as_u64().unwrap() > 0,
+        "{status}"
+    );
+    let (nobody, _, _) = send(&serving, call, "", b"");
+    assert_eq!(nobody, 401);
+    wasm(stage, &["stop", "counter"]).assert(0, "counter stopped\n", "");
+    let (status, stopped) = json_of(&serving, call, b"");
+    assert_eq!((status, &stopped["kind"]), (409, &json!("state")));
+    wasm(stage, &["start", "counter"]).assert(0, "", "");
+    wasm(stage, &["uninstall", "counter"]).assert(0, "", "");
+    assert_eq!(json_of(&serving, "GET /wasm/counter", b"").0, 404);
+}
+
+fn a_command_goes_on_where_the_server_ended(stage: &Stage) {
+    let mut serving = Serving::new(stage);
+    install(stage, "counter", COUNTER);
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(2), "");
+    serving.stop();
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(3), "");
+    serving.restart();
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(4), "");
+    // What a server that was killed left behind isn't a server.
+    serving.kill();
+    wasm(stage, &["query", "counter", "get"]).assert(0, &digits(4), "");
+}
+
+fn a_site_is_served(stage: &Stage) {
+    let serving = Serving::with(stage, &["--domain", "sbx.test"]);
+    install(stage, "site", SITE);
+    let (status, head, body) = send(&serving, "GET /wasm/site/www/x", "", b"");
+    assert_eq!((status, body.as_slice()), (200, &b"hello"[..]), "{head}");
+    for line in [
+        "content-type: text/plain",
+        "content-security-policy: sandbox",
+    ] {
+        assert!(head.contains(line), "{line}: {head}");
+    }
+    let (status, head, body) = send(&serving, "GET /y", "Host: wasm-site.sbx.test\r\n", b"");
+    assert_eq!((status, body.as_slice()), (200, &b"hello"[..]), "{head}");
+    assert!(!head.contains("content-security-policy"), "{head}");
+}
+
+fn who_has_the_folder_is_told(stage: &Stage) {
+    install(stage, "counter", COUNTER);
+    let data = stage.path("home/.local/state/casemate/wasm");
+    let lock = std::fs::File::open(data.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let ended = wasm(stage, &["list", "--wait", "0"]);
+    assert_eq!(ended.code, 125);
+    assert!(ended.err.contains("belongs to process"), "{}", ended.err);
+    // One that waits goes on when it is free.
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| wasm(stage, &["list", "--wait", "1m"]));
+        drop(lock);
+        waiting.join().unwrap()
+    });
+    waiting.assert(0, "counter\n", "");
+}
