@@ -15,6 +15,9 @@ both!(
     names_and_methods_are_explained,
     one_owner_at_a_time,
     modules_are_checked,
+    a_canister_is_carried_in_a_file,
+    what_was_called_is_proven_again,
+    code_is_changed_and_calls_are_stopped,
 );
 
 const COUNTER: &str = include_str!("../../wasm/tests/guests/counter.wat");
@@ -182,4 +185,81 @@ fn modules_are_checked(stage: &Stage) {
             wasm(stage, executor, &["list"]).assert(0, "", "");
         }
     }
+}
+
+fn a_canister_is_carried_in_a_file(stage: &Stage) {
+    install(stage, "sandboxed");
+    wasm(stage, "sandboxed", &["call", "counter", "increment"]).assert(0, &numbers(2), "");
+    stage.write("carried/nothing", "");
+    let file = stage.path("carried/counter.canister");
+    let file = file.to_str().unwrap();
+    wasm(stage, "sandboxed", &["export", "counter", file]).assert(0, "", "");
+    // It isn't overwritten, and what is no archive is no canister.
+    let ended = wasm(stage, "sandboxed", &["export", "counter", file]);
+    assert!(ended.err.contains("exists"), "{}", ended.err);
+    let ended = wasm(stage, "sandboxed", &["import", file, "--name", "other"]);
+    assert!(
+        ended.out.starts_with("other "),
+        "{} {}",
+        ended.out,
+        ended.err
+    );
+    wasm(stage, "in-process", &["call", "other", "increment"]).assert(0, &numbers(3), "");
+    wasm(stage, "sandboxed", &["query", "counter", "get"]).assert(0, &numbers(2), "");
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    stage.write("broken.canister", bytes);
+    let broken = stage.path("broken.canister");
+    let broken = broken.to_str().unwrap();
+    let ended = wasm(stage, "sandboxed", &["import", broken, "--name", "third"]);
+    assert_eq!(ended.code, 125, "{}", ended.err);
+    wasm(stage, "sandboxed", &["list"]).assert(0, "counter\nother\n", "");
+}
+
+fn what_was_called_is_proven_again(stage: &Stage) {
+    install(stage, "sandboxed");
+    let kept = |args: &[&str]| wasm(stage, "sandboxed", &[args, &["--keep-history"]].concat());
+    let ended = wasm(stage, "sandboxed", &["replay", "counter"]);
+    assert_eq!(ended.code, 125, "{}", ended.out);
+    for command in ["stop", "start"] {
+        kept(&[command, "counter"]);
+    }
+    for count in 2..5 {
+        kept(&["call", "counter", "increment"]).assert(0, &numbers(count), "");
+    }
+    for executor in EXECUTORS {
+        let ended = wasm(stage, executor, &["replay", "counter"]);
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        assert!(ended.out.contains("calls    3 the same"), "{}", ended.out);
+    }
+}
+
+fn code_is_changed_and_calls_are_stopped(stage: &Stage) {
+    install(stage, "sandboxed");
+    let module = stage.path("counter.wat");
+    let module = module.to_str().unwrap();
+    wasm(stage, "sandboxed", &["call", "counter", "increment"]).assert(0, &numbers(2), "");
+    wasm(stage, "sandboxed", &["stop", "counter"]).assert(0, "counter stopped\n", "");
+    let ended = wasm(stage, "sandboxed", &["call", "counter", "increment"]);
+    assert!(
+        ended.err.contains("casemate wasm start counter"),
+        "{}",
+        ended.err
+    );
+    wasm(stage, "sandboxed", &["start", "counter"]).assert(0, "", "");
+    let changed = wasm(
+        stage,
+        "sandboxed",
+        &["reinstall", module, "--name", "counter"],
+    );
+    assert_eq!(changed.code, 0, "{}", changed.err);
+    wasm(stage, "sandboxed", &["query", "counter", "get"]).assert(0, &numbers(1), "");
+    let changed = wasm(
+        stage,
+        "sandboxed",
+        &["upgrade", module, "--name", "counter"],
+    );
+    assert_eq!(changed.code, 0, "{}", changed.err);
+    wasm(stage, "sandboxed", &["tick"]).assert(0, "", "");
 }

@@ -46,6 +46,9 @@ pub(crate) struct CanisterArgs {
         default_value = "process"
     )]
     durability: Kept,
+    /// Keep checkpoints of canisters and the calls after them, for `casemate wasm replay`
+    #[arg(long = "wasm-keep-history")]
+    keeps_history: bool,
     /// Who may look at the web sites of canisters
     #[arg(
         long = "wasm-sites",
@@ -83,6 +86,7 @@ impl CanisterArgs {
         let executor: Arc<dyn Executor> = Arc::new(Sandboxed::new(spec, PATIENCE));
         let options = Options {
             durability: self.durability.durability(),
+            keeps_history: self.keeps_history,
             ..Options::default()
         };
         let until = Instant::now() + PATIENT;

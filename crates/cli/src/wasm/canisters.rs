@@ -58,9 +58,9 @@ pub(super) struct ListArgs {
 #[derive(Args)]
 pub(super) struct NameArgs {
     /// The canister
-    name: String,
+    pub(super) name: String,
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 pub(super) fn install(args: InstallArgs) -> anyhow::Result<ExitCode> {

@@ -13,6 +13,7 @@ mod account;
 mod answer;
 mod argument;
 mod canisters;
+mod carry;
 mod new;
 mod owned;
 mod place;
@@ -67,6 +68,12 @@ enum Command {
     Status(canisters::NameArgs),
     /// Print what a canister says of its methods
     Candid(canisters::NameArgs),
+    /// Write a canister into a file
+    Export(carry::ExportArgs),
+    /// Make a canister of such a file
+    Import(carry::ImportArgs),
+    /// Run a canister's kept calls again, and prove that they come to the same
+    Replay(carry::ReplayArgs),
     /// Remove a canister, and all that it knows
     Uninstall(canisters::NameArgs),
 }
@@ -88,6 +95,9 @@ pub(crate) fn run(args: WasmArgs) -> ExitCode {
         Command::List(args) => canisters::list(args),
         Command::Status(args) => canisters::status(args),
         Command::Candid(args) => canisters::candid(args),
+        Command::Export(args) => carry::export(args),
+        Command::Import(args) => carry::import(args),
+        Command::Replay(args) => carry::replay(args),
         Command::Uninstall(args) => canisters::uninstall(args),
     };
     done.unwrap_or_else(|error| {

@@ -7,7 +7,7 @@ use super::owned::Owned;
 use crate::{printer, state};
 use anyhow::bail;
 use casemate_core::limits::parse_duration;
-use casemate_wasm::canisters::{CanisterError, Options};
+use casemate_wasm::canisters::{CanisterError, Canisters, Options};
 use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
 use casemate_wasm::module::Limits;
 use casemate_wasm::process::Spec;
@@ -65,6 +65,9 @@ pub(super) struct Common {
     /// When a call counts as done [default: process]
     #[arg(long, value_enum, value_name = "WHEN")]
     durability: Option<Kept>,
+    /// Keep checkpoints and the calls after them, for `casemate wasm replay`
+    #[arg(long)]
+    keep_history: bool,
     /// Wait so long for another command that has the folder
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = waiting)]
     wait: Duration,
@@ -79,8 +82,8 @@ fn waiting(text: &str) -> Result<Duration, String> {
 }
 
 impl Common {
-    /// Whoever has the canisters.
-    pub(super) fn owner(self) -> anyhow::Result<Box<dyn Owner>> {
+    /// Where they are, and what is to become of them.
+    fn place(self) -> anyhow::Result<(PathBuf, Arc<dyn Executor>, Options, Instant)> {
         let folder = self.data.or_else(|| Some(state::folder()?.join("wasm")));
         let Some(folder) = folder else {
             bail!(
@@ -100,14 +103,41 @@ impl Common {
         let options = Options {
             durability: self.durability.map(Kept::durability).unwrap_or_default(),
             is_alone: true,
+            keeps_history: self.keep_history,
             ..Options::default()
         };
         let until = Instant::now() + self.wait;
+        Ok((folder, executor, options, until))
+    }
+
+    /// The canisters themselves, which no server has.
+    pub(super) fn canisters(self) -> anyhow::Result<Canisters> {
+        let (folder, executor, options, until) = self.place()?;
+        loop {
+            if Remote::find(&folder)?.is_some() {
+                bail!(
+                    "take {}: a server has the canisters\nhint: end `casemate serve` first; this needs them for itself",
+                    folder.display()
+                );
+            }
+            match Canisters::open(&folder, Arc::clone(&executor), options) {
+                Err(CanisterError::Store(StoreError::Owned { .. })) if Instant::now() < until => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
+    /// Whoever has the canisters.
+    pub(super) fn owner(self) -> anyhow::Result<Box<dyn Owner>> {
+        let is_told = self.executor.is_some() || self.durability.is_some() || self.keep_history;
+        let (folder, executor, options, until) = self.place()?;
         loop {
             if let Some(remote) = Remote::find(&folder)? {
-                if self.executor.is_some() || self.durability.is_some() {
+                if is_told {
                     printer::note(
-                        "a server has the canisters: its own --executor and --durability hold",
+                        "a server has the canisters: its own executor, durability and history hold",
                     );
                 }
                 return Ok(Box::new(remote));

@@ -272,32 +272,28 @@ impl Canister {
             Cause::Begins(_) => call.entry.keeps() && kept(&ran).is_some(),
             Cause::Answers(_) | Cause::Fails(_) => true,
         };
-        if is_kept && self.shop.options.durability != Durability::Checkpoint {
-            let record = Record::of(cause.clone(), Call::clone(&call), ran.iter());
-            let written = self.journal.append(&record, self.shop.options.durability);
-            // Who is told of it waits for the disk, if that was asked for: see `Canisters::with`.
-            if let Err(why) = written {
-                // The seat takes the call for done.
+        if is_kept {
+            // Before it is written down: a worker that was taken over can say that it wrote what it
+            // hasn't got, and what never was must not be in the journal.
+            if let Err(why) = self.commit(&ran) {
                 self.seat = None;
+                if matches!(why, CanisterError::Crash(Crash::Torn(_))) {
+                    self.reload()?;
+                }
+                return Err(why);
+            }
+            let record = Record::of(cause.clone(), Call::clone(&call), ran.iter());
+            // Who is told of it waits for the disk, if that was asked for: see `Canisters::with`.
+            if let Err(why) = self.journal.append(&record, self.shop.options.durability) {
+                self.reload()?;
                 return Err(why.into());
             }
+            let grown = bytes(&self.state).saturating_sub(before);
+            self.held.grow(&mut share, grown);
         }
         let turn = self.take_note(&cause, &call, &ran, is_kept);
         self.logbook.extend(&turn.logs);
         if is_kept {
-            match self.commit(&ran) {
-                Ok(()) => {
-                    let grown = bytes(&self.state).saturating_sub(before);
-                    self.held.grow(&mut share, grown);
-                }
-                Err(why) => {
-                    // If it is written down, it was done: what is stored comes to the same.
-                    self.reload()?;
-                    if self.shop.options.durability == Durability::Checkpoint {
-                        return Err(why);
-                    }
-                }
-            }
             let is_long = self.journal.length() >= LONGEST_JOURNAL;
             if (is_long || self.replayed >= self.shop.options.most_replayed)
                 && let Err(why) = self.checkpoint()

@@ -56,6 +56,11 @@ pub enum CanisterError {
         "{0:?} was not accepted by the canister's inspect_message{1}\nhint: it may take such a call from other callers only; nothing was run"
     )]
     NotAccepted(String, String),
+    /// A query called others.
+    #[error(
+        "a query of canister {0:?} calls other canisters, which isn't supported yet\nhint: an update can call their queries"
+    )]
+    Composite(String),
     /// There is no answer yet.
     #[error(
         "canister {0:?} didn't answer in time\nhint: the call goes on; with a key it can be asked for again"

@@ -1,7 +1,7 @@
 //! Canisters that stay: installed, called, and there again after every process has ended.
 //!
 //! ```text
-//!  call ─▶ seat: run ─▶ journal: append ─▶ seat: commit ─▶ answer, and calls of others
+//!  call ─▶ seat: run ─▶ seat: commit ─▶ journal: append ─▶ answer, and calls of others
 //!            │ trap: nothing is written        │                    │
 //!            └ crash: the seat is made anew    │                    ▼
 //!                                              │            post: to whom they are for

@@ -330,6 +330,9 @@ impl Canisters {
         let ran = queries.query(&call, &mut ());
         slot.asking.fetch_sub(1, Ordering::Relaxed);
         match ran {
+            Ok(ran) if !ran.effects.calls.is_empty() => {
+                Err(CanisterError::Composite(slot.name.clone()))
+            }
             Ok(ran) => {
                 let logs = ran.effects.logs;
                 if !logs.is_empty() {

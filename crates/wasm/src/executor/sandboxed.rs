@@ -142,6 +142,7 @@ impl Bench {
             // The worker takes what it wrote for committed, and it isn't.
             return Err(self.life.end("what it wrote was not committed"));
         }
+        self.life.check()?;
         // What it rolls back is what the files have.
         self.memory.settle()?;
         let done = self.line.ask(request, call, &self.state, pacer)?;
