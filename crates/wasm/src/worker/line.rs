@@ -5,7 +5,9 @@ use crate::call::{Pace, Pacer, Pause};
 use casemate_sys::pages::ring::{self, End};
 use std::time::{Duration, Instant};
 
-/// How long a worker waits before it looks again whether anybody is there.
+/// After so long without a request, what the last one took is given back.
+const IDLE: Duration = Duration::from_secs(50);
+/// How long a worker waits then, before it looks again whether anybody is there.
 const LONG: Duration = Duration::from_secs(3600);
 /// How long a reply may wait to be taken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,18 +48,28 @@ impl Line {
     }
 
     fn receive(&mut self) -> Option<(u64, Request)> {
+        let mut patience = IDLE;
         while !self.is_over {
-            match self.end.receive(&mut self.frame, Instant::now() + LONG) {
+            match self.wait(patience) {
                 Ok(()) => {
                     let request = Request::from_bytes(&self.frame).ok();
                     self.is_over = request.is_none();
                     return request;
                 }
-                Err(ring::Error::Late) => {}
+                Err(ring::Error::Late) => patience = LONG,
                 Err(_) => self.is_over = true,
             }
         }
         None
+    }
+
+    /// Waits for a frame. If none comes, nothing is held for one.
+    fn wait(&mut self, patience: Duration) -> Result<(), ring::Error> {
+        let waited = self.end.receive(&mut self.frame, Instant::now() + patience);
+        if waited == Err(ring::Error::Late) {
+            self.frame = Vec::new();
+        }
+        waited
     }
 }
 
@@ -74,5 +86,34 @@ impl Pacer for Line {
                 Pace::Abort
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Call;
+    use casemate_sys::pages::ring::Ring;
+    use rustix::fd::AsFd;
+    use std::sync::Arc;
+
+    #[test]
+    fn who_is_idle_gives_back_what_a_frame_took() {
+        let ring = Ring::new().unwrap();
+        let other = ring.as_fd().try_clone_to_owned().unwrap();
+        let mut caller = ring.caller().unwrap();
+        let mut line = Line::over(Ring::adopt(other).unwrap().callee().unwrap());
+        let mut call = Call::nothing();
+        call.argument = vec![7; 1 << 20];
+        let request = Request::Run(Arc::new(call)).to_bytes(1);
+        let asked = std::thread::spawn(move || {
+            caller.send(&request, Instant::now() + PATIENCE).unwrap();
+            caller
+        });
+        assert!(line.next().is_some());
+        let _caller = asked.join().unwrap();
+        assert!(line.frame.capacity() > 1 << 20);
+        assert_eq!(line.wait(Duration::ZERO), Err(ring::Error::Late));
+        assert_eq!(line.frame.capacity(), 0);
     }
 }
