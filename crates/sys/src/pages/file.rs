@@ -81,6 +81,15 @@ impl Committed {
         self.pages
     }
 
+    /// All pages that hold something.
+    ///
+    /// # Errors
+    /// As [`held`](Self::held).
+    pub fn all_held(&self) -> Result<Runs, Error> {
+        let (start, end) = (0, self.pages);
+        self.held(&[Run { start, end }].into_iter().collect())
+    }
+
     /// The file, opened anew for reading only: what a worker gets.
     ///
     /// # Errors

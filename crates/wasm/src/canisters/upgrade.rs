@@ -12,10 +12,15 @@ use super::canister::Canister;
 use super::{CanisterError, Canisters, Outcome};
 use crate::call::{Entry, Principal};
 use crate::executor::{CanisterMemory, Code, Crash};
-use crate::guest::{PER_WASM_PAGE, State};
+use crate::guest::State;
 use crate::module::EntryPoint;
-use casemate_sys::pages::{Committed, PAGE, Run, Runs};
+use casemate_sys::pages::PAGE;
 use std::sync::Arc;
+
+/// Pages that are copied at once.
+const AT_ONCE: usize = 256;
+const HEAP: usize = 0;
+const STABLE: usize = 1;
 
 impl Canisters {
     /// Changes a canister's code; its stable memory stays.
@@ -90,11 +95,7 @@ impl Canister {
         let memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
         let mut state = State::default();
         if stays {
-            let pages = self.state.stable_pages;
-            let copied = self
-                .memory
-                .with(|[_, from]| memory.with(|[_, to]| copy(from, to, pages)));
-            copied?;
+            copy(STABLE, &self.memory, &memory)?;
             state.stable_pages = self.state.stable_pages;
         }
         if keeps_heap {
@@ -102,11 +103,7 @@ impl Canister {
                 let why = "it is larger than the new module's memory may be";
                 return Err(CanisterError::OtherHeap(self.name.clone(), why));
             }
-            let pages = self.state.heap_pages;
-            let copied = self
-                .memory
-                .with(|[from, _]| memory.with(|[to, _]| copy(from, to, pages)));
-            copied?;
+            copy(HEAP, &self.memory, &memory)?;
             state.heap_pages = self.state.heap_pages.max(code.profile.heap.minimum);
         }
         self.replace(code, memory, state);
@@ -127,26 +124,21 @@ impl Canister {
     }
 }
 
-/// The pages that hold something.
-fn present(memory: &Committed, wasm_pages: u64) -> Result<Runs, CanisterError> {
-    let end = usize::try_from(wasm_pages).unwrap_or(usize::MAX / PER_WASM_PAGE) * PER_WASM_PAGE;
-    let mut all = Runs::default();
-    all.extend((end > 0).then_some(Run { start: 0, end }));
-    Ok(memory.held(&all).map_err(Crash::from)?)
-}
-
-fn copy(from: &Committed, to: &mut Committed, wasm_pages: u64) -> Result<(), CanisterError> {
-    let mut bytes = vec![0; 256 * PAGE];
-    for run in present(from, wasm_pages)?.as_slice() {
-        let mut page = run.start;
-        while page < run.end {
-            let pages = (run.end - page).min(bytes.len() / PAGE);
-            let part = &mut bytes[..pages * PAGE];
-            from.read(page, part).map_err(Crash::from)?;
-            let mut window = to.map(page + pages).map_err(Crash::from)?;
-            window.write(page, part).map_err(Crash::from)?;
-            page += pages;
-        }
-    }
-    Ok(())
+/// One of the two memories becomes what another canister's is.
+fn copy(which: usize, from: &CanisterMemory, to: &CanisterMemory) -> Result<(), Crash> {
+    from.with(|from| {
+        to.with(|to| {
+            let (from, to) = (&*from[which], &mut *to[which]);
+            let mut bytes = vec![0; AT_ONCE * PAGE];
+            for run in from.all_held()?.as_slice() {
+                for page in run.pages().step_by(AT_ONCE) {
+                    let pages = AT_ONCE.min(run.end - page);
+                    let part = &mut bytes[..pages * PAGE];
+                    from.read(page, part)?;
+                    to.map(page + pages)?.write(page, part)?;
+                }
+            }
+            Ok(())
+        })
+    })
 }

@@ -18,7 +18,7 @@ use super::Crash;
 use super::staged::{Files, Origin, Staged};
 use crate::guest::{PER_WASM_PAGE, State};
 use crate::module::Profile;
-use casemate_sys::pages::{Committed, Error, Reader, Run, Runs};
+use casemate_sys::pages::{Committed, Error, Reader, Runs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Up to so many pages of a commit wait for queries: 64 MiB.
@@ -115,11 +115,7 @@ impl CanisterMemory {
     pub fn held(&self, which: usize) -> Result<Runs, Error> {
         self.with(|[heap, stable]| {
             let file = if which == 0 { heap } else { stable };
-            let all = Run {
-                start: 0,
-                end: file.pages(),
-            };
-            file.held(&[all].into_iter().collect())
+            file.all_held()
         })
     }
 

@@ -166,11 +166,7 @@ impl Seat for Bench {
         let Some([heap, stable]) = self.open.take() else {
             return Err(Crash::Gone("there is nothing to commit".to_owned()));
         };
-        let state = Arc::new(State {
-            globals: ran.globals.clone(),
-            heap_pages: ran.heap_pages,
-            stable_pages: ran.stable_pages,
-        });
+        let state = Arc::new(State::after(ran));
         let pages = Pages {
             worker: &self.life.worker,
             addresses: [self.addresses.heap, self.addresses.stable],

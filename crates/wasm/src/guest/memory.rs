@@ -13,7 +13,7 @@
 //! grows. Compiled code relies on that: it checks no bound that the unmapped rest checks for it.
 
 use super::run::Mode;
-use crate::call::Value;
+use crate::call::{Ran, Value};
 use crate::module::abi;
 use casemate_sys::pages::{self, PAGE, Reader, Region, Run, Runs, Tracker};
 use std::collections::VecDeque;
@@ -47,6 +47,18 @@ pub struct State {
     pub heap_pages: u64,
     /// The stable memory's.
     pub stable_pages: u64,
+}
+
+impl State {
+    /// What a call left, once it is committed.
+    #[must_use]
+    pub fn after(ran: &Ran) -> Self {
+        Self {
+            globals: ran.globals.clone(),
+            heap_pages: ran.heap_pages,
+            stable_pages: ran.stable_pages,
+        }
+    }
 }
 
 /// The pages that a call wrote, and where in this process they are.

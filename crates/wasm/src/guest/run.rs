@@ -181,11 +181,7 @@ impl Guest {
     pub fn commit(&mut self, ran: &Ran) -> wasmtime::Result<Written> {
         let written = self.open.take().unwrap_or_default();
         self.memory.forget_touched()?;
-        self.state = State {
-            globals: ran.globals.clone(),
-            heap_pages: ran.heap_pages,
-            stable_pages: ran.stable_pages,
-        };
+        self.state = State::after(ran);
         if self.image.profile.drops_segments {
             self.renew()?;
         }

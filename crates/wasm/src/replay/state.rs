@@ -1,7 +1,7 @@
 //! A canister's whole state in one number.
 
 use crate::guest::State;
-use casemate_sys::pages::{Committed, Error, PAGE, Run, Runs};
+use casemate_sys::pages::{Committed, Error, PAGE};
 use sha2::{Digest, Sha256};
 
 /// Pages that are read at once.
@@ -13,9 +13,7 @@ pub fn state_hash(memories: [&Committed; 2], state: &State) -> Result<[u8; 32], 
     let mut hash = Sha256::new().chain_update(b"state of a canister, 1\n");
     let mut bytes = vec![0; AT_ONCE * PAGE];
     for (which, memory) in memories.into_iter().enumerate() {
-        let end = memory.pages();
-        let whole: Runs = [Run { start: 0, end }].into_iter().collect();
-        for run in memory.held(&whole)?.as_slice() {
+        for run in memory.all_held()?.as_slice() {
             for first in run.pages().step_by(AT_ONCE) {
                 let bytes = &mut bytes[..AT_ONCE.min(run.end - first) * PAGE];
                 memory.read(first, bytes)?;

@@ -143,11 +143,7 @@ impl<'a> Stand<'a> {
 
     fn commit(&mut self, ran: &Ran) -> Committed {
         let committed = self.seat.commit(ran).unwrap();
-        self.state = State {
-            globals: ran.globals.clone(),
-            heap_pages: ran.heap_pages,
-            stable_pages: ran.stable_pages,
-        };
+        self.state = State::after(ran);
         committed
     }
 

@@ -42,14 +42,6 @@ fn query(name: &str) -> Arc<Call> {
     call(Entry::Query(name.to_owned()))
 }
 
-fn state(ran: &Ran) -> State {
-    State {
-        globals: ran.globals.clone(),
-        heap_pages: ran.heap_pages,
-        stable_pages: ran.stable_pages,
-    }
-}
-
 /// Every page that holds something, of both memories.
 fn content(memory: &CanisterMemory) -> Vec<(usize, usize, [u8; PAGE])> {
     let pages = |which| {
@@ -98,7 +90,7 @@ impl Stand {
             last = seat.run(&entry, &mut ()).unwrap();
             seat.commit(&last).unwrap();
         }
-        let state = state(&last);
+        let state = State::after(&last);
         Attack {
             seat: self.hostile.seat(&self.code, &memory, &state).unwrap(),
             before: content(&memory),

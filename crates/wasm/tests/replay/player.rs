@@ -72,11 +72,7 @@ impl Player {
             let committed = self.seat.commit(ran)?;
             self.written[0].extend(committed.heap.as_slice().iter().copied());
             self.written[1].extend(committed.stable.as_slice().iter().copied());
-            self.state = State {
-                globals: ran.globals.clone(),
-                heap_pages: ran.heap_pages,
-                stable_pages: ran.stable_pages,
-            };
+            self.state = State::after(ran);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 use super::*;
-use casemate_sys::pages::PAGE;
+use casemate_sys::pages::{PAGE, Run};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 

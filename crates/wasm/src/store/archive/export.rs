@@ -1,7 +1,6 @@
 //! A canister that goes into an archive.
 
 use super::super::overlay::AT_ONCE;
-use super::super::overlay::layers::whole;
 use super::super::overlay::write::is_zero;
 use super::super::{Document, StoreError};
 use super::part::Target;
@@ -53,7 +52,7 @@ fn pages(
         StoreError::io("read the memory for", name)(std::io::Error::other(why.to_string()))
     };
     let mut bytes = vec![0; AT_ONCE * PAGE];
-    let held = committed.held(&whole(committed)).map_err(unread)?;
+    let held = committed.all_held().map_err(unread)?;
     for run in held.as_slice() {
         for first in run.pages().step_by(AT_ONCE) {
             let bytes = &mut bytes[..AT_ONCE.min(run.end - first) * PAGE];
