@@ -164,7 +164,7 @@ impl Owner for Owned {
         Ok(Status {
             name: report.name,
             canister: report.canister,
-            state: report.status.to_owned(),
+            state: report.status.name().to_owned(),
             module: report.module,
             version: report.version,
             controllers: report.controllers,

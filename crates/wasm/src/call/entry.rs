@@ -107,6 +107,16 @@ impl Status {
             Self::Stopped => 3,
         }
     }
+
+    /// As people read it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// What doesn't change while a call runs.

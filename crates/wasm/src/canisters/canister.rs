@@ -56,6 +56,8 @@ pub(super) struct Canister {
     pub(super) logbook: Logbook,
     pub(super) journal: Journal,
     held: Held,
+    /// It was to be made again from what is stored, and couldn't be: nobody may use it.
+    pub(super) is_stale: bool,
     /// Pages that were written since the last checkpoint.
     pub(super) written: [Runs; 2],
     /// Pages that the last turn wrote.
@@ -91,8 +93,6 @@ impl Canister {
         logbook: Logbook,
     ) -> Result<Self, CanisterError> {
         let code = shop.code(&document.module)?;
-        let memory = CanisterMemory::new(&code.profile).map_err(Crash::from)?;
-        memory.with(|both| load(&home, &document, both))?;
         let damaged = || CanisterError::Books(Document::path(&home));
         let books = hex::decode(&document.books).ok_or_else(damaged)?;
         let books = Books::from_bytes(&books).map_err(|_| damaged())?;
@@ -101,25 +101,13 @@ impl Canister {
             statics.status = Status::Stopping;
         }
         let state = document.state(&home)?;
-        Ok(Self {
-            name: name(&home),
-            held: shop.budget.held(bytes(&state)),
-            logbook,
-            code,
-            shop: shop.clone(),
-            memory,
-            statics,
-            state,
-            books,
-            document,
-            home,
-            seat: None,
-            journal,
-            written: Default::default(),
-            dirtied: 0,
-            replayed: 0,
-            instructions: 0,
-        })
+        let mut canister = Self::empty(shop, home, code, statics, document, journal, logbook)?;
+        let (home, document) = (&canister.home, &canister.document);
+        canister.memory.with(|both| load(home, document, both))?;
+        canister.held.become_of(bytes(&state));
+        canister.state = state;
+        canister.books = books;
+        Ok(canister)
     }
 
     /// One that was just made, with nothing stored yet.
@@ -130,23 +118,39 @@ impl Canister {
         code: Arc<Code>,
         statics: Statics,
     ) -> Result<Self, CanisterError> {
-        let state = State::default();
         let journal = Journal::begin(&Document::calls(&home, 0), false)?;
-        let document = Document::of(&statics, &code.hash, &state);
+        let document = Document::of(&statics, &code.hash, &State::default());
+        let logbook = Logbook::open(&home);
+        let mut canister = Self::empty(shop, home, code, statics, document, journal, logbook)?;
+        name.clone_into(&mut canister.name);
+        Ok(canister)
+    }
+
+    /// One with nothing in its memory.
+    fn empty(
+        shop: &Arc<Shop>,
+        home: PathBuf,
+        code: Arc<Code>,
+        statics: Statics,
+        document: Document,
+        journal: Journal,
+        logbook: Logbook,
+    ) -> Result<Self, CanisterError> {
         Ok(Self {
-            name: name.to_owned(),
-            memory: CanisterMemory::new(&code.profile).map_err(Crash::from)?,
-            logbook: Logbook::open(&home),
-            held: shop.budget.held(0),
-            books: Books::default(),
+            seat: None,
+            name: name(&home),
             home,
+            memory: CanisterMemory::new(&code.profile).map_err(Crash::from)?,
             code,
             shop: shop.clone(),
             document,
             statics,
-            state,
-            seat: None,
+            state: State::default(),
+            books: Books::default(),
+            logbook,
             journal,
+            held: shop.budget.held(0),
+            is_stale: false,
             written: Default::default(),
             dirtied: 0,
             replayed: 0,
@@ -157,6 +161,7 @@ impl Canister {
     /// Makes it again from what is stored: what is here isn't what was written down.
     pub(super) fn reload(&mut self) -> Result<(), CanisterError> {
         self.seat = None;
+        self.is_stale = true;
         self.held.become_of(0);
         *self = Self::recover(&self.shop.clone(), self.home.clone())?;
         Ok(())
@@ -179,6 +184,7 @@ impl Canister {
     /// It has got its name.
     pub(super) fn settle(&mut self, home: PathBuf) {
         self.logbook.moved(&home);
+        self.name = name(&home);
         self.home = home;
     }
 
@@ -246,16 +252,13 @@ impl Canister {
             return Ok(Turn::default());
         }
         call.statics.cycles = call.statics.cycles.saturating_add(call.refunded);
-        for _ in 1..TRIES {
+        for _ in 0..TRIES {
             match self.turn(Cause::Answers(number), call.clone()) {
-                Err(CanisterError::Crash(why)) => self.logbook.note(call.time, &why.to_string()),
+                Err(CanisterError::Crash(_)) => {}
                 turn => return turn,
             }
         }
-        match self.turn(Cause::Answers(number), call.clone()) {
-            Err(CanisterError::Crash(_)) => self.turn(Cause::Fails(number), call),
-            turn => turn,
-        }
+        self.turn(Cause::Fails(number), call)
     }
 
     /// Runs a call, writes it down, and takes over what it wrote.
@@ -277,6 +280,7 @@ impl Canister {
             // hasn't got, and what never was must not be in the journal.
             if let Err(why) = self.commit(&ran) {
                 self.seat = None;
+                self.logbook.note(call.time, &why.to_string());
                 if matches!(why, CanisterError::Crash(Crash::Torn(_))) {
                     self.reload()?;
                 }
@@ -387,11 +391,7 @@ impl Canister {
         self.dirtied = committed.heap.pages() + committed.stable.pages();
         self.written[0].extend(committed.heap.as_slice().iter().copied());
         self.written[1].extend(committed.stable.as_slice().iter().copied());
-        self.state = State {
-            globals: ran.globals.clone(),
-            heap_pages: ran.heap_pages,
-            stable_pages: ran.stable_pages,
-        };
+        self.state = State::after(ran);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 
 use super::message::Response;
 use super::{CanisterError, Canisters};
-use crate::call::{Outgoing, Principal, RejectCode};
+use crate::call::{Outgoing, Principal, RejectCode, Status};
 use candid::utils::{ArgumentDecoder, ArgumentEncoder};
 use candid::{CandidType, Deserialize, Nat};
 use casemate_core::hex;
@@ -150,34 +150,14 @@ impl Canisters {
                 })?;
                 reply(())
             }
-            "start_canister" => {
-                let (which,): (Which,) = argument(bytes)?;
-                self.managing(from, &which.canister_id, true, |canisters, name| {
-                    canisters.start(name)
-                })?;
-                reply(())
-            }
-            "stop_canister" => {
-                let (which,): (Which,) = argument(bytes)?;
-                self.managing(from, &which.canister_id, true, |canisters, name| {
-                    canisters.stop(name).map(drop)
-                })?;
-                reply(())
-            }
-            "delete_canister" => {
-                let (which,): (Which,) = argument(bytes)?;
-                self.managing(from, &which.canister_id, true, |canisters, name| {
-                    canisters.remove(name)
-                })?;
-                reply(())
-            }
-            "uninstall_code" => {
-                let (which,): (Which,) = argument(bytes)?;
-                self.managing(from, &which.canister_id, true, |canisters, name| {
-                    canisters.reinstall(name, EMPTY, Vec::new(), from).map(drop)
-                })?;
-                reply(())
-            }
+            "start_canister" => self.done(from, bytes, Self::start),
+            "stop_canister" => self.done(from, bytes, |canisters, name| {
+                canisters.stop(name).map(drop)
+            }),
+            "delete_canister" => self.done(from, bytes, Self::remove),
+            "uninstall_code" => self.done(from, bytes, |canisters, name| {
+                canisters.reinstall(name, EMPTY, Vec::new(), from).map(drop)
+            }),
             "update_settings" => {
                 let (update,): (Update,) = argument(bytes)?;
                 let controllers = match &update.settings.controllers {
@@ -193,38 +173,32 @@ impl Canisters {
             }
             "install_code" => {
                 let (install,): (Install,) = argument(bytes)?;
-                let mut outcome = None;
-                self.managing(from, &install.canister_id, true, |canisters, name| {
-                    let (module, argument) = (&install.wasm_module, install.arg);
-                    outcome = Some(match install.mode {
-                        Mode::Upgrade(_) => canisters.upgrade(name, module, argument, from)?,
-                        Mode::Install | Mode::Reinstall => {
-                            canisters.reinstall(name, module, argument, from)?
+                let outcome =
+                    self.managing(from, &install.canister_id, true, |canisters, name| {
+                        let (module, argument) = (&install.wasm_module, install.arg);
+                        match install.mode {
+                            Mode::Upgrade(_) => canisters.upgrade(name, module, argument, from),
+                            Mode::Install | Mode::Reinstall => {
+                                canisters.reinstall(name, module, argument, from)
+                            }
                         }
-                    });
-                    Ok(())
-                })?;
-                match outcome.map(|outcome| outcome.result) {
-                    Some(Err(failure)) => Err((failure.code(), failure.to_string())),
-                    _ => reply(()),
+                    })?;
+                match outcome.result {
+                    Err(failure) => Err((failure.code(), failure.to_string())),
+                    Ok(_) => reply(()),
                 }
             }
             "canister_status" => {
                 let (which,): (Which,) = argument(bytes)?;
-                let mut status = None;
-                self.managing(from, &which.canister_id, true, |canisters, name| {
-                    status = Some(canisters.report(name)?);
-                    Ok(())
-                })?;
-                let report = status.ok_or((RejectCode::SysFatal, String::new()))?;
+                let report = self.managing(from, &which.canister_id, true, Self::report)?;
                 let controllers = report.controllers.iter();
                 let controllers =
                     controllers.filter_map(|who| candid::Principal::from_text(who).ok());
                 reply((StatusOf {
                     status: match report.status {
-                        "running" => StatusIs::Running,
-                        "stopping" => StatusIs::Stopping,
-                        _ => StatusIs::Stopped,
+                        Status::Running => StatusIs::Running,
+                        Status::Stopping => StatusIs::Stopping,
+                        Status::Stopped => StatusIs::Stopped,
                     },
                     settings: SettingsAre {
                         controllers: controllers.collect(),
@@ -248,14 +222,26 @@ impl Canisters {
         }
     }
 
+    /// Does with a canister what has no other argument, and nothing to tell.
+    fn done(
+        &self,
+        from: Principal,
+        bytes: &[u8],
+        work: impl FnOnce(&Self, &str) -> Result<(), CanisterError>,
+    ) -> Result<Vec<u8>, Refused> {
+        let (which,): (Which,) = argument(bytes)?;
+        self.managing(from, &which.canister_id, true, work)?;
+        reply(())
+    }
+
     /// Does something with a canister for one who may.
-    fn managing(
+    fn managing<T>(
         &self,
         from: Principal,
         which: &candid::Principal,
         by_controller: bool,
-        work: impl FnOnce(&Self, &str) -> Result<(), CanisterError>,
-    ) -> Result<(), Refused> {
+        work: impl FnOnce(&Self, &str) -> Result<T, CanisterError>,
+    ) -> Result<T, Refused> {
         let which = own(which)?;
         let name = self.name_of(which).ok_or_else(|| {
             let why = format!("there is no canister {which}");

@@ -107,11 +107,10 @@ impl Post {
 impl Canisters {
     /// The place of the canister of this name.
     pub(super) fn slot(&self, name: &str) -> Result<Arc<Slot>, CanisterError> {
-        let home = self.shop.directory.home(name)?;
         if let Some(slot) = lock(&self.post.board).slots.get(name) {
             return Ok(slot.clone());
         }
-        if !home.is_dir() {
+        if !self.shop.directory.home(name)?.is_dir() {
             return Err(CanisterError::NoCanister(name.to_owned(), self.names()?));
         }
         let mut board = lock(&self.post.board);
@@ -174,6 +173,10 @@ impl Canisters {
         let begun = canister.books.counts().1 + canister.books.unread().len();
         // Nobody is told of what may yet be lost; the canister goes on meanwhile.
         let seen = canister.journal.seen(self.shop.options.durability);
+        if canister.is_stale {
+            // The next one who asks has it read again.
+            *place = None;
+        }
         drop(place);
         if let Err(why) = seen.wait() {
             *slot.canister() = None;

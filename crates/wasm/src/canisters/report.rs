@@ -4,12 +4,11 @@ use super::slot::Slot;
 use super::{CanisterError, Canisters, clock};
 use crate::call::{Log, Principal, Status};
 use casemate_core::hex;
-use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A canister, as it is now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// What it is called.
     pub name: String,
@@ -17,8 +16,8 @@ pub struct Report {
     pub canister: String,
     /// SHA-256 of its module, in hexadecimal digits.
     pub module: String,
-    /// `running`, `stopping` or `stopped`.
-    pub status: &'static str,
+    /// Whether it takes calls.
+    pub status: Status,
     /// Who may change it.
     pub controllers: Vec<String>,
     /// Grows with every change of code or settings.
@@ -77,11 +76,7 @@ impl Canisters {
                 name: canister.name.clone(),
                 canister: statics.canister.to_string(),
                 module: hex::encode(&canister.code.hash),
-                status: match statics.status {
-                    Status::Running => "running",
-                    Status::Stopping => "stopping",
-                    Status::Stopped => "stopped",
-                },
+                status: statics.status,
                 controllers: statics
                     .controllers
                     .iter()

@@ -6,7 +6,9 @@ use crate::call::Principal;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+type Broken<'a> = PoisonError<MutexGuard<'a, Option<Canister>>>;
 
 /// One place. The canister's lock is held for a turn; the others for a moment, and none of them
 /// while another is asked for.
@@ -40,16 +42,26 @@ impl Slot {
     }
 
     pub(super) fn canister(&self) -> MutexGuard<'_, Option<Canister>> {
-        lock(&self.canister)
+        self.canister
+            .lock()
+            .unwrap_or_else(|broken| self.emptied(broken))
     }
 
     /// Unless it has a turn right now.
     pub(super) fn try_canister(&self) -> Option<MutexGuard<'_, Option<Canister>>> {
         match self.canister.try_lock() {
             Ok(canister) => Some(canister),
-            Err(std::sync::TryLockError::Poisoned(canister)) => Some(canister.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(broken)) => Some(self.emptied(broken)),
+            Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// A turn panicked, and may have left anything in memory: what counts is what is stored.
+    fn emptied<'a>(&self, broken: Broken<'a>) -> MutexGuard<'a, Option<Canister>> {
+        let mut canister = broken.into_inner();
+        *canister = None;
+        self.canister.clear_poison();
+        canister
     }
 
     pub(super) fn put(&self, parcel: Parcel) {
@@ -73,7 +85,7 @@ impl Slot {
     }
 }
 
-/// A turn that panicked has left its canister as it is stored, or it is made again from there.
+/// What these locks guard is whole between any two statements.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,8 +8,9 @@
 //!
 //! An executor that can't be made is an error; none takes another's place.
 //!
-//! A call is run, looked at, written down, and only then committed: [`Seat::run`] leaves what it
-//! wrote where it is, and [`Seat::commit`] brings it home. Calls of which nothing is kept go by
+//! A call is run, looked at, committed, and then written down: [`Seat::run`] leaves what it wrote
+//! where it is, and [`Seat::commit`] brings it home. Nobody is told of it before it is written down,
+//! and if that fails, the canister is made again from what is stored. Calls of which nothing is kept go by
 //! [`Queries`], beside all that, on the version that was committed before they began ([`memory`]).
 
 mod error;

@@ -9,7 +9,7 @@ mod script;
 mod stand;
 
 use candid::{Decode, Encode};
-use casemate_wasm::call::{Answer, Failure, Principal};
+use casemate_wasm::call::{Answer, Failure, Principal, Status};
 use casemate_wasm::canisters::{Ask, CanisterError, Options};
 use script::{out, raw, script};
 use stand::{PUPPET, Stand, each, each_with};
@@ -60,6 +60,11 @@ fn main() {
             memory_is_shared_and_given_back,
         ),
         ("lines_survive", lines_survive),
+        (
+            "who_cant_be_made_again_is_nobodys",
+            who_cant_be_made_again_is_nobodys,
+        ),
+        ("who_moved_has_its_own_name", who_moved_has_its_own_name),
         ("who_is_evicted_comes_back", who_is_evicted_comes_back),
         (
             "callers_at_once_are_all_answered",
@@ -356,7 +361,10 @@ fn who_is_stopped_takes_no_calls() {
         let said = stand.reply("a", script().call(out(b, script().reply())));
         assert_eq!(said[0], 5);
         stand.again();
-        assert_eq!(stand.canisters().report("b").unwrap().status, "stopped");
+        assert_eq!(
+            stand.canisters().report("b").unwrap().status,
+            Status::Stopped
+        );
         stand.canisters().start("b").unwrap();
         assert_eq!(stand.reply("b", script().status().reply()), [1]);
     });
@@ -504,6 +512,51 @@ fn lines_survive() {
         let lines = stand.canisters().logs("a").unwrap();
         let lines: Vec<Vec<u8>> = lines.into_iter().map(|log| log.text).collect();
         assert_eq!(lines, [b"before".to_vec(), b"after".to_vec()]);
+    });
+}
+
+/// An upgrade fails and is to be undone, but what is stored is damaged. The half-changed canister in
+/// memory must not answer.
+fn who_cant_be_made_again_is_nobodys() {
+    each(|stand| {
+        stand.puppet("a");
+        stand.reply("a", script().add(1).reply());
+        let home = stand.folder().join("canisters/a");
+        let files = std::fs::read_dir(home)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let stored: Vec<_> = files
+            .filter(|path| path.extension().is_some_and(|end| end == "pages"))
+            .collect();
+        let broken = br#"(module (memory 1) (func (export "canister_post_upgrade") unreachable))"#;
+        for path in &stored {
+            std::fs::remove_file(path).unwrap();
+        }
+        let canisters = stand.canisters();
+        canisters
+            .upgrade("a", broken, Vec::new(), Principal::ANONYMOUS)
+            .unwrap_err();
+        for _ in 0..2 {
+            let told = stand.tell("a", script().add(1).reply());
+            assert!(matches!(told, Err(CanisterError::Store(_))), "{told:?}");
+        }
+    });
+}
+
+fn who_moved_has_its_own_name() {
+    each(|stand| {
+        stand.puppet("a");
+        let mut archive = Vec::new();
+        let canisters = stand.canisters();
+        canisters.export("a", &mut archive).unwrap();
+        canisters.import("b", archive.as_slice(), &[]).unwrap();
+        assert_eq!(canisters.report("b").unwrap().name, "b");
+        canisters.stop("b").unwrap();
+        let told = stand.tell("b", script().reply());
+        assert!(
+            matches!(&told, Err(CanisterError::Stopped(name)) if name == "b"),
+            "{told:?}"
+        );
     });
 }
 

@@ -5,6 +5,7 @@ use casemate_wasm::call::{Answer, Failure, Principal};
 use casemate_wasm::canisters::{Ask, CanisterError, Canisters, Options, Outcome};
 use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
 use casemate_wasm::process::Spec;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,10 @@ pub(crate) fn each_with(options: Options, test: impl Fn(&mut Stand)) {
 }
 
 impl Stand {
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn canisters(&self) -> &Canisters {
         self.canisters.as_ref().unwrap()
     }
