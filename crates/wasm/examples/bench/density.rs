@@ -107,11 +107,12 @@ fn installed(wishes: &Wishes, report: &mut Report) -> Result<()> {
     let since = Instant::now();
     let side = Side::open(Kind::Sandboxed(4), home.path())?;
     let names = side.names()?.len();
+    side.wake_all()?;
     let opened = milliseconds(since.elapsed());
     if names != many {
         return Err(format!("{names} canisters of {many}").into());
     }
-    let what = format!("{many} installed: open the folder and name them");
+    let what = format!("{many} installed: open the folder, wake whoever has something to do");
     report.add(Row::alone(what, "ms", opened).at_most(2000.0));
     let what = format!("{many} installed: processes for them");
     let more = processes::below().len() - before;

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How long a call may take here.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// No arguments, in Candid: Motoko's methods read them.
+const NOTHING: &[u8] = b"DIDL\0\0";
+
 /// Where guests run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -85,17 +88,22 @@ impl Side {
 
     /// An update; its reply.
     pub(crate) fn call(&self, name: &str, method: &str) -> Result<Vec<u8>> {
-        answered(self.canisters.call(name, Ask::new(method, Vec::new()))?)
+        answered(self.canisters.call(name, Ask::new(method, NOTHING.to_vec()))?)
     }
 
     /// A query; its reply.
     pub(crate) fn query(&self, name: &str, method: &str) -> Result<Vec<u8>> {
-        answered(self.canisters.query(name, Ask::new(method, Vec::new()))?)
+        answered(self.canisters.query(name, Ask::new(method, NOTHING.to_vec()))?)
     }
 
     /// Takes a canister's worker away.
     pub(crate) fn rest(&self, name: &str) -> Result<()> {
         Ok(self.canisters.rest(name)?)
+    }
+
+    /// As a server does before it answers anybody.
+    pub(crate) fn wake_all(&self) -> Result<()> {
+        Ok(self.canisters.wake_all()?)
     }
 
     pub(crate) fn names(&self) -> Result<Vec<String>> {
