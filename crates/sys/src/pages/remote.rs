@@ -22,7 +22,6 @@
 //! A process is named by its id here: it has to be a child that wasn't waited for yet, or the id may
 //! be another's by now.
 
-use super::file::inside;
 use super::{Error, Mapped, PAGE, Run, Runs};
 use crate::{Errno, check};
 
@@ -48,7 +47,7 @@ impl Source {
     /// these are overwritten by then: another process can end at any time. Where all or nothing is to
     /// be committed, [`stage`](Self::stage) them first.
     pub fn pull(self, runs: &Runs, to: &mut Mapped<'_>) -> Result<(), Error> {
-        inside(&(0..last(runs)), to.pages())?;
+        fits(runs, to)?;
         let start = to.start();
         // SAFETY: all of them are inside of the mapping, which is borrowed exclusively.
         unsafe { self.read(runs, |_, page| start.wrapping_add(page * PAGE)) }
@@ -168,9 +167,13 @@ fn nth(parts: &[Run], mut before: usize) -> usize {
     parts.last().map_or(0, |part| part.end)
 }
 
-/// The page after the last.
-fn last(runs: &Runs) -> usize {
-    runs.as_slice().last().map_or(0, |run| run.end)
+/// Refuses runs of which something isn't shown.
+fn fits(runs: &Runs, to: &Mapped<'_>) -> Result<(), Error> {
+    let runs = runs.as_slice();
+    match (runs.first(), runs.last()) {
+        (Some(first), Some(last)) => to.shows(&(first.start..last.end)),
+        _ => Ok(()),
+    }
 }
 
 impl Mapped<'_> {
@@ -180,7 +183,7 @@ impl Mapped<'_> {
     /// [`Error::Outside`] unless these are exactly so many pages that are all there. Nothing was
     /// written then.
     pub fn write_staged(&mut self, runs: &Runs, staged: &[u8]) -> Result<(), Error> {
-        inside(&(0..last(runs)), self.pages())?;
+        fits(runs, self)?;
         let (pages, room) = (runs.pages(), staged.len() / PAGE);
         if pages != room || !staged.len().is_multiple_of(PAGE) {
             return Err(Error::Outside {

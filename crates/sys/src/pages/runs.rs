@@ -80,6 +80,26 @@ impl Runs {
         self.without(&self.without(other))
     }
 
+    /// Its first so many pages, and the others.
+    #[must_use]
+    pub fn split(&self, pages: usize) -> (Self, Self) {
+        let (mut first, mut others) = (Self::default(), Self::default());
+        let mut left = pages;
+        for run in &self.0 {
+            let middle = run.start + run.len().min(left);
+            left -= middle - run.start;
+            first.extend([Run {
+                start: run.start,
+                end: middle,
+            }]);
+            others.extend([Run {
+                start: middle,
+                end: run.end,
+            }]);
+        }
+        (first, others)
+    }
+
     /// Takes all pages out, and keeps the memory.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -140,6 +160,21 @@ mod tests {
                 prop_assert!(runs.as_slice().is_sorted_by(|a, b| a.end < b.start));
                 prop_assert_eq!(runs.pages(), pages.len());
             }
+        }
+
+        #[test]
+        fn one_set_can_be_split(
+            parts in prop::collection::vec((0usize..300, 0usize..9), 0..20),
+            at in 0usize..200,
+        ) {
+            let runs: Runs = parts.iter().map(|(start, count)| Run { start: *start, end: start + count }).collect();
+            let pages = |runs: &Runs| -> Vec<usize> {
+                runs.as_slice().iter().flat_map(|run| run.pages()).collect()
+            };
+            let (first, others) = runs.split(at);
+            prop_assert_eq!(first.pages(), at.min(runs.pages()));
+            prop_assert_eq!([pages(&first), pages(&others)].concat(), pages(&runs));
+            prop_assert!(others.as_slice().iter().all(|run| !run.is_empty()));
         }
 
         #[test]

@@ -88,12 +88,18 @@ impl Side {
 
     /// An update; its reply.
     pub(crate) fn call(&self, name: &str, method: &str) -> Result<Vec<u8>> {
-        answered(self.canisters.call(name, Ask::new(method, NOTHING.to_vec()))?)
+        answered(
+            self.canisters
+                .call(name, Ask::new(method, NOTHING.to_vec()))?,
+        )
     }
 
     /// A query; its reply.
     pub(crate) fn query(&self, name: &str, method: &str) -> Result<Vec<u8>> {
-        answered(self.canisters.query(name, Ask::new(method, NOTHING.to_vec()))?)
+        answered(
+            self.canisters
+                .query(name, Ask::new(method, NOTHING.to_vec()))?,
+        )
     }
 
     /// Takes a canister's worker away.

@@ -1,5 +1,6 @@
 //! Guests in the controller's own process: the honest baseline.
 
+use super::copy::in_two;
 use super::known::Known;
 use super::places::Places;
 use super::staged::{Files, Origin, end};
@@ -8,8 +9,9 @@ use crate::call::{Call, Pacer, Ran};
 use crate::guest::{self, Guest, Image, Machine, Memories, Mode, State, Written};
 use crate::module::{self, Limits};
 use crate::worker::QUERIES;
-use casemate_sys::pages::{PAGE, Runs, Sealed, Tracker};
+use casemate_sys::pages::{self, PAGE, Run, Runs, Sealed, Tracker};
 use sha2::{Digest, Sha256};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Runs guests here.
@@ -117,18 +119,35 @@ struct Own<'a> {
 }
 
 impl Own<'_> {
-    /// The pages, in order, each with what it holds.
-    fn pages(&self, which: usize) -> impl Iterator<Item = (usize, &[u8])> {
-        let runs = self.runs()[which];
-        runs.as_slice().iter().map(move |run| {
-            let start = match which {
-                0 => self.guest.heap(run.start),
-                _ => self.guest.stable(run.start),
-            };
-            // SAFETY: the guest has written them, and it doesn't run now.
-            let bytes = unsafe { std::slice::from_raw_parts(start, run.len() * PAGE) };
-            (run.start, bytes)
-        })
+    /// What the pages that were written hold.
+    fn content(&self, which: usize) -> Content<'_> {
+        Content {
+            start: match which {
+                0 => self.guest.heap(0),
+                _ => self.guest.stable(0),
+            },
+            guest: PhantomData,
+        }
+    }
+}
+
+/// Pages of a guest that doesn't run now.
+struct Content<'a> {
+    /// Where page 0 is.
+    start: *const u8,
+    guest: PhantomData<&'a Guest>,
+}
+
+// SAFETY: nobody writes to them while the guest is borrowed.
+unsafe impl Sync for Content<'_> {}
+
+impl Content<'_> {
+    /// # Safety
+    /// The guest has written all of them.
+    unsafe fn of(&self, run: Run) -> &[u8] {
+        let start = self.start.wrapping_add(run.start * PAGE);
+        // SAFETY: the caller's, and the guest doesn't run now.
+        unsafe { std::slice::from_raw_parts(start, run.len() * PAGE) }
     }
 }
 
@@ -139,21 +158,29 @@ impl Origin for Own<'_> {
 
     fn take(&self, files: &mut Files) -> Result<(), Crash> {
         let runs = self.runs();
-        let mut windows = [
+        let windows = [
             files.heap.map(end(runs[0]))?,
             files.stable.map(end(runs[1]))?,
         ];
-        for (which, window) in windows.iter_mut().enumerate() {
-            for (page, bytes) in self.pages(which) {
-                window.write(page, bytes)?;
-            }
+        for (which, window) in windows.into_iter().enumerate() {
+            let content = self.content(which);
+            in_two(runs[which], window, |runs, to| {
+                for run in runs.as_slice() {
+                    // SAFETY: it is a part of what was written.
+                    to.write(run.start, unsafe { content.of(*run) })?;
+                }
+                Ok::<_, pages::Error>(())
+            })?;
         }
         Ok(())
     }
 
     fn stage(&self, into: [&mut [u8]; 2]) -> Result<(), Crash> {
         for (which, mut left) in into.into_iter().enumerate() {
-            for (_, bytes) in self.pages(which) {
+            let content = self.content(which);
+            for run in self.runs()[which].as_slice() {
+                // SAFETY: it was written.
+                let bytes = unsafe { content.of(*run) };
                 let (here, rest) = left.split_at_mut(bytes.len());
                 here.copy_from_slice(bytes);
                 left = rest;

@@ -13,6 +13,7 @@
 //! and if that fails, the canister is made again from what is stored. Calls of which nothing is kept go by
 //! [`Queries`], beside all that, on the version that was committed before they began ([`memory`]).
 
+mod copy;
 mod error;
 mod in_process;
 mod known;

@@ -10,6 +10,7 @@
 //! only if the worker still runs afterwards.
 
 use super::Crash;
+use super::copy::in_two;
 use super::staged::{Files, Origin, end};
 use crate::process::Worker;
 use casemate_sys::pages::remote::Source;
@@ -68,8 +69,8 @@ impl Pages<'_> {
 
     fn pull(&self, which: usize, files: &mut Files) -> Result<(), Crash> {
         let runs = self.runs[which];
-        let mut window = files.of(which).map(end(runs))?;
-        Ok(self.source(which).pull(runs, &mut window)?)
+        let (window, source) = (files.of(which).map(end(runs))?, self.source(which));
+        Ok(in_two(runs, window, |runs, to| source.pull(runs, to))?)
     }
 
     fn source(&self, which: usize) -> Source {

@@ -58,6 +58,17 @@ fn nothing_outside_is_reached() {
     assert_eq!(mapped.write(5, b"x"), outside(6, 5));
     assert_eq!(mapped.read(usize::MAX, &mut [0]), outside(usize::MAX, 5));
     assert_eq!(mapped.write(4, &page(1)), Ok(()));
+    let (mut lower, mut upper) = mapped.split(2);
+    assert_eq!(lower.write(1, &page(2)), Ok(()));
+    assert_eq!(lower.write(1, &[2; PAGE + 1]), outside(3, 2));
+    assert_eq!(upper.write(2, &page(3)), Ok(()));
+    assert!(upper.write(1, &page(4)).is_err() && upper.read(0, &mut [0]).is_err());
+    assert_eq!(upper.write(5, b"x"), outside(6, 5));
+    let mut found = page(0);
+    for (number, byte) in [(1, 2), (2, 3), (4, 1)] {
+        memory.read(number, &mut found).unwrap();
+        assert_eq!(found, page(byte));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::pages::{Error, PAGE};
 use crate::{Errno, check};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::ptr;
 
 /// A mapping, and how many pages it has.
@@ -40,6 +41,7 @@ impl Window {
         let known = window.insert(known);
         Ok(Mapped {
             start: known.start,
+            first: 0,
             pages: known.pages,
             exclusive: PhantomData,
         })
@@ -90,20 +92,49 @@ impl Drop for Window {
     }
 }
 
-/// The first pages of committed memory, in this process's own memory.
+/// Pages of committed memory, in this process's own memory: the first ones, or a part of these.
 pub struct Mapped<'a> {
+    /// Where page 0 is, whether or not this shows it.
     start: *mut u8,
+    first: usize,
+    /// The page after the last.
     pages: usize,
     exclusive: PhantomData<&'a mut Window>,
 }
 
+// SAFETY: it is the only way to its pages, whichever thread has it.
+unsafe impl Send for Mapped<'_> {}
+
 impl Mapped<'_> {
-    /// How many pages it shows.
+    /// How many pages it shows, if it isn't the upper part of a [split](Self::split) one.
     pub fn pages(&self) -> usize {
         self.pages
     }
 
-    /// Where it begins: for calls that write to it while this value is borrowed.
+    /// Those before this page, and those from it on, which keep their numbers.
+    #[must_use]
+    pub fn split(self, page: usize) -> (Self, Self) {
+        let page = page.clamp(self.first, self.pages);
+        let lower = Self {
+            pages: page,
+            ..self
+        };
+        (
+            lower,
+            Self {
+                first: page,
+                ..self
+            },
+        )
+    }
+
+    /// Refuses pages that it doesn't show.
+    pub(in crate::pages) fn shows(&self, pages: &Range<usize>) -> Result<(), Error> {
+        let below = pages.start < self.first;
+        inside(pages, if below { 0 } else { self.pages })
+    }
+
+    /// Where page 0 is: for calls that write to what this shows while this value is borrowed.
     pub(in crate::pages) fn start(&mut self) -> *mut u8 {
         self.start
     }
@@ -113,7 +144,7 @@ impl Mapped<'_> {
     /// # Errors
     /// There are fewer pages.
     pub fn read(&self, page: usize, into: &mut [u8]) -> Result<(), Error> {
-        inside(&(page..end(page, into.len())), self.pages)?;
+        self.shows(&(page..end(page, into.len())))?;
         // SAFETY: the range is inside of the mapping, whose file can't get shorter, and nobody
         // writes to it while this value is borrowed: it is the only way to write to the file.
         unsafe {
@@ -127,7 +158,7 @@ impl Mapped<'_> {
     /// # Errors
     /// There are fewer pages.
     pub fn write(&mut self, page: usize, bytes: &[u8]) -> Result<(), Error> {
-        inside(&(page..end(page, bytes.len())), self.pages)?;
+        self.shows(&(page..end(page, bytes.len())))?;
         // SAFETY: as above, and the reference is exclusive. Other processes only read.
         unsafe {
             ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(page * PAGE), bytes.len());
