@@ -76,7 +76,7 @@ pub(super) fn compile(
     };
     let handed = tree.order(&order, &[input, output.as_fd()])?;
     let handed = handed.greet(COMPILER, patience.min(limits.time))?;
-    let mut compiler = Compiler(Worker::of(handed));
+    let mut compiler = Compiler(Worker::of_any(handed));
     let said = compiler.listen(started + limits.time);
     compiler.end(patience);
     let length = adopt(&output).map_err(|errno| Failure::step("seal the result", errno))?;

@@ -63,8 +63,8 @@ impl History {
 /// What is told of a dead worker or compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obituary {
-    /// Its process id, as this process saw it.
-    pub pid: i32,
+    /// Its process id, as this process saw it, if it lived long enough.
+    pub pid: Option<i32>,
     /// How it died, if it has, and somebody knows.
     pub death: Option<Death>,
     /// Its last requests, oldest first; at most [`REMEMBERED`].
@@ -75,7 +75,10 @@ pub struct Obituary {
 
 impl fmt::Display for Obituary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {}: ", self.pid)?;
+        match self.pid {
+            Some(pid) => write!(f, "process {pid}: ")?,
+            None => write!(f, "a process that was gone at once: ")?,
+        }
         match self.death {
             Some(death) => write!(f, "{death}")?,
             None => write!(f, "how it ended isn't known")?,

@@ -40,7 +40,8 @@ impl Processes {
     pub fn worker(&self) -> Result<Worker, Failure> {
         self.with_tree(|tree| {
             let handed = tree.order(&Order::Worker, &[])?;
-            handed.greet(WORKER, self.spec.patience).map(Worker::of)
+            let handed = handed.greet(WORKER, self.spec.patience)?;
+            Worker::of(handed, WORKER)
         })
     }
 

@@ -32,8 +32,9 @@ pub(super) struct Tree {
 
 /// A process as it was handed out.
 pub(super) struct Handed {
-    /// `None` if it has died already, and its last words may wait in its socket.
-    pid: Option<i32>,
+    /// As this process sees it; `None` if it has been reaped already, and all that it said waits in its
+    /// socket.
+    pub(super) pid: Option<i32>,
     pub(super) pidfd: OwnedFd,
     pub(super) connection: Connection,
     pub(super) stderr: OwnedFd,
@@ -117,15 +118,10 @@ impl Tree {
 }
 
 impl Handed {
-    /// Waits for its first words; it is killed if they aren't the right ones. Returns its process id.
-    pub(super) fn greet(
-        mut self,
-        who: &'static str,
-        patience: Duration,
-    ) -> Result<(i32, Self), Failure> {
-        let heard = self.hear(who, patience);
-        match heard.and(self.pid.ok_or(Failure::Ended(who))) {
-            Ok(pid) => Ok((pid, self)),
+    /// Waits for its first words; it is killed if they aren't the right ones.
+    pub(super) fn greet(mut self, who: &'static str, patience: Duration) -> Result<Self, Failure> {
+        match self.hear(who, patience) {
+            Ok(()) => Ok(self),
             Err(failure) => {
                 let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
                 Err(failure)

@@ -3,7 +3,7 @@
 use super::death::History;
 use super::ledger::Slot;
 use super::tree::Handed;
-use super::{Death, Obituary};
+use super::{Death, Failure, Obituary};
 use crate::lifecycle::resident;
 use crate::wire::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,7 +17,7 @@ const LONGEST_STDERR: usize = 16 << 10;
 
 /// A worker. It is killed when this is dropped.
 pub struct Worker {
-    pid: i32,
+    pid: Option<i32>,
     pidfd: OwnedFd,
     /// To it. What comes from there may be anything.
     pub connection: Connection,
@@ -28,9 +28,21 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(super) fn of((pid, handed): (i32, Handed)) -> Self {
+    /// Of a process that has said its first words.
+    ///
+    /// # Errors
+    /// It is dead already, and so no worker.
+    pub(super) fn of(handed: Handed, who: &'static str) -> Result<Self, Failure> {
+        match handed.pid {
+            Some(_) => Ok(Self::of_any(handed)),
+            None => Err(Failure::Ended(who)),
+        }
+    }
+
+    /// Of one that may have done all that it was for, and be gone: a compiler.
+    pub(super) fn of_any(handed: Handed) -> Self {
         Self {
-            pid,
+            pid: handed.pid,
             pidfd: handed.pidfd,
             connection: handed.connection,
             stderr: handed.stderr,
@@ -43,7 +55,8 @@ impl Worker {
     /// Its process id, as this process sees it, for process_vm_readv(2): there is no such call for
     /// pidfds. It stays the worker's own until the worker is dead.
     pub fn pid(&self) -> i32 {
-        self.pid
+        // Nobody has 0.
+        self.pid.unwrap_or_default()
     }
 
     /// A descriptor that stays with this very process, readable when it has ended (pidfd_open(2)).
@@ -75,7 +88,7 @@ impl Worker {
 
     /// Its memory, bytes; `None` once it has ended.
     pub fn resident(&self) -> Option<u64> {
-        resident(self.pid, || self.has_ended())
+        resident(self.pid(), || self.has_ended())
     }
 
     /// How it ended, if that is known by then.

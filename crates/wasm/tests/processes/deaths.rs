@@ -229,6 +229,40 @@ fn death_of(uncompiled: &Uncompiled) -> Option<Death> {
     }
 }
 
+/// On a busy machine a compiler may be done, dead and reaped before its controller gets to look: what it
+/// said counts all the same.
+pub(crate) fn compiler_done_at_once() {
+    let processes = processes("");
+    let limits = CompileLimits::default();
+    let compile = |job: &[u8]| {
+        processes.warm().unwrap();
+        let (own, launcher) = (std::process::id(), children(processes.keeper().unwrap())[0]);
+        // The order waits for the launcher, and then this process stands still until all is over; and
+        // once more, since what ended too early is tried again.
+        let held = Pid::from_raw(launcher).unwrap();
+        kill_process(held, Signal::STOP).unwrap();
+        let script = format!(
+            "for turn in 1 2; do
+                kill -STOP {launcher}; kill -CONT {own}; sleep 0.3
+                kill -STOP {own}; kill -CONT {launcher}; sleep 0.7
+            done; kill -CONT {own}"
+        );
+        let mut meanwhile = Command::new("/bin/sh")
+            .args(["-c", &script])
+            .spawn()
+            .unwrap();
+        let compiled = processes.compile(sealed(job).as_fd(), &limits);
+        assert!(meanwhile.wait().unwrap().success());
+        compiled
+    };
+    let made = compile(b"exact").unwrap();
+    assert_eq!(rustix::fs::fstat(&made).unwrap().st_size, 4096);
+    let refused = compile(b"refuse").unwrap_err();
+    assert!(matches!(refused, Uncompiled::Refused(_)), "{refused}");
+    let died = compile(b"crash").unwrap_err();
+    assert_eq!(death_of(&died), Some(Death::Killed(libc::SIGSEGV)));
+}
+
 pub(crate) fn compiler_limits() {
     let processes = processes("");
     let limits = CompileLimits {

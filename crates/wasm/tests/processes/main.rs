@@ -39,6 +39,7 @@ fn main() {
         ("dead_controller", deaths::controller),
         ("dead_thread", deaths::thread),
         ("dead_compiler", deaths::compiler),
+        ("compiler_done_at_once", deaths::compiler_done_at_once),
         ("compiler_limits", deaths::compiler_limits),
         ("stale", deaths::stale),
         ("forgotten", deaths::forgotten),
