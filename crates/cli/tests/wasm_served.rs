@@ -18,6 +18,9 @@ both!(
     commands_and_clients_see_the_same,
     a_command_goes_on_where_the_server_ended,
     a_site_is_served,
+    archives_go_in_and_out_of_a_server,
+    what_is_no_archive_leaves_nothing_in_a_server,
+    a_server_proves_a_past,
     who_has_the_folder_is_told,
 );
 
@@ -193,6 +196,139 @@ fn a_site_is_served(stage: &Stage) {
     let (status, head, body) = send(&serving, "GET /y", "Host: wasm-site.sbx.test\r\n", b"");
     assert_eq!((status, body.as_slice()), (200, &b"hello"[..]), "{head}");
     assert!(!head.contains("content-security-policy"), "{head}");
+}
+
+fn archives_go_in_and_out_of_a_server(stage: &Stage) {
+    let mut serving = Serving::new(stage);
+    install(stage, "counter", COUNTER);
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(2), "");
+    stage.write("carried/nothing", "");
+    let file = |name: &str| stage.path(&format!("carried/{name}"));
+    let [served, over, alone] = ["served", "http", "alone"].map(file);
+    let path = |file: &std::path::Path| file.to_str().unwrap().to_owned();
+    wasm(stage, &["export", "counter", &path(&served)]).assert(0, "", "");
+    let missing = wasm(stage, &["export", "other", &path(&over)]);
+    assert_eq!(missing.code, 125);
+    assert!(missing.err.contains("no canister"), "{}", missing.err);
+    assert!(!over.exists());
+    let (status, _, archive) = send(&serving, "GET /wasm/counter/export", &key(&serving), b"");
+    assert_eq!(status, 200);
+    let ended = wasm(stage, &["import", &path(&served), "--name", "other"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(ended.out.starts_with("other "), "{}", ended.out);
+    wasm(stage, &["call", "other", "increment"]).assert(0, &digits(3), "");
+    let (status, made) = json_of(&serving, "POST /wasm/third/import", &archive);
+    assert_eq!(status, 201, "{made}");
+    wasm(stage, &["query", "third", "get"]).assert(0, &digits(2), "");
+    // Whoever brings it controls it.
+    let (_, third) = json_of(&serving, "GET /wasm/third", b"");
+    assert_eq!(third["canister"], made["canister"]);
+    assert_ne!(third["controllers"], json!(["2vxsx-fae"]));
+    let taken = wasm(stage, &["import", &path(&served), "--name", "third"]);
+    assert_eq!(taken.code, 125);
+    assert!(taken.err.contains("already"), "{}", taken.err);
+    serving.stop();
+    wasm(stage, &["query", "third", "get"]).assert(0, &digits(2), "");
+    // All ways out are the same.
+    wasm(stage, &["export", "counter", &path(&alone)]).assert(0, "", "");
+    let alone = std::fs::read(alone).unwrap();
+    assert!(archive == alone);
+    assert!(std::fs::read(served).unwrap() == alone);
+}
+
+/// What a server has of archives on their way, and of canisters that are being put together.
+fn leftovers(stage: &Stage, serving: &Serving<'_>) -> Vec<String> {
+    let canisters = serving.data().join("wasm/canisters");
+    let names = std::fs::read_dir(canisters).unwrap();
+    let mut left: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "counter")
+        .collect();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", serving.pid())).unwrap();
+    let data = serving.data().join("wasm");
+    for file in open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()) {
+        let file = file.to_string_lossy().into_owned();
+        if file.starts_with(data.to_str().unwrap()) && file.ends_with(" (deleted)") {
+            left.push(file);
+        }
+    }
+    let data = std::fs::read_dir(data).unwrap();
+    let data = data.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    left.extend(data.filter(|name| name.starts_with(".archive")));
+    assert!(stage.path("home").exists());
+    left
+}
+
+fn what_is_no_archive_leaves_nothing_in_a_server(stage: &Stage) {
+    let serving = Serving::new(stage);
+    install(stage, "counter", COUNTER);
+    let (_, _, archive) = send(&serving, "GET /wasm/counter/export", &key(&serving), b"");
+    let mut lying = archive.clone();
+    // The length of the first part: magic, version, kind.
+    lying[24..28].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut damaged = archive.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    let truncated = &archive[..archive.len() - 1];
+    let longer = [&archive[..], b"x"].concat();
+    for bad in [truncated, &archive[..30], &[], &lying, &damaged, &longer] {
+        let (status, said) = json_of(&serving, "POST /wasm/bad/import", bad);
+        assert_eq!((status, &said["kind"]), (400, &json!("refused")), "{said}");
+        stage.write("bad.canister", bad);
+        let file = stage.path("bad.canister");
+        let ended = wasm(stage, &["import", file.to_str().unwrap(), "--name", "bad"]);
+        assert_eq!(ended.code, 125, "{}", ended.out);
+        assert!(ended.err.contains("the archive"), "{}", ended.err);
+    }
+    // Clients that go away in the middle, of one and of the other.
+    let key = key(&serving);
+    for request in [
+        format!(
+            "POST /wasm/bad/import HTTP/1.1\r\nHost: localhost\r\n{key}Content-Length: 900000000\r\n\r\ncasemate archive"
+        ),
+        format!("GET /wasm/counter/export HTTP/1.1\r\nHost: localhost\r\n{key}\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(&serving.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        drop(stream);
+    }
+    let until = std::time::Instant::now() + support::PATIENCE;
+    while !leftovers(stage, &serving).is_empty() {
+        let left = leftovers(stage, &serving);
+        assert!(std::time::Instant::now() < until, "{left:?}");
+        std::thread::yield_now();
+    }
+    wasm(stage, &["list"]).assert(0, "counter\n", "");
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(2), "");
+}
+
+fn a_server_proves_a_past(stage: &Stage) {
+    let serving = Serving::with(stage, &["--wasm-keep-history"]);
+    install(stage, "counter", COUNTER);
+    for count in 2..5 {
+        wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(count), "");
+    }
+    let ended = wasm(stage, &["replay", "counter"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(ended.out.contains("calls    3 the same"), "{}", ended.out);
+    let (status, proven) = json_of(&serving, "POST /wasm/counter/replay?from=1", b"");
+    assert_eq!((status, &proven["calls"]), (200, &json!(3)), "{proven}");
+    let (status, none) = json_of(&serving, "POST /wasm/counter/replay?from=9", b"");
+    assert_eq!((status, &none["kind"]), (409, &json!("state")), "{none}");
+    // Somebody changes what was.
+    let home = serving.data().join("wasm/canisters/counter");
+    let milestone = home.join("1.milestone");
+    let text = std::fs::read_to_string(&milestone).unwrap();
+    let at = text.find("\"state\": \"").unwrap() + 10;
+    let digit = if &text[at..=at] == "0" { "1" } else { "0" };
+    std::fs::write(&milestone, [&text[..at], digit, &text[at + 1..]].concat()).unwrap();
+    let (status, differs) = json_of(&serving, "POST /wasm/counter/replay", b"");
+    assert_eq!(
+        (status, &differs["kind"]),
+        (409, &json!("differs")),
+        "{differs}"
+    );
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(5), "");
 }
 
 fn who_has_the_folder_is_told(stage: &Stage) {

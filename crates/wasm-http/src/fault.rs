@@ -36,8 +36,10 @@ pub enum Kind {
     Slow,
     /// A body of this type can't be used here.
     Media,
-    /// The module is refused.
+    /// The module, or the archive, is refused.
     Refused,
+    /// What was run again came to something else.
+    Differs,
     /// The canister said no.
     Rejected,
     /// The canister failed; nothing that the call wrote is kept.
@@ -68,7 +70,7 @@ impl Kind {
                 StatusCode::NOT_FOUND
             }
             Self::NoVerb => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Taken | Self::State => StatusCode::CONFLICT,
+            Self::Taken | Self::State | Self::Differs => StatusCode::CONFLICT,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Media => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -148,6 +150,12 @@ impl Fault {
     pub fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// There is a canister of this name.
+    pub(crate) fn taken(name: &str) -> Self {
+        let why = format!("there is a canister {name:?} already");
+        Self::new(Kind::Taken, why).hint("another name, or remove that one first")
     }
 
     /// As it is told.

@@ -28,12 +28,15 @@ mod room;
 mod server;
 mod settings;
 mod site;
+mod spool;
 
 pub use callers::{Caller, Callers, Scope};
 pub use fault::{Fault, Kind};
 pub use local::{Listener, Remote};
 pub use numbers::Numbers;
-pub use owner::{Ask, Installation, Line, Method, Mode, Outcome, Owner, Status, WorkerStatus};
+pub use owner::{
+    Ask, Installation, Line, Method, Mode, Outcome, Owner, Replayed, Status, WorkerStatus,
+};
 pub use quota::Quotas;
 pub use server::Server;
 pub use settings::{Settings, Sites};

@@ -22,6 +22,7 @@ pub(crate) enum Work {
     query,
     site,
     install,
+    carry,
 }
 
 /// What took how long.
@@ -78,7 +79,13 @@ impl Default for Numbers {
             resident: Gauge::default(),
         };
         // All are there from the beginning: what never happened is 0, not unknown.
-        for work in [Work::call, Work::query, Work::site, Work::install] {
+        for work in [
+            Work::call,
+            Work::query,
+            Work::site,
+            Work::install,
+            Work::carry,
+        ] {
             drop(numbers.calls.get_or_create(&called(work, None)));
             drop(numbers.instructions.get_or_create(&Of { work }));
             for phase in [Phase::wait, Phase::run] {

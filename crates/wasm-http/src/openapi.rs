@@ -23,6 +23,7 @@ pub(crate) enum Takes {
     /// A module, with nothing before it.
     Bare,
     Replacement,
+    Archive,
     Anything,
 }
 
@@ -35,6 +36,8 @@ pub(crate) enum Gives {
     Lines,
     Candid,
     Made,
+    Archive,
+    Replayed,
     Reply,
     Page,
     Document,
@@ -89,7 +92,7 @@ fn operation(doc: &Doc) -> Value {
 fn success(doc: &Doc) -> &'static str {
     match (doc.takes, doc.gives) {
         (_, Gives::Nothing) => "204",
-        (Takes::Module, _) => "201",
+        (Takes::Module | Takes::Archive, _) => "201",
         (_, Gives::Page) => "2XX",
         _ => "200",
     }
@@ -105,10 +108,11 @@ fn parameters(doc: &Doc) -> Value {
         all.push(json!({ "name": name, "in": place, "schema": schema, "description": words }));
     };
     let milliseconds = json!({ "type": "integer", "minimum": 1 });
-    if matches!(
+    let takes_long = matches!(
         doc.takes,
-        Takes::Argument | Takes::Module | Takes::Replacement
-    ) {
+        Takes::Argument | Takes::Module | Takes::Replacement | Takes::Archive
+    );
+    if takes_long || matches!(doc.gives, Gives::Archive | Gives::Replayed) {
         let words =
             "How long it may take, milliseconds; the query parameter `deadline` says the same";
         add("Casemate-Deadline", "header", milliseconds, words);
@@ -127,7 +131,11 @@ fn parameters(doc: &Doc) -> Value {
                 words,
             );
         }
-        Takes::Nothing | Takes::Bare | Takes::Anything => {}
+        Takes::Nothing | Takes::Bare | Takes::Archive | Takes::Anything => {}
+    }
+    if doc.gives == Gives::Replayed {
+        let words = "The checkpoint to begin at; without it, the oldest that is kept";
+        add("from", "query", json!({ "type": "integer" }), words);
     }
     if doc.gives == Gives::Candid && doc.takes == Takes::Nothing {
         let words = "A method that the canister has to have";
@@ -147,6 +155,7 @@ fn body(takes: Takes) -> Option<Value> {
         Takes::Nothing => return None,
         Takes::Argument => json!({ "application/octet-stream": bytes, "application/json": any }),
         Takes::Module | Takes::Bare | Takes::Replacement => json!({ "application/wasm": bytes }),
+        Takes::Archive => json!({ "application/octet-stream": bytes }),
         Takes::Anything => json!({ "*/*": bytes }),
     };
     Some(json!({ "content": content }))
@@ -163,6 +172,8 @@ fn response(gives: Gives) -> Value {
         Gives::Lines => ("What it printed", json(named("Logs"))),
         Gives::Candid => ("The interface, in Candid", json!({ "text/plain": bytes })),
         Gives::Made => ("What it is now", json(named("Made"))),
+        Gives::Archive => ("The archive", json!({ "application/octet-stream": bytes })),
+        Gives::Replayed => ("What was proven", json(named("Replayed"))),
         Gives::Reply => {
             let content = json!({
                 "application/octet-stream": bytes,
@@ -197,6 +208,10 @@ fn schemas() -> Value {
         "Logs": object(json!({ "logs": lines })),
         "Made": object(json!({ "canister": maybe("string"), "instructions": number, "logs": lines })),
         "Names": object(json!({ "canisters": texts })),
+        "Replayed": object(json!({
+            "from": number, "states": number, "calls": number, "instructions": number,
+            "state": text, "runtime": text,
+        })),
         "Outcome": object(json!({
             "reply": { "type": ["string", "null"], "contentEncoding": "base64" },
             "fault": { "type": ["object", "null"] },
@@ -217,7 +232,7 @@ fn schemas() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Status;
+    use crate::{Outcome, Replayed, Status};
 
     #[tokio::test]
     async fn each_name_that_is_used_is_explained() {
@@ -231,15 +246,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_that_a_status_says_is_explained() {
+    async fn all_that_is_told_is_explained() {
         let Json(document) = document().await;
-        let explained = &document["components"]["schemas"]["Status"]["properties"];
-        let status = serde_json::to_value(Status::default()).unwrap();
-        let names =
-            |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-        let (mut told, mut explained) = (names(&status), names(explained));
-        told.sort();
-        explained.sort();
-        assert_eq!(told, explained);
+        for (name, told) in [
+            ("Status", serde_json::to_value(Status::default()).unwrap()),
+            (
+                "Replayed",
+                serde_json::to_value(Replayed::default()).unwrap(),
+            ),
+            ("Outcome", serde_json::to_value(Outcome::default()).unwrap()),
+        ] {
+            let explained = &document["components"]["schemas"][name]["properties"];
+            let names = |value: &Value| -> Vec<String> {
+                value.as_object().unwrap().keys().cloned().collect()
+            };
+            let (mut told, mut explained) = (names(&told), names(explained));
+            told.sort();
+            explained.sort();
+            assert_eq!(told, explained, "{name}");
+        }
     }
 }

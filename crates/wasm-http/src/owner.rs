@@ -4,6 +4,7 @@ use crate::fault::Fault;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::time::Instant;
 
 /// Who has the canisters of a folder. What is asked blocks until it is done.
@@ -47,6 +48,22 @@ pub trait Owner: Send + Sync {
 
     /// A method's reply, as JSON.
     fn decode(&self, name: &str, method: &str, reply: &[u8]) -> Result<Value, Fault>;
+
+    /// Writes an archive of one as it is now.
+    fn export(&self, name: &str, archive: &mut dyn Write) -> Result<(), Fault>;
+
+    /// Makes one of an archive, for the API key of this id; it is told by its principal. There is one
+    /// if all of the archive is as it should be, and nothing otherwise.
+    fn import(
+        &self,
+        name: &str,
+        archive: &mut dyn Read,
+        caller: Option<&str>,
+    ) -> Result<String, Fault>;
+
+    /// Runs its kept calls again, from a checkpoint on, or from the oldest, and proves that they come
+    /// to the same.
+    fn replay(&self, name: &str, from: Option<u64>) -> Result<Replayed, Fault>;
 
     /// Runs what is due by itself: timers and heartbeats.
     fn tick(&self) -> Result<(), Fault>;
@@ -108,6 +125,23 @@ pub struct Outcome {
     pub logs: Vec<Line>,
     /// The canister's principal, where one was made.
     pub canister: Option<String>,
+}
+
+/// What running kept calls again has proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The checkpoint that it began at.
+    pub from: u64,
+    /// How many states were as they had been.
+    pub states: u64,
+    /// How many calls came to the same.
+    pub calls: u64,
+    /// Instructions that they took.
+    pub instructions: u64,
+    /// The hash of the last state, in hexadecimal digits.
+    pub state: String,
+    /// The program that ran them, then and now.
+    pub runtime: String,
 }
 
 /// A line that a canister printed.

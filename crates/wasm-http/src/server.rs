@@ -8,6 +8,7 @@ use crate::quota::Ledger;
 use crate::rest::{self, Memory};
 use crate::room::Room;
 use crate::settings::Settings;
+use crate::spool::Spool;
 use axum::Router;
 use std::sync::Arc;
 use std::time::Instant as Clock;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) uploads: Memory,
     /// For modules.
     pub(crate) modules: Memory,
+    /// For archives.
+    pub(crate) spool: Spool,
     room: Room,
     numbers: Numbers,
 }
@@ -52,6 +55,7 @@ impl Server {
             arguments: Memory::new(settings.arguments, settings.argument, &settings),
             uploads: Memory::new(settings.arguments, settings.argument, &settings),
             modules: Memory::new(settings.modules, settings.module, &settings),
+            spool: Spool::new(&settings),
             room: Room::new(&settings),
             numbers: Numbers::default(),
             settings,

@@ -1,5 +1,6 @@
 //! How canisters are served.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// See the module.
@@ -19,11 +20,19 @@ pub struct Settings {
     pub argument: usize,
     /// The longest module, with the argument of its installation, bytes.
     pub module: usize,
+    /// Where archives are on their way in and out, in files without a name.
+    pub spool: PathBuf,
+    /// The longest archive, bytes.
+    pub archive: u64,
+    /// Archives that are on their way at a time.
+    pub archives: usize,
+    /// How long an archive may take to arrive or to be read, and a replay to run.
+    pub carry: Duration,
     /// How long a call may take if its caller doesn't say.
     pub patience: Duration,
     /// How long it may take at most.
     pub longest: Duration,
-    /// How long a body may take to arrive.
+    /// How long a body may take to arrive, and each piece of an archive to be taken or to come.
     pub arrival: Duration,
     /// Who may look at sites.
     pub sites: Sites,
@@ -51,6 +60,10 @@ impl Default for Settings {
             modules: 200 << 20,
             argument: 2 << 20,
             module: 100 << 20,
+            spool: std::env::temp_dir(),
+            archive: 16 << 30,
+            archives: 4,
+            carry: Duration::from_secs(3600),
             patience: Duration::from_secs(60),
             longest: Duration::from_secs(600),
             arrival: Duration::from_secs(60),

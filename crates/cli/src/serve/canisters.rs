@@ -105,6 +105,7 @@ impl CanisterArgs {
                 Public::Keyed => Sites::Keyed,
             },
             domain: domain.map(str::to_owned),
+            spool: folder.clone(),
             ..Settings::default()
         };
         let server = Server::new(Arc::clone(&owned) as Arc<_>, settings);

@@ -1,13 +1,9 @@
 //! `casemate wasm export | import | replay`: a canister as one file, and its past as a proof.
-//!
-//! These have the folder to themselves: while a server has it, they say so.
 
 use super::canisters::NameArgs;
 use super::place::Common;
 use crate::printer;
 use anyhow::Context;
-use casemate_core::hex;
-use casemate_wasm::call::Principal;
 use clap::Args;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
@@ -49,11 +45,11 @@ pub(super) struct ReplayArgs {
 
 /// Writes a canister into a file: all of it, or none.
 pub(super) fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
-    let canisters = args.common.canisters()?;
+    let owner = args.common.owner()?;
     let path = &args.file;
     let file = File::create_new(path).with_context(|| format!("make {}", path.display()))?;
     let mut writer = BufWriter::new(file);
-    let written = canisters
+    let written = owner
         .export(&args.name, &mut writer)
         .map_err(anyhow::Error::from)
         .and_then(|()| Ok(writer.flush()?))
@@ -67,12 +63,12 @@ pub(super) fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
 
 /// Makes a canister of a file.
 pub(super) fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
-    let reader = open(&args.file)?;
-    let canisters = args.common.canisters()?;
-    canisters
-        .import(&args.name, reader, &[Principal::ANONYMOUS])
+    let mut reader = open(&args.file)?;
+    let canister = args
+        .common
+        .owner()?
+        .import(&args.name, &mut reader, None)
         .with_context(|| format!("import {}", args.file.display()))?;
-    let canister = canisters.report(&args.name)?.canister;
     printer::say(&format!("{} {canister}\n", args.name))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -84,11 +80,11 @@ fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
 
 /// Runs a canister's kept calls again, and proves that they come to the same.
 pub(super) fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
-    let canisters = args.of.common.canisters()?;
-    let proven = canisters.replay(&args.of.name, args.from)?;
+    let owner = args.of.common.owner()?;
+    let proven = owner.replay(&args.of.name, args.from)?;
     let lines = [
         ("from", format!("checkpoint {}", proven.from)),
-        ("states", format!("{} the same", proven.milestones)),
+        ("states", format!("{} the same", proven.states)),
         (
             "calls",
             format!(
@@ -96,8 +92,8 @@ pub(super) fn replay(args: ReplayArgs) -> anyhow::Result<ExitCode> {
                 proven.calls, proven.instructions
             ),
         ),
-        ("state", hex::encode(&proven.state)),
-        ("runtime", proven.runtime.to_string()),
+        ("state", proven.state),
+        ("runtime", proven.runtime),
     ];
     for (what, value) in lines {
         printer::say(&format!("{what:<8} {value}\n"))?;

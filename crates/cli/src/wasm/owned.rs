@@ -1,16 +1,20 @@
 //! Canisters that this process has.
 
 use bytes::Bytes;
+use casemate_core::hex;
 use casemate_wasm::call::{Answer, Log, Principal};
 use casemate_wasm::candid::{self, Form, Of};
 use casemate_wasm::canisters::{self, CanisterError, Canisters, Options};
 use casemate_wasm::executor::{Crash, Executor};
 use casemate_wasm::lifecycle::{Candidate, Seats};
+use casemate_wasm::replay::ReplayError;
 use casemate_wasm::store::StoreError;
 use casemate_wasm_http::{
-    Ask, Fault, Installation, Kind, Line, Method, Mode, Outcome, Owner, Status, WorkerStatus,
+    Ask, Fault, Installation, Kind, Line, Method, Mode, Outcome, Owner, Replayed, Status,
+    WorkerStatus,
 };
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -106,6 +110,28 @@ fn fault(error: CanisterError) -> Fault {
         E::NotAccepted(..) => Kind::Forbidden,
         E::Late(_) | E::Waits(_) => Kind::Late,
         _ => Kind::Broken,
+    };
+    Fault::new(kind, error.to_string())
+}
+
+/// Of an import: nothing but the archive is read, so what is damaged is the archive.
+fn unfit(error: CanisterError) -> Fault {
+    use CanisterError as E;
+    match error {
+        E::Store(StoreError::Damaged { .. }) | E::Books(_) => {
+            Fault::new(Kind::Refused, error.to_string())
+        }
+        other => fault(other),
+    }
+}
+
+fn unproven(error: ReplayError<CanisterError>) -> Fault {
+    use ReplayError as E;
+    let kind = match error {
+        E::Run(error) => return fault(error),
+        E::Store(_) => Kind::Broken,
+        E::NoHistory { .. } | E::Runtime { .. } => Kind::State,
+        E::Call { .. } | E::State { .. } => Kind::Differs,
     };
     Fault::new(kind, error.to_string())
 }
@@ -228,6 +254,33 @@ impl Owner for Owned {
 
     fn settle(&self) {
         self.0.settle(SETTLE);
+    }
+
+    fn export(&self, name: &str, archive: &mut dyn Write) -> Result<(), Fault> {
+        self.0.export(name, archive).map_err(fault)
+    }
+
+    fn import(
+        &self,
+        name: &str,
+        archive: &mut dyn Read,
+        caller: Option<&str>,
+    ) -> Result<String, Fault> {
+        let controllers = [principal(caller)];
+        self.0.import(name, archive, &controllers).map_err(unfit)?;
+        Ok(self.0.report(name).map_err(fault)?.canister)
+    }
+
+    fn replay(&self, name: &str, from: Option<u64>) -> Result<Replayed, Fault> {
+        let proven = self.0.replay(name, from).map_err(unproven)?;
+        Ok(Replayed {
+            from: proven.from,
+            states: proven.milestones,
+            calls: proven.calls,
+            instructions: proven.instructions,
+            state: hex::encode(&proven.state),
+            runtime: proven.runtime.to_string(),
+        })
     }
 
     fn tick(&self) -> Result<(), Fault> {

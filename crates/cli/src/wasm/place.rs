@@ -7,7 +7,7 @@ use super::owned::Owned;
 use crate::{printer, state};
 use anyhow::bail;
 use casemate_core::limits::parse_duration;
-use casemate_wasm::canisters::{CanisterError, Canisters, Options};
+use casemate_wasm::canisters::{CanisterError, Options};
 use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
 use casemate_wasm::module::Limits;
 use casemate_wasm::process::Spec;
@@ -108,25 +108,6 @@ impl Common {
         };
         let until = Instant::now() + self.wait;
         Ok((folder, executor, options, until))
-    }
-
-    /// The canisters themselves, which no server has.
-    pub(super) fn canisters(self) -> anyhow::Result<Canisters> {
-        let (folder, executor, options, until) = self.place()?;
-        loop {
-            if Remote::find(&folder)?.is_some() {
-                bail!(
-                    "take {}: a server has the canisters\nhint: end `casemate serve` first; this needs them for itself",
-                    folder.display()
-                );
-            }
-            match Canisters::open(&folder, Arc::clone(&executor), options) {
-                Err(CanisterError::Store(StoreError::Owned { .. })) if Instant::now() < until => {
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-                opened => return Ok(opened?),
-            }
-        }
     }
 
     /// Whoever has the canisters.

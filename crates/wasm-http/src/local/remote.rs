@@ -1,8 +1,10 @@
 //! A server, asked over its socket.
 
+mod carry;
+
 use super::Folder;
 use crate::fault::{Fault, Kind};
-use crate::owner::{Ask, Installation, Line, Mode, Outcome, Owner, Status};
+use crate::owner::{Ask, Installation, Line, Mode, Outcome, Owner, Replayed, Status};
 use crate::rest::{ARGUMENT_LENGTH, OUTCOME};
 use axum::body::Body;
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
@@ -106,18 +109,19 @@ impl Remote {
         }
     }
 
+    /// It answers nothing that could be understood.
+    fn lost(&self, why: impl std::fmt::Display) -> Fault {
+        let why = format!("the server that has {}: {why}", self.path.display());
+        Fault::new(Kind::Broken, why)
+            .hint("it isn't known whether it was done; `casemate wasm status` says how it is now")
+    }
+
     fn send(
         &self,
         request: Builder,
         body: Bytes,
         by: Instant,
     ) -> Result<(StatusCode, Bytes), Fault> {
-        let lost = |why: String| {
-            let why = format!("the server that has {}: {why}", self.path.display());
-            Fault::new(Kind::Broken, why).hint(
-                "it isn't known whether it was done; `casemate wasm status` says how it is now",
-            )
-        };
         let request = request.header(HOST, "localhost");
         let request: Request<Body> = request
             .body(body.into())
@@ -143,9 +147,9 @@ impl Remote {
         self.runtime.block_on(async {
             let by = tokio::time::Instant::from_std(by + GRACE);
             let answered = tokio::time::timeout_at(by, exchange).await;
-            let late = |_| lost("no answer in time".to_owned());
+            let late = |_| self.lost("no answer in time");
             let answered: std::io::Result<_> = answered.map_err(late)?;
-            answered.map_err(|why| lost(why.to_string()))
+            answered.map_err(|why| self.lost(why))
         })
     }
 
@@ -163,9 +167,7 @@ impl Remote {
         let (status, answer) = self.send(request, body, by)?;
         match status.is_success() {
             true => Ok(answer),
-            false => Err(serde_json::from_slice::<Told>(&answer)
-                .map_err(|why| odd(&why))?
-                .into()),
+            false => Err(told(&answer)),
         }
     }
 
@@ -206,6 +208,11 @@ fn is_nobody(error: &std::io::Error) -> bool {
         error.kind(),
         std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
     )
+}
+
+/// The fault in an answer.
+fn told(answer: &[u8]) -> Fault {
+    serde_json::from_slice::<Told>(answer).map_or_else(|why| odd(&why), Fault::from)
 }
 
 fn odd(why: &serde_json::Error) -> Fault {
@@ -303,6 +310,30 @@ impl Owner for Remote {
 
     fn decode(&self, _: &str, _: &str, _: &[u8]) -> Result<Value, Fault> {
         Err(here())
+    }
+
+    fn export(&self, name: &str, archive: &mut dyn Write) -> Result<(), Fault> {
+        self.download(request(Method::GET, &at(name, "/export")), archive)
+    }
+
+    fn import(&self, name: &str, archive: &mut dyn Read, _: Option<&str>) -> Result<String, Fault> {
+        #[derive(Deserialize)]
+        struct Made {
+            canister: String,
+        }
+        // A refusal may not be heard by whoever is still sending.
+        if self.names()?.iter().any(|taken| taken == name) {
+            return Err(Fault::taken(name));
+        }
+        let answer = self.upload(request(Method::POST, &at(name, "/import")), archive)?;
+        let made: Made = serde_json::from_slice(&answer).map_err(|why| odd(&why))?;
+        Ok(made.canister)
+    }
+
+    fn replay(&self, name: &str, from: Option<u64>) -> Result<Replayed, Fault> {
+        let from = from.map(|from| format!("?from={from}")).unwrap_or_default();
+        let request = request(Method::POST, &at(name, &format!("/replay{from}")));
+        self.ask(request, Bytes::new(), carry::by())
     }
 
     fn tick(&self) -> Result<(), Fault> {

@@ -2,6 +2,7 @@
 
 mod body;
 mod call;
+mod carry;
 mod install;
 mod look;
 mod terms;
@@ -47,6 +48,9 @@ pub(crate) fn table() -> Vec<Route> {
         route("delete", "/wasm/{name}", "Remove it, and all that it knew", T::Nothing, G::Nothing, delete(install::remove)),
         route("post", "/wasm/{name}/start", "Let it take calls again", T::Nothing, G::Nothing, post(install::start)),
         route("post", "/wasm/{name}/stop", "Let it take no more calls", T::Nothing, G::Nothing, post(install::stop)),
+        route("get", "/wasm/{name}/export", "An archive of it as it is now: code, memory, and all else that is known of it", T::Nothing, G::Archive, get(carry::export)),
+        route("post", "/wasm/{name}/import", "Make a canister of an archive", T::Archive, G::Made, post(carry::import)),
+        route("post", "/wasm/{name}/replay", "Run its kept calls again, and prove that they come to the same", T::Nothing, G::Replayed, post(carry::replay)),
         route("post", "/wasm/{name}/call/{method}", "Call a method; what it changes is kept", T::Argument, G::Reply, post(call::call)),
         route("post", "/wasm/{name}/query/{method}", "Ask a method; nothing that it changes is kept", T::Argument, G::Reply, post(call::query)),
         route("post", "/wasm/-/tick", "Run timers and heartbeats that are due, of all canisters", T::Nothing, G::Nothing, post(call::tick)),

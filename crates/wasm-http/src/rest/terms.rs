@@ -86,10 +86,19 @@ fn wants(headers: &HeaderMap, sends: Form) -> Form {
 
 /// A deadline in milliseconds: the header, or else the query's.
 pub(super) fn deadline(parts: &Parts, settings: &Settings) -> Result<Instant, Fault> {
+    deadline_or(parts, settings, settings.patience)
+}
+
+/// The same, of what usually takes so long.
+pub(super) fn deadline_or(
+    parts: &Parts,
+    settings: &Settings,
+    usual: Duration,
+) -> Result<Instant, Fault> {
     let header = text(&parts.headers, DEADLINE)?.map(str::to_owned);
     let named = || query(parts, "deadline");
     let Some(given) = header.or_else(named) else {
-        return Ok(Instant::now() + settings.patience);
+        return Ok(Instant::now() + usual);
     };
     let longest = settings.longest;
     let time = given.parse().ok().map(Duration::from_millis);

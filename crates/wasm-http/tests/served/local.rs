@@ -117,6 +117,30 @@ fn a_command_is_told_what_the_owner_says() {
         let candid = remote.inspect(b"a module".as_slice().into()).unwrap();
         assert_eq!(candid.as_deref(), Some("a module"));
         assert_eq!(remote.inspect(Default::default()).unwrap(), None);
+        let archive: Vec<u8> = (0..3_000_000_u32).map(|at| (at >> 8) as u8).collect();
+        *fake.archive.lock().unwrap() = archive.clone();
+        let mut found = Vec::new();
+        remote.export("c", &mut found).unwrap();
+        assert!(found == archive);
+        let missing = remote.export("d", &mut found).unwrap_err();
+        assert_eq!(missing.kind, Kind::NoCanister);
+        let made = remote.import("e", &mut &archive[..], None).unwrap();
+        assert_eq!(made, "principal-of-e");
+        assert!(fake.names.lock().unwrap()["e"].module == archive);
+        // Whoever is refused is told why, however much there is to send.
+        for (name, archive, kind) in [
+            ("e", &vec![1; 40 << 20], Kind::Taken),
+            ("f", &Vec::new(), Kind::Refused),
+        ] {
+            let refused = remote.import(name, &mut &archive[..], None).unwrap_err();
+            assert_eq!(refused.kind, kind, "{refused}");
+        }
+        let unread = remote.import("f", &mut Unreadable, None).unwrap_err();
+        assert!(unread.message.contains("bad sector"), "{unread}");
+        assert!(!fake.names.lock().unwrap().contains_key("f"));
+        for from in [None, Some(2), Some(13)] {
+            assert_eq!(remote.replay("c", from), fake.replay("c", from));
+        }
         remote.tick().unwrap();
         let mode = std::fs::metadata(at.join("socket"))
             .unwrap()
@@ -126,6 +150,15 @@ fn a_command_is_told_what_the_owner_says() {
     });
     assert!(!path.join("socket").exists());
     assert!(Remote::find(&path).unwrap().is_none());
+}
+
+/// Something that breaks off after its first bytes.
+struct Unreadable;
+
+impl std::io::Read for Unreadable {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("bad sector"))
+    }
 }
 
 #[test]

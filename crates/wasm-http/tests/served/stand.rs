@@ -3,13 +3,14 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use casemate_wasm_http::{
-    Ask, Caller, Callers, Fault, Installation, Kind, Line, Mode, Outcome, Owner, Quotas, Scope,
-    Server, Settings, Status,
+    Ask, Caller, Callers, Fault, Installation, Kind, Line, Mode, Outcome, Owner, Quotas, Replayed,
+    Scope, Server, Settings, Status,
 };
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use tower::ServiceExt as _;
 
@@ -25,6 +26,8 @@ pub(crate) struct Fake {
     pub(crate) asked: Mutex<Vec<(&'static str, Ask)>>,
     /// What the principal of each is said to be, if it isn't made of the name.
     pub(crate) principal: Mutex<Option<String>>,
+    /// What is written as the archive of each.
+    pub(crate) archive: Mutex<Vec<u8>>,
 }
 
 pub(crate) fn replied(reply: &[u8]) -> Outcome {
@@ -144,6 +147,50 @@ impl Owner for Fake {
         Ok((!module.is_empty()).then(|| String::from_utf8(module.to_vec()).unwrap()))
     }
 
+    /// A method of the name `export` is asked when all of it has been written.
+    fn export(&self, name: &str, archive: &mut dyn Write) -> Result<(), Fault> {
+        self.known(name)?;
+        let bytes = self.archive.lock().unwrap().clone();
+        let written = archive.write_all(&bytes);
+        written.map_err(|why| Fault::new(Kind::Broken, why.to_string()))?;
+        let last = self.methods.lock().unwrap().get("export").cloned();
+        last.map_or(Ok(()), |last| last(&Ask::default()).map(drop))
+    }
+
+    fn import(
+        &self,
+        name: &str,
+        archive: &mut dyn Read,
+        caller: Option<&str>,
+    ) -> Result<String, Fault> {
+        let mut bytes = Vec::new();
+        archive.read_to_end(&mut bytes).unwrap();
+        if bytes.is_empty() {
+            return Err(Fault::new(Kind::Refused, "it ends too early"));
+        }
+        let how = Installation {
+            mode: Mode::Install,
+            module: bytes.into(),
+            argument: Vec::new(),
+            caller: caller.map(str::to_owned),
+        };
+        self.names.lock().unwrap().insert(name.to_owned(), how);
+        Ok(format!("principal-of-{name}"))
+    }
+
+    fn replay(&self, name: &str, from: Option<u64>) -> Result<Replayed, Fault> {
+        self.known(name)?;
+        match from {
+            Some(13) => Err(Fault::new(Kind::Differs, "call 3 after checkpoint 13")),
+            from => Ok(Replayed {
+                from: from.unwrap_or(1),
+                calls: 7,
+                state: "00".to_owned(),
+                ..Replayed::default()
+            }),
+        }
+    }
+
     fn tick(&self) -> Result<(), Fault> {
         self.asked.lock().unwrap().push(("tick", Ask::default()));
         Ok(())
@@ -248,6 +295,14 @@ impl Stand {
             server,
             router,
         }
+    }
+
+    /// Sends a request with a key, and leaves the answer's body to whoever asks.
+    pub(crate) async fn begin(&self, method: &str, uri: &str) -> http::Response<Body> {
+        let request = Request::builder().method(method).uri(uri);
+        let request = request.header("x-api-key", "run").body(Body::empty());
+        let sent = self.router.clone().oneshot(request.unwrap());
+        sent.await.unwrap()
     }
 
     /// Sends a request; of `headers`, the API key may be left out, and `-` takes it away.

@@ -78,8 +78,9 @@ impl Canisters {
     ) -> Result<Canister, CanisterError> {
         let is_synced = self.shop.options.durability == Durability::Power;
         let from = Path::new(ARCHIVE);
-        let (mut document, module) =
-            store::import(archive, from, workshop, MOST_IMPORTED, is_synced)?;
+        // What doesn't fit into memory never will; and an archive inflates to much more than it is.
+        let most = MOST_IMPORTED.min(self.memory_left());
+        let (mut document, module) = store::import(archive, from, workshop, most, is_synced)?;
         let bytes = std::fs::read(&module).map_err(StoreError::io("read", &module))?;
         self.shop.take(&bytes)?;
         std::fs::remove_file(&module).map_err(StoreError::io("remove", &module))?;
