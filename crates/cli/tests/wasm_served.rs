@@ -21,6 +21,7 @@ both!(
     archives_go_in_and_out_of_a_server,
     what_is_no_archive_leaves_nothing_in_a_server,
     a_server_proves_a_past,
+    what_may_be_lost_is_said,
     who_has_the_folder_is_told,
 );
 
@@ -329,6 +330,43 @@ fn a_server_proves_a_past(stage: &Stage) {
         "{differs}"
     );
     wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(5), "");
+}
+
+fn what_may_be_lost_is_said(stage: &Stage) {
+    let mut serving = Serving::with(stage, &["--wasm-durability", "checkpoint"]);
+    install(stage, "counter", COUNTER);
+    let (status, head, _) = send(
+        &serving,
+        "POST /wasm/counter/call/increment",
+        &key(&serving),
+        b"",
+    );
+    assert_eq!(status, 200);
+    assert!(head.contains("casemate-unwritten: true"), "{head}");
+    let said = "what the call did is lost if everything ends before the next checkpoint";
+    let ended = wasm(stage, &["call", "counter", "increment"]);
+    assert_eq!((ended.code, ended.out), (0, digits(3)));
+    assert_eq!(ended.err, format!("casemate: note: {said}\n"));
+    let ended = wasm(stage, &["call", "counter", "increment", "--hex"]);
+    assert!(ended.err.contains(said), "{}", ended.err);
+    wasm(stage, &["query", "counter", "get"]).assert(0, &digits(4), "");
+    // It was true.
+    serving.kill();
+    let alone = ["--durability", "checkpoint"];
+    let wasm_alone = |args: &[&str]| wasm(stage, &[args, &alone].concat());
+    wasm_alone(&["query", "counter", "get"]).assert(0, &digits(1), "");
+    // A command and a server that end in good order lose nothing.
+    let ended = wasm_alone(&["call", "counter", "increment"]);
+    assert!(ended.err.contains(said), "{}", ended.err);
+    wasm_alone(&["query", "counter", "get"]).assert(0, &digits(2), "");
+    serving.restart_with(&["--wasm-durability", "checkpoint"]);
+    assert!(
+        !wasm(stage, &["call", "counter", "increment"])
+            .err
+            .is_empty()
+    );
+    serving.stop();
+    wasm(stage, &["query", "counter", "get"]).assert(0, &digits(3), "");
 }
 
 fn who_has_the_folder_is_told(stage: &Stage) {

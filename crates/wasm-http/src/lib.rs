@@ -22,6 +22,7 @@ mod local;
 mod numbers;
 mod openapi;
 mod owner;
+mod phases;
 mod quota;
 mod rest;
 mod room;
@@ -35,7 +36,8 @@ pub use fault::{Fault, Kind};
 pub use local::{Listener, Remote};
 pub use numbers::Numbers;
 pub use owner::{
-    Ask, Installation, Line, Method, Mode, Outcome, Owner, Replayed, Status, WorkerStatus,
+    Ask, Installation, Line, Measured, Method, Mode, Outcome, Owner, Replayed, Spread, Status,
+    WorkerStatus,
 };
 pub use quota::Quotas;
 pub use server::Server;

@@ -133,7 +133,7 @@ impl Numbers {
     }
 
     /// Puts the numbers among those that Prometheus reads.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "casemate_wasm_calls",
             "Calls of canisters, by what was asked and what came of it",

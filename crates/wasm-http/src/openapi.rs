@@ -188,7 +188,16 @@ fn response(gives: Gives) -> Value {
         Gives::Page => ("What the canister answered", json!({ "*/*": bytes })),
         Gives::Document => ("This document", json(json!({ "type": "object" }))),
     };
-    json!({ "description": description, "content": content })
+    let mut response = json!({ "description": description, "content": content });
+    if gives == Gives::Reply {
+        let header =
+            |kind: &str, words: &str| json!({ "schema": { "type": kind }, "description": words });
+        response["headers"] = json!({
+            "Casemate-Instructions": header("integer", "What it took"),
+            "Casemate-Unwritten": header("boolean", "What the call did is lost if everything ends before the next checkpoint"),
+        });
+    }
+    response
 }
 
 fn schemas() -> Value {
@@ -216,6 +225,7 @@ fn schemas() -> Value {
             "reply": { "type": ["string", "null"], "contentEncoding": "base64" },
             "fault": { "type": ["object", "null"] },
             "instructions": number, "logs": lines, "canister": maybe("string"),
+            "unwritten": { "type": "boolean" },
         })),
         "Status": object(json!({
             "name": text, "canister": text, "state": text, "module": text, "version": number,

@@ -68,6 +68,11 @@ pub trait Owner: Send + Sync {
     /// Runs what is due by itself: timers and heartbeats.
     fn tick(&self) -> Result<(), Fault>;
 
+    /// How long the parts of calls took.
+    fn measured(&self) -> Measured {
+        Measured::default()
+    }
+
     /// Gives what calls left under way some time to end, if nobody else does.
     fn settle(&self) {}
 }
@@ -125,6 +130,9 @@ pub struct Outcome {
     pub logs: Vec<Line>,
     /// The canister's principal, where one was made.
     pub canister: Option<String>,
+    /// What the call did is lost if everything ends before the canister's next checkpoint.
+    #[serde(default)]
+    pub unwritten: bool,
 }
 
 /// What running kept calls again has proven.
@@ -142,6 +150,26 @@ pub struct Replayed {
     pub state: String,
     /// The program that ran them, then and now.
     pub runtime: String,
+}
+
+/// What the parts of calls took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    /// Seconds, by the part.
+    pub phases: Vec<(&'static str, Spread)>,
+    /// Instructions of updates.
+    pub instructions: Spread,
+}
+
+/// Numbers, by how large they are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Spread {
+    /// How many are at most so large, and larger than the bound before.
+    pub buckets: Vec<(f64, u64)>,
+    /// How many are larger than all bounds.
+    pub beyond: u64,
+    /// Their sum.
+    pub sum: f64,
 }
 
 /// A line that a canister printed.

@@ -4,12 +4,14 @@ use crate::callers::Callers;
 use crate::fault::Fault;
 use crate::numbers::{Numbers, Phase, Work};
 use crate::owner::Owner;
+use crate::phases::Phases;
 use crate::quota::Ledger;
 use crate::rest::{self, Memory};
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::spool::Spool;
 use axum::Router;
+use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 use tokio::time::Instant;
@@ -72,6 +74,12 @@ impl Server {
     pub fn with_sites(&self, router: Router, callers: Arc<dyn Callers>) -> Router {
         let shared = Arc::clone(&self.0);
         crate::site::before(router, App { shared, callers })
+    }
+
+    /// Puts what is counted and measured among the numbers that Prometheus reads.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.numbers.register(registry);
+        registry.register_collector(Box::new(Phases(Arc::clone(&self.0.owner))));
     }
 
     /// What is counted.

@@ -120,7 +120,7 @@ impl CanisterArgs {
 
 impl Canisters {
     pub(super) fn register(&self, registry: &mut Registry) {
-        self.server.numbers().register(registry);
+        self.server.register(registry);
     }
 
     /// The control plane's routes, and those of canisters beside them.
@@ -156,6 +156,7 @@ impl Canisters {
         for thread in threads {
             let _ = thread.await;
         }
+        let _ = tokio::task::spawn_blocking(move || owned.save()).await;
     }
 }
 

@@ -49,6 +49,17 @@ impl OutputArgs {
         self.output.or(short.map(|(_, output)| output))
     }
 
+    /// Says that what a call did isn't written yet.
+    pub(super) fn warn_unwritten(&self) {
+        match self.wish() {
+            // For programs, on a line that is told from all others.
+            Some(Output::Json) => drop(writeln!(std::io::stderr(), r#"{{"unwritten":true}}"#)),
+            _ => printer::note(
+                "what the call did is lost if everything ends before the next checkpoint",
+            ),
+        }
+    }
+
     /// Prints a reply.
     pub(super) fn print(
         &self,

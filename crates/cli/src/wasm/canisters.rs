@@ -123,6 +123,9 @@ fn ask(
         ..Ask::default()
     };
     let outcome = ask(&*owner, &args.name, asked)?;
+    if outcome.unwritten {
+        args.output.warn_unwritten();
+    }
     let code = match said(&*owner, &args.name, &outcome) {
         Ok(Some(reply)) => args.output.print(interface, of, reply)?,
         Ok(None) => ExitCode::SUCCESS,
@@ -167,7 +170,9 @@ pub(super) fn logs(args: NameArgs) -> anyhow::Result<ExitCode> {
 
 /// What a server does all the time, once.
 pub(super) fn tick(args: ListArgs) -> anyhow::Result<ExitCode> {
-    args.common.owner()?.tick()?;
+    let owner = args.common.owner()?;
+    owner.tick()?;
+    owner.settle();
     Ok(ExitCode::SUCCESS)
 }
 

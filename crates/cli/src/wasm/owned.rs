@@ -4,14 +4,14 @@ use bytes::Bytes;
 use casemate_core::hex;
 use casemate_wasm::call::{Answer, Log, Principal};
 use casemate_wasm::candid::{self, Form, Of};
-use casemate_wasm::canisters::{self, CanisterError, Canisters, Options};
+use casemate_wasm::canisters::{self, CanisterError, Canisters, Histogram, Options, Phase};
 use casemate_wasm::executor::{Crash, Executor};
 use casemate_wasm::lifecycle::{Candidate, Seats};
 use casemate_wasm::replay::ReplayError;
-use casemate_wasm::store::StoreError;
+use casemate_wasm::store::{Kept, StoreError};
 use casemate_wasm_http::{
-    Ask, Fault, Installation, Kind, Line, Method, Mode, Outcome, Owner, Replayed, Status,
-    WorkerStatus,
+    Ask, Fault, Installation, Kind, Line, Measured, Method, Mode, Outcome, Owner, Replayed, Spread,
+    Status, WorkerStatus,
 };
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -40,6 +40,13 @@ impl Owned {
         self.0.wake_all()
     }
 
+    /// What a server or a command that ends in good order leaves is written.
+    pub(crate) fn save(&self) {
+        if let Err(why) = self.0.save() {
+            tracing::error!(%why, "calls of a canister that was told of them are lost");
+        }
+    }
+
     /// Does what is to be done until then: calls between canisters, timers, heartbeats.
     pub(crate) fn work(&self, until: Instant) {
         self.0.work(until);
@@ -62,6 +69,7 @@ fn ask(ask: Ask) -> canisters::Ask {
 
 fn told(outcome: canisters::Outcome) -> Outcome {
     let instructions = outcome.instructions;
+    let unwritten = outcome.result.is_ok() && outcome.kept == Kept::Unwritten;
     let (reply, fault) = match outcome.result {
         Ok(Some(Answer::Reply(bytes))) => (Some(bytes), None),
         Ok(Some(Answer::Reject(why))) => (None, Some(plain(Kind::Rejected, why))),
@@ -79,6 +87,7 @@ fn told(outcome: canisters::Outcome) -> Outcome {
         instructions,
         logs: outcome.logs.iter().map(line).collect(),
         canister: None,
+        unwritten,
     }
 }
 
@@ -87,6 +96,17 @@ fn plain(kind: Kind, words: String) -> Fault {
     Fault {
         message: words,
         ..Fault::new(kind, "")
+    }
+}
+
+fn spread(found: &Histogram, unit: f64) -> Spread {
+    let buckets = found.buckets.iter();
+    Spread {
+        buckets: buckets
+            .map(|(bound, count)| (*bound as f64 * unit, *count))
+            .collect(),
+        beyond: found.beyond,
+        sum: found.sum as f64 * unit,
     }
 }
 
@@ -252,8 +272,19 @@ impl Owner for Owned {
         serde_json::from_str(&text).map_err(|why| plain(Kind::Broken, why.to_string()))
     }
 
+    fn measured(&self) -> Measured {
+        // From nanoseconds.
+        let seconds = |phase| spread(&self.0.took(phase), 1e-9);
+        let phases = Phase::ALL.into_iter();
+        Measured {
+            phases: phases.map(|phase| (phase.name(), seconds(phase))).collect(),
+            instructions: spread(&self.0.took_instructions(), 1.0),
+        }
+    }
+
     fn settle(&self) {
         self.0.settle(SETTLE);
+        self.save();
     }
 
     fn export(&self, name: &str, archive: &mut dyn Write) -> Result<(), Fault> {

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 const INSTRUCTIONS: &str = "casemate-instructions";
+const UNWRITTEN: &str = "casemate-unwritten";
 
 pub(super) async fn call(
     State(app): State<App>,
@@ -152,6 +153,9 @@ impl Done {
         };
         let headers = response.headers_mut();
         headers.insert(INSTRUCTIONS, HeaderValue::from(outcome.instructions));
+        if outcome.unwritten {
+            headers.insert(UNWRITTEN, HeaderValue::from_static("true"));
+        }
         response
     }
 }

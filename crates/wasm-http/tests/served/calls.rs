@@ -29,6 +29,27 @@ async fn bytes_go_in_and_come_out() {
 }
 
 #[tokio::test]
+async fn what_may_be_lost_is_said_in_each_form() {
+    let stand = Stand::new();
+    stand.fake.method("soon", |_| {
+        Ok(Outcome {
+            unwritten: true,
+            ..replied(b"x")
+        })
+    });
+    for (method, unwritten) in [("soon", true), ("echo", false)] {
+        let uri = format!("/wasm/c/call/{method}");
+        for form in [("accept", "*/*"), ("accept", "application/json"), OUTCOME] {
+            let answer = stand.send("POST", &uri, &[form], "").await;
+            let said = answer.header("casemate-unwritten");
+            assert_eq!(said, unwritten.then_some("true"), "{method} {form:?}");
+        }
+        let whole = stand.send("POST", &uri, &[OUTCOME], "").await;
+        assert_eq!(whole.json()["unwritten"], unwritten);
+    }
+}
+
+#[tokio::test]
 async fn json_goes_through_the_interface() {
     let stand = Stand::new();
     let uri = "/wasm/c/call/echo";

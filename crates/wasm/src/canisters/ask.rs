@@ -1,6 +1,9 @@
 //! What somebody outside asks of a canister, and is told.
 
+use super::Canisters;
+use super::slot::Slot;
 use crate::call::{Answer, Failure, Log, Principal};
+use crate::store::{Durability, Kept};
 use std::time::Instant;
 
 /// A call from outside.
@@ -51,4 +54,21 @@ pub struct Outcome {
     pub instructions: u64,
     /// What it printed before it waited for anything.
     pub logs: Vec<Log>,
+    /// What that survives which the call did, if it went well.
+    pub kept: Kept,
+}
+
+impl Canisters {
+    /// What a canister's calls survive that were answered.
+    pub(super) fn kept(&self, slot: &Slot) -> Kept {
+        match self.shop.options.durability {
+            Durability::Process => Kept::Written,
+            Durability::Power => Kept::OnDisk,
+            // One that is having another turn is taken for one that has news.
+            Durability::Checkpoint => match slot.try_canister().as_deref() {
+                Some(Some(canister)) if !canister.has_news() => Kept::Written,
+                _ => Kept::Unwritten,
+            },
+        }
+    }
 }

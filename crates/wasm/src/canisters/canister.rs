@@ -4,6 +4,7 @@ use super::books::Books;
 use super::budget::Held;
 use super::logbook::Logbook;
 use super::message::{Parcel, Response};
+use super::phases::Phase;
 use super::shop::Shop;
 use super::{Ask, CanisterError, Outcome, clock};
 use crate::call::{
@@ -14,11 +15,12 @@ use crate::guest::State;
 use crate::module::abi::WASM_PAGE;
 use crate::module::{EntryPoint, MethodKind};
 use crate::replay::Digest;
-use crate::store::{Checkpoint, Document, Durability, Journal, Pages, Record, load, sweep};
+use crate::store::{Checkpoint, Document, Durability, Journal, Kept, Pages, Record, load, sweep};
 use casemate_core::hex;
 use casemate_sys::pages::{PAGE, Runs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A journal is replaced by a checkpoint when it is as long, bytes.
 const LONGEST_JOURNAL: u64 = 16 << 20;
@@ -71,6 +73,7 @@ pub(super) struct Canister {
 impl Canister {
     /// Loads what is stored, and runs again what was called since.
     pub(super) fn recover(shop: &Arc<Shop>, home: PathBuf) -> Result<Self, CanisterError> {
+        let began = Instant::now();
         let document = Document::read(&home)?;
         sweep(&home, &document)?;
         let (journal, records) = Journal::recover(&Document::calls(&home, document.journal))?;
@@ -81,6 +84,7 @@ impl Canister {
                 return Err(CanisterError::Diverged { number });
             }
         }
+        shop.phases.since(Phase::Recover, began);
         Ok(canister)
     }
 
@@ -268,7 +272,13 @@ impl Canister {
         call.limits.memory = self.limit();
         let call = Arc::new(call);
         let before = bytes(&self.state);
+        if !matches!(cause, Cause::Fails(_)) {
+            self.warm()?;
+        }
+        let mut began = Instant::now();
         let ran = self.run(&cause, &call)?;
+        self.shop.phases.lap(Phase::Run, &mut began);
+        self.shop.phases.ran(&ran);
         let is_kept = match &cause {
             // That it went off is kept of a timer that fails.
             Cause::Begins(_) if call.entry == Entry::Timer => true,
@@ -286,12 +296,14 @@ impl Canister {
                 }
                 return Err(why);
             }
+            self.shop.phases.lap(Phase::Commit, &mut began);
             let record = Record::of(cause.clone(), Call::clone(&call), ran.iter());
             // Who is told of it waits for the disk, if that was asked for: see `Canisters::with`.
             if let Err(why) = self.journal.append(&record, self.shop.options.durability) {
                 self.reload()?;
                 return Err(why.into());
             }
+            self.shop.phases.lap(Phase::Journal, &mut began);
             let grown = bytes(&self.state).saturating_sub(before);
             self.held.grow(&mut share, grown);
         }
@@ -471,6 +483,7 @@ impl Canister {
         &mut self,
         ask: impl FnOnce(&mut dyn Seat) -> Result<Ran, Crash>,
     ) -> Result<Ran, CanisterError> {
+        self.warm()?;
         let asked = self.seat().and_then(|seat| Ok(ask(seat)?));
         if let Err(why) = &asked {
             self.seat = None;
@@ -479,13 +492,26 @@ impl Canister {
         asked
     }
 
+    /// Makes a place to run in, if there is none. That there can't be one is noted.
+    pub(super) fn warm(&mut self) -> Result<(), CanisterError> {
+        if self.seat.is_some() {
+            return Ok(());
+        }
+        let made = self.seat().map(drop);
+        if let Err(why) = &made {
+            self.logbook.note(clock::now(), &why.to_string());
+        }
+        made
+    }
+
     fn seat(&mut self) -> Result<&mut dyn Seat, CanisterError> {
         let seat = match self.seat.take() {
             Some(seat) => seat,
-            None => self
-                .shop
-                .executor
-                .seat(&self.code, &self.memory, &self.state)?,
+            None => {
+                let shop = &self.shop;
+                let make = || shop.executor.seat(&self.code, &self.memory, &self.state);
+                shop.phases.of(Phase::Instantiate, make)?
+            }
         };
         Ok(self.seat.insert(seat).as_mut())
     }
@@ -573,6 +599,8 @@ impl Canister {
             result: ran.result.clone(),
             instructions: ran.instructions,
             logs: ran.effects.logs.clone(),
+            // What comes of it is a checkpoint, or nothing.
+            kept: Kept::Written,
         };
         self.logbook.extend(&outcome.logs);
         if ran.result.is_ok() {

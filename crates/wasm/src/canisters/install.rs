@@ -6,6 +6,7 @@ use super::{CanisterError, Canisters, Outcome};
 use crate::call::{Entry, Principal, Statics, Status};
 use crate::executor::Code;
 use crate::module::EntryPoint;
+use crate::store::Kept;
 use std::sync::Arc;
 
 /// Cycles that a new canister has: here they are only counted.
@@ -112,6 +113,7 @@ impl Canister {
             result: Ok(None),
             instructions: 0,
             logs: Vec::new(),
+            kept: Kept::Written,
         };
         if has_new_heap {
             outcome = self.first(None, Vec::new(), caller)?;

@@ -24,6 +24,7 @@
 //! - [`carry`]: out to an archive, in from one, and its past again
 //! - [`management`]: the canister that isn't one
 //! - [`budget`]: the memory of all of them
+//! - [`phases`]: how long all of it takes
 
 mod ask;
 mod books;
@@ -36,6 +37,7 @@ mod install;
 mod logbook;
 mod management;
 mod message;
+mod phases;
 mod post;
 mod report;
 mod shop;
@@ -44,11 +46,13 @@ mod upgrade;
 
 pub use ask::{Ask, Outcome};
 pub use error::CanisterError;
+pub use phases::{Histogram, Phase};
 pub use report::{Idle, Report};
 
 use crate::executor::{Code, Executor};
 use crate::store::{Directory, Durability};
 use budget::Budget;
+use phases::Phases;
 use post::Post;
 use shop::Shop;
 use std::path::Path;
@@ -103,6 +107,7 @@ impl Canisters {
             executor,
             options,
             budget: Budget::new(options.memory),
+            phases: Phases::default(),
         });
         Ok(Self {
             post: Post::over(&shop.directory.names()?),

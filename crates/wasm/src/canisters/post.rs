@@ -9,11 +9,12 @@ use super::ask::{Ask, Outcome};
 use super::books::Known;
 use super::canister::{Canister, Turn};
 use super::message::{Ended, Parcel, Response};
+use super::phases::Phase;
 use super::slot::{Slot, lock, principal};
 use super::{CanisterError, Canisters, clock};
 use crate::call::{Entry, Log, Origin, Outgoing, Principal, RejectCode};
 use crate::module::EntryPoint;
-use crate::store::{Document, Journal};
+use crate::store::{Document, Journal, Kept};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
@@ -150,7 +151,7 @@ impl Canisters {
         slot: &Arc<Slot>,
         work: impl FnOnce(&mut Canister) -> Result<T, CanisterError>,
     ) -> Result<T, CanisterError> {
-        let mut place = slot.canister();
+        let mut place = self.enter(slot);
         let (canister, is_new) = match &mut *place {
             Some(canister) => (canister, false),
             none => {
@@ -178,7 +179,7 @@ impl Canisters {
             *place = None;
         }
         drop(place);
-        if let Err(why) = seen.wait() {
+        if let Err(why) = self.until_kept(seen) {
             *slot.canister() = None;
             return Err(why.into());
         }
@@ -251,6 +252,10 @@ impl Canisters {
 
     /// Brings what a canister's turn left to whom it is for.
     pub(super) fn deliver(&self, from: &Slot, parcels: Vec<Parcel>) {
+        if parcels.is_empty() {
+            return;
+        }
+        let began = Instant::now();
         for parcel in parcels {
             match parcel {
                 Parcel::Request { from, number, call } if call.callee == Principal::MANAGEMENT => {
@@ -285,6 +290,7 @@ impl Canisters {
                 }
             }
         }
+        self.shop.phases.since(Phase::Delivery, began);
     }
 
     /// Brings a response to a canister.
@@ -319,6 +325,7 @@ impl Canisters {
             result: ended.result,
             instructions: ended.instructions,
             logs,
+            kept: self.kept(&slot),
         })
     }
 
@@ -330,7 +337,8 @@ impl Canisters {
             slot.asking.fetch_add(1, Ordering::Relaxed);
             Ok(asked)
         })?;
-        let ran = queries.query(&call, &mut ());
+        let run = || queries.query(&call, &mut ());
+        let ran = self.shop.phases.of(Phase::Query, run);
         slot.asking.fetch_sub(1, Ordering::Relaxed);
         match ran {
             Ok(ran) if !ran.effects.calls.is_empty() => {
@@ -348,6 +356,8 @@ impl Canisters {
                     result: ran.result,
                     instructions: ran.instructions,
                     logs,
+                    // It has done nothing.
+                    kept: Kept::Written,
                 })
             }
             Err(why) => {

@@ -3,6 +3,7 @@
 use super::slot::Slot;
 use super::{CanisterError, Canisters, clock};
 use crate::call::{Log, Principal, Status};
+use crate::store::Durability;
 use casemate_core::hex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -122,6 +123,20 @@ impl Canisters {
             canister.rest();
             Ok(())
         })
+    }
+
+    /// Before an end in good order: what isn't written becomes checkpoints. Only with
+    /// [`Durability::Checkpoint`] is there any of that.
+    pub fn save(&self) -> Result<(), CanisterError> {
+        if self.shop.options.durability != Durability::Checkpoint {
+            return Ok(());
+        }
+        for slot in self.slots() {
+            if let Some(canister) = slot.canister().as_mut().filter(|one| one.has_news()) {
+                canister.checkpoint()?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets a canister's process and memory go, unless it has something under way. It is opened again

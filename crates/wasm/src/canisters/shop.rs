@@ -1,6 +1,7 @@
 //! What all canisters share: the folder, what runs them, and the memory that there is.
 
 use super::budget::Budget;
+use super::phases::{Phase, Phases};
 use super::{CanisterError, Options};
 use crate::executor::{Code, Executor};
 use crate::process::BuildId;
@@ -14,6 +15,7 @@ pub(super) struct Shop {
     pub(super) executor: Arc<dyn Executor>,
     pub(super) options: Options,
     pub(super) budget: Budget,
+    pub(super) phases: Phases,
     pub(super) directory: Directory,
 }
 
@@ -41,7 +43,8 @@ impl Shop {
         }
         let path = self.directory.module(hash, "wasm");
         let bytes = std::fs::read(&path).map_err(|why| CanisterError::NoModule(path, why))?;
-        let code = self.executor.compile(&bytes)?;
+        let compile = || self.executor.compile(&bytes);
+        let code = self.phases.of(Phase::Compile, compile)?;
         // What can't be kept is compiled again.
         let _ = write_whole(&kept, code.bundle.bytes(), false);
         Ok(code)

@@ -10,7 +10,8 @@ mod stand;
 
 use candid::{Decode, Encode};
 use casemate_wasm::call::{Answer, Failure, Principal, Status};
-use casemate_wasm::canisters::{Ask, CanisterError, Options};
+use casemate_wasm::canisters::{Ask, CanisterError, Options, Phase};
+use casemate_wasm::store::{Durability, Kept};
 use script::{out, raw, script};
 use stand::{PUPPET, Stand, each, each_with};
 use std::time::Duration;
@@ -66,6 +67,8 @@ fn main() {
         ),
         ("who_moved_has_its_own_name", who_moved_has_its_own_name),
         ("who_is_evicted_comes_back", who_is_evicted_comes_back),
+        ("what_may_be_lost_is_said", what_may_be_lost_is_said),
+        ("each_part_is_measured", each_part_is_measured),
         (
             "callers_at_once_are_all_answered",
             callers_at_once_are_all_answered,
@@ -592,5 +595,112 @@ fn callers_at_once_are_all_answered() {
             }
         });
         assert_eq!((stand.counter("a"), stand.counter("b")), (100, 100));
+    });
+}
+
+/// And only while it may be: a checkpoint has it, or the journal.
+fn what_may_be_lost_is_said() {
+    for (durability, kept) in [
+        (Durability::Process, Kept::Written),
+        (Durability::Power, Kept::OnDisk),
+        (Durability::Checkpoint, Kept::Unwritten),
+    ] {
+        let options = Options {
+            durability,
+            ..Options::default()
+        };
+        each_with(options, |stand| {
+            stand.puppet("a");
+            assert_eq!(stand.tell("a", script().add(5).reply()).unwrap().kept, kept);
+            // Another that is asked for again by its key is no safer.
+            let mut ask = Ask::new("do", script().add(1).reply().build());
+            ask.key = Some("once".to_owned());
+            for _ in 0..2 {
+                let again = stand.canisters().call("a", ask.clone()).unwrap();
+                assert_eq!(again.kept, kept);
+            }
+            stand.again();
+            let lost = kept == Kept::Unwritten;
+            assert_eq!(stand.counter("a"), if lost { 0 } else { 6 });
+            stand.tell("a", script().add(7).reply()).unwrap();
+            stand.canisters().save().unwrap();
+            stand.again();
+            assert_eq!(stand.counter("a"), if lost { 7 } else { 13 });
+        });
+        // One that was followed by a checkpoint at once.
+        let options = Options {
+            most_replayed: 1,
+            ..options
+        };
+        each_with(options, |stand| {
+            stand.puppet("a");
+            let kept = stand.tell("a", script().add(5).reply()).unwrap().kept;
+            assert_ne!(kept, Kept::Unwritten);
+            stand.again();
+            assert_eq!(stand.counter("a"), 5);
+        });
+    }
+}
+
+fn each_part_is_measured() {
+    let options = Options {
+        durability: Durability::Power,
+        ..Options::default()
+    };
+    each_with(options, |stand| {
+        let counts = |stand: &Stand| Phase::ALL.map(|phase| stand.canisters().took(phase).count());
+        let grew = |before: [u64; 10], after: [u64; 10]| {
+            let pairs = Phase::ALL.into_iter().zip(before.into_iter().zip(after));
+            let grown = pairs.filter(|(_, (before, after))| after > before);
+            grown.map(|(phase, _)| phase.name()).collect::<Vec<_>>()
+        };
+        let before = counts(stand);
+        assert_eq!(before, [0; 10]);
+        stand.puppet("a");
+        let made = counts(stand);
+        assert_eq!(
+            grew(before, made),
+            ["turn", "disk", "compile", "instantiate"]
+        );
+        let b = stand.puppet("b");
+        // What is there already isn't made again.
+        assert_eq!(counts(stand)[7], made[7]);
+        let before = counts(stand);
+        stand.tell("a", script().add(1).reply()).unwrap();
+        let warm = counts(stand);
+        assert_eq!(
+            grew(before, warm),
+            ["turn", "run", "commit", "journal", "disk"]
+        );
+        let parts = |phase: Phase| warm[phase as usize] - before[phase as usize];
+        assert_eq!(
+            [Phase::Run, Phase::Commit, Phase::Journal].map(parts),
+            [1; 3]
+        );
+        let run = stand.canisters().took(Phase::Run);
+        assert!(run.sum > 0 && run.count() == 1, "{run:?}");
+        let taken = stand.canisters().took_instructions();
+        let told = stand.tell("a", script().add(1).reply()).unwrap();
+        let now = stand.canisters().took_instructions();
+        assert_eq!(now.sum - taken.sum, told.instructions);
+        let before = counts(stand);
+        stand.counter("a");
+        assert_eq!(grew(before, counts(stand)), ["turn", "query", "disk"]);
+        let before = counts(stand);
+        stand.reply("a", script().call(out(b, script().reply())));
+        assert!(grew(before, counts(stand)).contains(&"delivery"));
+        // One that fails is run, and nothing else.
+        let before = counts(stand);
+        stand.failure("a", script().trap("no"));
+        assert_eq!(grew(before, counts(stand)), ["turn", "run", "disk"]);
+        stand.again();
+        let before = counts(stand);
+        stand.tell("a", script().add(1).reply()).unwrap();
+        let cold = grew(before, counts(stand));
+        assert!(
+            cold.contains(&"recover") && cold.contains(&"instantiate"),
+            "{cold:?}"
+        );
+        assert!(!cold.contains(&"compile"), "{cold:?}");
     });
 }
