@@ -22,6 +22,7 @@ both!(
     what_is_no_archive_leaves_nothing_in_a_server,
     a_server_proves_a_past,
     what_may_be_lost_is_said,
+    a_deadline_ends_a_call,
     who_has_the_folder_is_told,
 );
 
@@ -367,6 +368,41 @@ fn what_may_be_lost_is_said(stage: &Stage) {
     );
     serving.stop();
     wasm(stage, &["query", "counter", "get"]).assert(0, &digits(3), "");
+}
+
+/// Counts, and then has more to do than there is time for.
+const SPINNER: &str = r#"
+(module
+  (import "ic0" "msg_reply" (func $reply))
+  (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+  (memory 1)
+  (func $count (i32.store8 (i32.const 0) (i32.add (i32.load8_u (i32.const 0)) (i32.const 1))))
+  (func (export "canister_update spin") (call $count) (loop (br 0)))
+  (func (export "canister_update count")
+    (call $count) (call $append (i32.const 0) (i32.const 1)) (call $reply)))
+"#;
+
+fn a_deadline_ends_a_call(stage: &Stage) {
+    let serving = Serving::new(stage);
+    install(stage, "s", SPINNER);
+    let said = "deadline exceeded, nothing was changed";
+    let (status, late) = json_of(&serving, "POST /wasm/s/call/spin?deadline=200", b"");
+    assert_eq!((status, &late["kind"]), (504, &json!("late")), "{late}");
+    assert_eq!(late["reject_code"], 2, "{late}");
+    assert!(late["message"].as_str().unwrap().contains(said), "{late}");
+    assert!(late["instructions"].as_u64().unwrap() > 0, "{late}");
+    let ended = wasm(stage, &["call", "s", "spin", "--timeout", "200ms"]);
+    assert_eq!(ended.code, 124, "{}", ended.err);
+    assert!(ended.err.contains(said), "{}", ended.err);
+    wasm(stage, &["call", "s", "count"]).assert(0, "01\n", "");
+    let key = key(&serving);
+    let (status, _, body) = send(
+        &serving,
+        "POST /wasm/s/call/count?deadline=60000",
+        &key,
+        b"",
+    );
+    assert_eq!((status, body), (200, vec![2]));
 }
 
 fn who_has_the_folder_is_told(stage: &Stage) {

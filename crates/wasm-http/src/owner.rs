@@ -88,7 +88,8 @@ pub struct Ask {
     pub caller: Option<String>,
     /// What the caller calls this call: one of the same name isn't made twice.
     pub key: Option<String>,
-    /// It isn't begun after this.
+    /// It isn't begun after this; one that still runs is ended then, and leaves nothing, if that can
+    /// be; and nobody waits for its answer any longer.
     pub deadline: Option<Instant>,
 }
 

@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,6 +18,7 @@ pub(crate) struct Room {
     lines: Mutex<HashMap<String, Weak<Line>>>,
     of_one: usize,
     waiting: usize,
+    grace: Duration,
 }
 
 /// Those who ask one canister.
@@ -40,11 +42,12 @@ impl Room {
             lines: Mutex::default(),
             of_one: settings.calls_of_one,
             waiting: settings.waiting,
+            grace: settings.grace,
         }
     }
 
-    /// Does what takes long, for whoever asks a canister; nobody waits for it after the deadline, but
-    /// what was begun comes to its end.
+    /// Does what takes long, for whoever asks a canister; nobody waits for it for long after the
+    /// deadline, but what was begun comes to its end.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
         name: &str,
@@ -58,13 +61,17 @@ impl Room {
             drop(place);
             done
         });
-        match timeout_at(deadline, job).await {
+        // What knows the deadline says by itself what became of it.
+        match timeout_at(deadline + self.grace, job).await {
             Ok(Ok(done)) => done,
             Ok(Err(panicked)) => Err(Fault::new(Kind::Broken, panicked.to_string())),
-            Err(_) => Err(Fault::new(Kind::Late, "no answer in time").hint(
-                "it may still be done; with the same Idempotency-Key, a call that is made again is \
-                 not done twice",
-            )),
+            Err(_) => {
+                let why = "no answer in time, and it isn't known yet what comes of it";
+                Err(Fault::new(Kind::Late, why).hint(
+                    "it may still be done; with the same Idempotency-Key, a call that is made again \
+                     is not done twice",
+                ))
+            }
         }
     }
 
@@ -135,7 +142,6 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     fn later() -> Instant {
         Instant::now() + Duration::from_secs(30)
@@ -146,6 +152,7 @@ mod tests {
             calls: 3,
             calls_of_one: 2,
             waiting: 1,
+            grace: Duration::from_millis(10),
             ..Settings::default()
         }))
     }

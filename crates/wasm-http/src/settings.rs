@@ -32,6 +32,8 @@ pub struct Settings {
     pub patience: Duration,
     /// How long it may take at most.
     pub longest: Duration,
+    /// How much longer a call is waited for that has to be over: until it says that it was ended.
+    pub grace: Duration,
     /// How long a body may take to arrive, and each piece of an archive to be taken or to come.
     pub arrival: Duration,
     /// Who may look at sites.
@@ -66,6 +68,7 @@ impl Default for Settings {
             carry: Duration::from_secs(3600),
             patience: Duration::from_secs(60),
             longest: Duration::from_secs(600),
+            grace: Duration::from_secs(2),
             arrival: Duration::from_secs(60),
             sites: Sites::Public,
             domain: None,

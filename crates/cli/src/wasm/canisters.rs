@@ -8,12 +8,13 @@ use crate::printer;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use casemate_core::exit;
+use casemate_core::limits::parse_duration;
 use casemate_wasm::candid::Of;
 use casemate_wasm_http::{Ask, Fault, Installation, Kind, Mode, Outcome, Owner};
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines of its log that a call which failed is told with.
 const LAST_LINES: usize = 5;
@@ -43,6 +44,9 @@ pub(super) struct CallArgs {
     argument: CallArgument,
     #[command(flatten)]
     output: OutputArgs,
+    /// Wait so long for the answer; what still runs then is ended, and changes nothing
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     common: Common,
 }
@@ -120,9 +124,16 @@ fn ask(
     let asked = Ask {
         argument: argument.bytes(interface, of)?,
         method: args.method.clone(),
+        deadline: args.timeout.map(|time| Instant::now() + time),
         ..Ask::default()
     };
-    let outcome = ask(&*owner, &args.name, asked)?;
+    let outcome = match ask(&*owner, &args.name, asked) {
+        Err(late) if late.kind == Kind::Late => {
+            printer::error(&late.to_string());
+            return Ok((owner, ExitCode::from(exit::TIME)));
+        }
+        outcome => outcome?,
+    };
     if outcome.unwritten {
         args.output.warn_unwritten();
     }
@@ -255,7 +266,10 @@ fn said<'a>(
             if let Some(hint) = &fault.hint {
                 printer::line(&format!("hint: {hint}"));
             }
-            Err(ExitCode::from(exit::TRAP))
+            Err(ExitCode::from(match fault.kind {
+                Kind::Late => exit::TIME,
+                _ => exit::TRAP,
+            }))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use casemate_core::hex;
-use casemate_wasm::call::{Answer, Log, Principal};
+use casemate_wasm::call::{Answer, Failure, Log, Principal, RejectCode};
 use casemate_wasm::candid::{self, Form, Of};
 use casemate_wasm::canisters::{self, CanisterError, Canisters, Histogram, Options, Phase};
 use casemate_wasm::executor::{Crash, Executor};
@@ -21,6 +21,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long what is due is done for, and what a call left under way may go on after its answer.
 const SETTLE: Duration = Duration::from_secs(10);
+
+/// What can be done about a call that was aborted.
+const LONGER: &str =
+    "a longer --timeout, or Casemate-Deadline; with the same idempotency key, it is made anew";
 
 /// See the module.
 pub(crate) struct Owned(Canisters);
@@ -74,6 +78,12 @@ fn told(outcome: canisters::Outcome) -> Outcome {
         Ok(Some(Answer::Reply(bytes))) => (Some(bytes), None),
         Ok(Some(Answer::Reject(why))) => (None, Some(plain(Kind::Rejected, why))),
         Ok(None) => (None, None),
+        Err(why @ Failure::Aborted) => {
+            let mut fault = plain(Kind::Late, why.to_string());
+            // As of a call that was never begun: it can be made again.
+            fault.reject_code = Some(RejectCode::SysTransient as u8);
+            (None, Some(fault.hint(LONGER)))
+        }
         Err(failure) => {
             let hint = format!("nothing was changed; it took {instructions} instructions");
             let mut fault = plain(Kind::Trapped, failure.to_string()).hint(hint);
@@ -128,10 +138,13 @@ fn fault(error: CanisterError) -> Fault {
         E::Crash(_) => Kind::Crashed,
         E::Stopped(_) | E::Busy(..) => Kind::State,
         E::NotAccepted(..) => Kind::Forbidden,
-        E::Late(_) | E::Waits(_) => Kind::Late,
+        E::Late(_) | E::Waits(_) | E::Deadline(_) => Kind::Late,
         _ => Kind::Broken,
     };
-    Fault::new(kind, error.to_string())
+    let code = matches!(error, E::Deadline(_)).then(|| error.code() as u8);
+    let mut fault = Fault::new(kind, error.to_string());
+    fault.reject_code = code.or(fault.reject_code);
+    fault
 }
 
 /// Of an import: nothing but the archive is read, so what is damaged is the archive.

@@ -84,7 +84,7 @@ pub enum Failure {
         slice: u64,
     },
     /// Whoever was asked between two of its slices let it go no further.
-    #[error("it was aborted between two of its slices")]
+    #[error("deadline exceeded, nothing was changed: it was aborted between two of its slices")]
     Aborted,
     /// Memory is used up.
     #[error("memory: {0}")]

@@ -20,7 +20,10 @@ pub struct Ask {
     /// By which a retry is known: a call with a key that was made before isn't made again, and its
     /// answer is given once more.
     pub key: Option<String>,
-    /// How long its answer is waited for.
+    /// Until when its answer is waited for. A call whose turn comes later isn't begun; one that still
+    /// runs is [aborted](Failure::Aborted) between two slices, and leaves nothing; one that waits for
+    /// another canister goes on without anybody who waits. One whose deadline is over when it is made
+    /// is begun, and nobody waits for it.
     pub deadline: Option<Instant>,
 }
 

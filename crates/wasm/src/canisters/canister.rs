@@ -2,13 +2,15 @@
 
 use super::books::Books;
 use super::budget::Held;
+use super::deadline::Deadline;
 use super::logbook::Logbook;
 use super::message::{Parcel, Response};
 use super::phases::Phase;
 use super::shop::Shop;
 use super::{Ask, CanisterError, Outcome, clock};
 use crate::call::{
-    Call, Cause, Effects, Entry, Failure, Limits, Log, Origin, Principal, Ran, Statics, Status,
+    Call, Cause, Effects, Entry, Failure, Limits, Log, Origin, Pacer, Principal, Ran, Statics,
+    Status,
 };
 use crate::executor::{CanisterMemory, Code, Crash, Queries, Seat};
 use crate::guest::State;
@@ -179,7 +181,7 @@ impl Canister {
     /// Runs a turn that is written down, and takes over what it wrote.
     pub(super) fn run_again(&mut self, record: &Record) -> Result<Digest, CanisterError> {
         let call = Arc::new(record.call.clone());
-        let ran = self.run(&record.cause, &call)?;
+        let ran = self.run(&record.cause, &call, &mut ())?;
         self.take_note(&record.cause, &call, &ran, true);
         self.commit(&ran)?;
         Ok(Digest::of(ran.iter()))
@@ -205,8 +207,9 @@ impl Canister {
         {
             self.inspect(&ask)?;
         }
-        let call = self.prepare(entry, ask, Limits::default());
-        self.turn(Cause::Begins(origin), call)
+        let mut deadline = Deadline::of(&ask);
+        let call = self.prepare(entry, ask, deadline.limits(Limits::default()));
+        self.paced_turn(Cause::Begins(origin), call, &mut deadline)
     }
 
     /// It takes calls, and is woken.
@@ -265,8 +268,18 @@ impl Canister {
         self.turn(Cause::Fails(number), call)
     }
 
+    /// A turn that nobody ends.
+    fn turn(&mut self, cause: Cause, call: Call) -> Result<Turn, CanisterError> {
+        self.paced_turn(cause, call, &mut ())
+    }
+
     /// Runs a call, writes it down, and takes over what it wrote.
-    fn turn(&mut self, cause: Cause, mut call: Call) -> Result<Turn, CanisterError> {
+    fn paced_turn(
+        &mut self,
+        cause: Cause,
+        mut call: Call,
+        pacer: &mut dyn Pacer,
+    ) -> Result<Turn, CanisterError> {
         let mut share = self.shop.budget.share();
         call.limits.grows_by = share.bytes();
         call.limits.memory = self.limit();
@@ -276,7 +289,7 @@ impl Canister {
             self.warm()?;
         }
         let mut began = Instant::now();
-        let ran = self.run(&cause, &call)?;
+        let ran = self.run(&cause, &call, pacer)?;
         self.shop.phases.lap(Phase::Run, &mut began);
         self.shop.phases.ran(&ran);
         let is_kept = match &cause {
@@ -327,9 +340,14 @@ impl Canister {
     }
 
     /// What came of a call, and, if it was a callback and failed, of its cleanup.
-    fn run(&mut self, cause: &Cause, call: &Arc<Call>) -> Result<Vec<Ran>, CanisterError> {
+    fn run(
+        &mut self,
+        cause: &Cause,
+        call: &Arc<Call>,
+        pacer: &mut dyn Pacer,
+    ) -> Result<Vec<Ran>, CanisterError> {
         let number = match cause {
-            Cause::Begins(_) => return Ok(vec![self.ask(|seat| seat.run(call, &mut ()))?]),
+            Cause::Begins(_) => return Ok(vec![self.ask(|seat| seat.run(call, pacer))?]),
             Cause::Fails(_) => return Ok(vec![crashed(&self.state)]),
             Cause::Answers(number) => *number,
         };
@@ -422,12 +440,12 @@ impl Canister {
         if !self.is_running() {
             return Err(CanisterError::Stopped(self.name.clone()));
         }
-        let limits = Limits {
+        let limits = Deadline::of(&ask).limits(Limits {
             instructions: QUERY_INSTRUCTIONS,
             reply: QUERY_REPLY,
             memory: self.limit(),
             ..Limits::default()
-        };
+        });
         let call = Arc::new(self.prepare(entry, ask, limits));
         Ok((self.seat()?.queries(), call))
     }

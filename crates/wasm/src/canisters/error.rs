@@ -63,9 +63,14 @@ pub enum CanisterError {
     Composite(String),
     /// There is no answer yet.
     #[error(
-        "canister {0:?} didn't answer in time\nhint: the call goes on; with a key it can be asked for again"
+        "canister {0:?} didn't answer in time, and it isn't known yet what comes of the call\nhint: it goes on; with the same idempotency key it can be asked for again"
     )]
     Late(String),
+    /// Its turn didn't come in time.
+    #[error(
+        "deadline exceeded, nothing was changed: canister {0:?} was busy until then\nhint: the call was not begun, and can be made again"
+    )]
+    Deadline(String),
     /// There is no answer, and nothing happens that would bring it.
     #[error(
         "canister {0:?} waits for an answer that nothing here will give\nhint: a canister that it called is stopped or waits itself; `casemate wasm status` says which calls are open"
@@ -94,7 +99,9 @@ impl CanisterError {
     pub fn code(&self) -> RejectCode {
         match self {
             Self::NoCanister(..) | Self::NoMethod { .. } => RejectCode::DestinationInvalid,
-            Self::Store(_) | Self::Crash(_) | Self::NoModule(..) => RejectCode::SysTransient,
+            Self::Store(_) | Self::Crash(_) | Self::NoModule(..) | Self::Deadline(_) => {
+                RejectCode::SysTransient
+            }
             _ => RejectCode::CanisterError,
         }
     }

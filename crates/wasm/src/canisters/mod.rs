@@ -24,6 +24,7 @@
 //! - [`carry`]: out to an archive, in from one, and its past again
 //! - [`management`]: the canister that isn't one
 //! - [`budget`]: the memory of all of them
+//! - [`deadline`]: calls that are to be over by a time
 //! - [`phases`]: how long all of it takes
 
 mod ask;
@@ -32,6 +33,7 @@ mod budget;
 mod canister;
 mod carry;
 mod clock;
+mod deadline;
 mod error;
 mod install;
 mod logbook;

@@ -203,7 +203,12 @@ impl Phases {
             let counts = self.0.iter().map(|shard| get(of(shard)).load(Relaxed));
             counts.fold(0, u64::wrapping_add)
         };
-        let bucket = |at| (1_u64 << (FIRST as usize + at), all(&|tally| &tally.buckets[at]));
+        let bucket = |at| {
+            (
+                1_u64 << (FIRST as usize + at),
+                all(&|tally| &tally.buckets[at]),
+            )
+        };
         Histogram {
             buckets: (0..BUCKETS).map(bucket).collect(),
             beyond: all(&|tally| &tally.buckets[BUCKETS]),

@@ -8,6 +8,7 @@
 use super::ask::{Ask, Outcome};
 use super::books::Known;
 use super::canister::{Canister, Turn};
+use super::deadline::Deadline;
 use super::message::{Ended, Parcel, Response};
 use super::phases::Phase;
 use super::slot::{Slot, lock, principal};
@@ -310,8 +311,12 @@ impl Canisters {
     pub fn call(&self, name: &str, ask: Ask) -> Result<Outcome, CanisterError> {
         let slot = self.slot(name)?;
         let deadline = ask.deadline;
+        let came = deadline.map(|_| Instant::now());
         let mut parcels = Vec::new();
         let began = self.with(&slot, |canister| {
+            if let Some(came) = came {
+                Deadline::of(&ask).check(name, came)?;
+            }
             let (began, rest) = self.begin(&slot, canister, ask)?;
             parcels = rest;
             Ok(began)
@@ -332,12 +337,14 @@ impl Canisters {
     /// Asks a method; nothing that it does is kept.
     pub fn query(&self, name: &str, ask: Ask) -> Result<Outcome, CanisterError> {
         let slot = self.slot(name)?;
+        let (mut deadline, came) = (Deadline::of(&ask), Instant::now());
         let (queries, call) = self.with(&slot, |canister| {
+            deadline.check(name, came)?;
             let asked = canister.asked(ask)?;
             slot.asking.fetch_add(1, Ordering::Relaxed);
             Ok(asked)
         })?;
-        let run = || queries.query(&call, &mut ());
+        let run = || queries.query(&call, &mut deadline);
         let ran = self.shop.phases.of(Phase::Query, run);
         slot.asking.fetch_sub(1, Ordering::Relaxed);
         match ran {

@@ -14,7 +14,7 @@ use casemate_wasm::canisters::{Ask, CanisterError, Options, Phase};
 use casemate_wasm::store::{Durability, Kept};
 use script::{out, raw, script};
 use stand::{PUPPET, Stand, each, each_with};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn main() {
     casemate_wasm::process::role(&casemate_wasm::worker::Wasm);
@@ -69,6 +69,14 @@ fn main() {
         ("who_is_evicted_comes_back", who_is_evicted_comes_back),
         ("what_may_be_lost_is_said", what_may_be_lost_is_said),
         ("each_part_is_measured", each_part_is_measured),
+        (
+            "a_call_that_is_not_over_in_time_leaves_nothing",
+            a_call_that_is_not_over_in_time_leaves_nothing,
+        ),
+        (
+            "who_waits_for_another_is_late",
+            who_waits_for_another_is_late,
+        ),
         (
             "callers_at_once_are_all_answered",
             callers_at_once_are_all_answered,
@@ -702,5 +710,99 @@ fn each_part_is_measured() {
             "{cold:?}"
         );
         assert!(!cold.contains(&"compile"), "{cold:?}");
+    });
+}
+
+/// Counts, and then has more to do than there is time for.
+const SPINNER: &str = r#"(module
+    (import "ic0" "msg_reply" (func $reply))
+    (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+    (import "ic0" "debug_print" (func $print (param i32 i32)))
+    (memory 1)
+    (func $count
+        (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))
+        (call $print (i32.const 0) (i32.const 4)))
+    (func $tell
+        (call $append (i32.const 0) (i32.const 4))
+        (call $reply))
+    (func (export "canister_update spin") (call $count) (loop (br 0)))
+    (func (export "canister_update count") (call $count) (call $tell))
+    (func (export "canister_query ask") (loop (br 0)))
+    (func (export "canister_query get") (call $tell)))"#;
+
+fn a_call_that_is_not_over_in_time_leaves_nothing() {
+    each(|stand| {
+        let canisters = stand.canisters();
+        let made = canisters.install("s", SPINNER.as_bytes(), Vec::new(), Principal::ANONYMOUS);
+        made.unwrap().result.unwrap();
+        let ask = |method: &str, time: Option<u64>| {
+            let mut ask = Ask::new(method, Vec::new());
+            ask.deadline = time.map(|time| Instant::now() + Duration::from_millis(time));
+            ask.key = Some("the same".to_owned());
+            ask
+        };
+        let count = |bytes: u32| Ok(Some(Answer::Reply(bytes.to_le_bytes().to_vec())));
+        let journal = canisters.report("s").unwrap().journal;
+        for _ in 0..2 {
+            let spun = canisters.call("s", ask("spin", Some(100))).unwrap();
+            assert_eq!(spun.result, Err(Failure::Aborted));
+            assert!(spun.logs.is_empty() && spun.instructions < 30_000_000_000);
+            let asked = canisters.query("s", ask("ask", Some(100))).unwrap();
+            assert_eq!(asked.result, Err(Failure::Aborted));
+            assert!(asked.instructions < 4_900_000_000);
+        }
+        assert_eq!(canisters.report("s").unwrap().journal, journal);
+        let got = canisters.query("s", ask("get", None)).unwrap();
+        assert_eq!(got.result, count(0));
+        // The key was not used up, and the canister is free.
+        let counted = canisters.call("s", ask("count", Some(60_000))).unwrap();
+        assert_eq!(counted.result, count(1));
+        // One whose turn comes too late isn't begun.
+        std::thread::scope(|scope| {
+            let spins = scope.spawn(|| {
+                let mut ask = ask("spin", Some(1500));
+                ask.key = None;
+                canisters.call("s", ask).unwrap().result
+            });
+            // It has its turn as soon as the canister isn't idle.
+            while canisters.idle().iter().any(|idle| idle.name == "s") {
+                std::thread::yield_now();
+            }
+            let mut late = ask("count", Some(10));
+            late.key = None;
+            let late = canisters.call("s", late).unwrap_err();
+            assert!(matches!(late, CanisterError::Deadline(_)), "{late}");
+            assert_eq!(spins.join().unwrap(), Err(Failure::Aborted));
+        });
+        // What was kept is kept, in the end as well.
+        stand.again();
+        let got = stand.canisters().query("s", ask("get", None)).unwrap();
+        assert_eq!(got.result, count(1));
+    });
+}
+
+/// Its call goes on, and is known by its key.
+fn who_waits_for_another_is_late() {
+    each(|stand| {
+        stand.puppet("a");
+        let canisters = stand.canisters();
+        let made = canisters.install("s", SPINNER.as_bytes(), Vec::new(), Principal::ANONYMOUS);
+        made.unwrap().result.unwrap();
+        let s = canisters.report("s").unwrap().canister.parse().unwrap();
+        let calls = script().add(1).call(
+            out(s, script())
+                .method("count")
+                .on_reply(script().argument().reply()),
+        );
+        let mut ask = Ask::new("do", calls.build());
+        ask.key = Some("once".to_owned());
+        ask.deadline = Some(Instant::now());
+        let late = canisters.call("a", ask.clone()).unwrap_err();
+        assert!(matches!(late, CanisterError::Late(_)), "{late}");
+        assert!(late.to_string().contains("isn't known yet"), "{late}");
+        ask.deadline = None;
+        let answered = canisters.call("a", ask).unwrap().result;
+        assert_eq!(answered, Ok(Some(Answer::Reply(vec![1, 0, 0, 0]))));
+        assert_eq!(stand.counter("a"), 1);
     });
 }
