@@ -17,6 +17,7 @@ both!(
     modules_are_checked,
     a_canister_is_carried_in_a_file,
     what_was_called_is_proven_again,
+    as_much_of_the_past_stays_as_was_said,
     code_is_changed_and_calls_are_stopped,
 );
 
@@ -233,6 +234,35 @@ fn what_was_called_is_proven_again(stage: &Stage) {
         assert_eq!((ended.code, ended.err.as_str()), (0, ""));
         assert!(ended.out.contains("calls    3 the same"), "{}", ended.out);
     }
+}
+
+fn as_much_of_the_past_stays_as_was_said(stage: &Stage) {
+    install(stage, "sandboxed");
+    let home = stage.path("home/.local/state/casemate/wasm/canisters/counter");
+    let milestones = || {
+        let names = std::fs::read_dir(&home).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".milestone")).count()
+    };
+    let kept = |flag: &str, count: usize| {
+        for command in ["stop", "start"] {
+            let ended = wasm(stage, "sandboxed", &[command, "counter", flag]);
+            assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        }
+        assert_eq!(milestones(), count, "{flag}");
+    };
+    kept("--keep-history", 2);
+    kept("--keep-history", 4);
+    kept("--keep-history=3", 3);
+    kept("--keep-history=3", 3);
+    let args = ["call", "counter", "increment", "--keep-history=3"];
+    wasm(stage, "sandboxed", &args).assert(0, &numbers(2), "");
+    let ended = wasm(stage, "sandboxed", &["replay", "counter"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(ended.out.contains("states   3 the same"), "{}", ended.out);
+    assert!(ended.out.contains("calls    1 the same"), "{}", ended.out);
+    let none = wasm(stage, "sandboxed", &["list", "--keep-history=0"]);
+    assert_ne!(none.code, 0, "{}", none.out);
 }
 
 fn code_is_changed_and_calls_are_stopped(stage: &Stage) {

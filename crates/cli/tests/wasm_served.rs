@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use serving::Serving;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 
 both!(
     commands_and_clients_see_the_same,
@@ -23,6 +24,7 @@ both!(
     a_server_proves_a_past,
     what_may_be_lost_is_said,
     a_deadline_ends_a_call,
+    parts_of_calls_are_measured,
     who_has_the_folder_is_told,
 );
 
@@ -403,6 +405,33 @@ fn a_deadline_ends_a_call(stage: &Stage) {
         b"",
     );
     assert_eq!((status, body), (200, vec![2]));
+}
+
+fn parts_of_calls_are_measured(stage: &Stage) {
+    let socket = stage.path("home/metrics");
+    let _serving = Serving::with(stage, &["--metrics", socket.to_str().unwrap()]);
+    install(stage, "counter", COUNTER);
+    wasm(stage, &["call", "counter", "increment"]).assert(0, &digits(2), "");
+    wasm(stage, &["query", "counter", "get"]).assert(0, &digits(2), "");
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    write!(
+        stream,
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    for line in [
+        "casemate_wasm_turn_seconds_count{phase=\"compile\"} 1",
+        "casemate_wasm_turn_seconds_count{phase=\"run\"} 1",
+        "casemate_wasm_turn_seconds_count{phase=\"commit\"} 1",
+        "casemate_wasm_turn_seconds_count{phase=\"journal\"} 1",
+        "casemate_wasm_turn_seconds_count{phase=\"query\"} 1",
+        "casemate_wasm_turn_seconds_count{phase=\"disk\"} 0",
+        "casemate_wasm_turn_instructions_count 1",
+    ] {
+        assert!(text.contains(line), "{line}:\n{text}");
+    }
 }
 
 fn who_has_the_folder_is_told(stage: &Stage) {

@@ -7,7 +7,7 @@
 //!  every 10 s: which workers are to go ──────────────────┘
 //! ```
 
-use crate::wasm::{Kept, Owned, PATIENCE, own};
+use crate::wasm::{Kept, Owned, PATIENCE, history, own};
 use casemate_control::{Control, Key, Problem};
 use casemate_core::error::{Error, Result};
 use casemate_wasm::canisters::Options;
@@ -20,6 +20,7 @@ use casemate_wasm_http::{
 use clap::{Args, ValueEnum};
 use http::HeaderMap;
 use prometheus_client::registry::Registry;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,9 +47,10 @@ pub(crate) struct CanisterArgs {
         default_value = "process"
     )]
     durability: Kept,
-    /// Keep checkpoints of canisters and the calls after them, for `casemate wasm replay`
-    #[arg(long = "wasm-keep-history")]
-    keeps_history: bool,
+    /// Keep checkpoints of canisters and the calls after them, for `casemate wasm replay`: all of
+    /// them, or the last N of each
+    #[arg(long = "wasm-keep-history", value_name = "N", num_args = 0..=1, require_equals = true)]
+    keep_history: Option<Option<NonZeroU32>>,
     /// Who may look at the web sites of canisters
     #[arg(
         long = "wasm-sites",
@@ -86,7 +88,7 @@ impl CanisterArgs {
         let executor: Arc<dyn Executor> = Arc::new(Sandboxed::new(spec, PATIENCE));
         let options = Options {
             durability: self.durability.durability(),
-            keeps_history: self.keeps_history,
+            history: history(self.keep_history),
             ..Options::default()
         };
         let until = Instant::now() + PATIENT;

@@ -23,7 +23,7 @@ mod wall;
 mod wish;
 
 pub(crate) use owned::Owned;
-pub(crate) use place::{Kept, PATIENCE, own};
+pub(crate) use place::{Kept, PATIENCE, history, own};
 pub(crate) use tool::{ToolArgs, run as tool};
 
 use crate::printer;

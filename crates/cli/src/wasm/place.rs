@@ -11,9 +11,10 @@ use casemate_wasm::canisters::{CanisterError, Options};
 use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
 use casemate_wasm::module::Limits;
 use casemate_wasm::process::Spec;
-use casemate_wasm::store::{Durability, StoreError};
+use casemate_wasm::store::{Durability, History, StoreError};
 use casemate_wasm_http::{Owner, Remote};
 use clap::{Args, ValueEnum};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,12 +66,21 @@ pub(super) struct Common {
     /// When a call counts as done [default: process]
     #[arg(long, value_enum, value_name = "WHEN")]
     durability: Option<Kept>,
-    /// Keep checkpoints and the calls after them, for `casemate wasm replay`
-    #[arg(long)]
-    keep_history: bool,
+    /// Keep checkpoints and the calls after them, for `casemate wasm replay`: all of them, or the last N
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true)]
+    keep_history: Option<Option<NonZeroU32>>,
     /// Wait so long for another command that has the folder
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = waiting)]
     wait: Duration,
+}
+
+/// What is kept by a flag that may have a number.
+pub(crate) fn history(flag: Option<Option<NonZeroU32>>) -> History {
+    match flag {
+        None => History::Nothing,
+        Some(None) => History::All,
+        Some(Some(count)) => History::Last(count),
+    }
 }
 
 /// A time, or none.
@@ -103,7 +113,7 @@ impl Common {
         let options = Options {
             durability: self.durability.map(Kept::durability).unwrap_or_default(),
             is_alone: true,
-            keeps_history: self.keep_history,
+            history: history(self.keep_history),
             ..Options::default()
         };
         let until = Instant::now() + self.wait;
@@ -112,7 +122,8 @@ impl Common {
 
     /// Whoever has the canisters.
     pub(super) fn owner(self) -> anyhow::Result<Box<dyn Owner>> {
-        let is_told = self.executor.is_some() || self.durability.is_some() || self.keep_history;
+        let is_told =
+            self.executor.is_some() || self.durability.is_some() || self.keep_history.is_some();
         let (folder, executor, options, until) = self.place()?;
         loop {
             if let Some(remote) = Remote::find(&folder)? {

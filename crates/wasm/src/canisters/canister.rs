@@ -551,7 +551,7 @@ impl Canister {
             before: &self.document,
             journal: &self.journal,
             is_synced: self.shop.options.durability == Durability::Power,
-            keeps_history: self.shop.options.keeps_history,
+            history: self.shop.options.history,
             follows,
         };
         let pages = match is_anew {

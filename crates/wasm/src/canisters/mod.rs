@@ -52,7 +52,7 @@ pub use phases::{Histogram, Phase};
 pub use report::{Idle, Report};
 
 use crate::executor::{Code, Executor};
-use crate::store::{Directory, Durability};
+use crate::store::{Directory, Durability, History};
 use budget::Budget;
 use phases::Phases;
 use post::Post;
@@ -74,8 +74,8 @@ pub struct Options {
     pub is_alone: bool,
     /// A journal is replaced by a checkpoint when to run it again takes as many instructions.
     pub most_replayed: u64,
-    /// Checkpoints stay, with the calls after them, to be [replayed](Canisters::replay).
-    pub keeps_history: bool,
+    /// How many checkpoints stay, with the calls after them, to be [replayed](Canisters::replay).
+    pub history: History,
 }
 
 impl Default for Options {
@@ -85,7 +85,7 @@ impl Default for Options {
             memory: MEMORY,
             is_alone: false,
             most_replayed: 2_000_000_000,
-            keeps_history: false,
+            history: History::default(),
         }
     }
 }

@@ -6,15 +6,54 @@
 //! ```
 //!
 //! Files of pages that a milestone's document mentions stay too, and nothing in them is given back.
+//!
+//! Where only so many are to stay, the oldest go when a newer one counts: each milestone before the
+//! files that only it mentions, and the older before the newer. So those that are there follow each
+//! other whatever ends it, and each can be gone back to.
 
 use super::{Document, StoreError, disk, sweep, write_whole};
 use crate::replay::{Runtime, state_hash};
 use casemate_core::hex;
 use casemate_sys::pages::Committed;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
+
+/// How much stays of a canister's past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum History {
+    /// Nothing that isn't there already.
+    #[default]
+    Nothing,
+    /// All of it, from the next checkpoint on.
+    All,
+    /// So many checkpoints, the newest, with the calls after them.
+    Last(NonZeroU32),
+}
+
+impl History {
+    /// Whether one begins with the next checkpoint.
+    pub(super) fn begins(self) -> bool {
+        self != Self::Nothing
+    }
+
+    /// Forgets what isn't to stay any longer.
+    pub(super) fn trim(self, home: &Path, is_synced: bool) -> Result<(), StoreError> {
+        let Self::Last(count) = self else {
+            return Ok(());
+        };
+        let numbers = Milestone::list(home)?;
+        let first = numbers.len().saturating_sub(count.get() as usize);
+        match numbers.get(first) {
+            Some(first_that_stays) if first > 0 => {
+                Milestone::forget(home, *first_that_stays, is_synced)
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// A checkpoint that stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,11 +129,15 @@ impl Milestone {
         }
     }
 
-    /// Forgets those before one, and the files that only they mention.
-    pub fn forget(home: &Path, before: u64) -> Result<(), StoreError> {
+    /// Forgets those before one, and the files that only they mention. What it is stopped in goes
+    /// with the next sweep; with `is_synced`, after a power cut as well.
+    pub fn forget(home: &Path, before: u64, is_synced: bool) -> Result<(), StoreError> {
         for number in Self::list(home)? {
             if number < before {
                 disk::remove(&Self::path(home, number))?;
+                if is_synced {
+                    disk::sync_folder(home)?;
+                }
             }
         }
         sweep(home, &Document::read(home)?)

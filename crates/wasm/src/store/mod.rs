@@ -39,6 +39,6 @@ pub use disk::write_whole;
 pub use document::Document;
 pub use error::StoreError;
 pub use group::{Kept, Written};
-pub use history::Milestone;
+pub use history::{History, Milestone};
 pub use log::{Durability, Journal, Record};
 pub use overlay::{Base, Overlay, load, write_overlay};

@@ -7,7 +7,7 @@ use casemate_wasm::guest::State;
 use casemate_wasm::process::Spec;
 use casemate_wasm::replay::{Again, Digest, state_hash};
 use casemate_wasm::store::{
-    Checkpoint, Document, Durability, Journal, Pages, Record, StoreError, load,
+    Checkpoint, Document, Durability, History, Journal, Pages, Record, StoreError, load,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl Player {
             before,
             journal,
             is_synced: false,
-            keeps_history: true,
+            history: History::All,
             follows,
         };
         let next = Document::of(&statics(), &self.hash, &self.state);

@@ -5,6 +5,7 @@
 //!  1  16.milestone                   if the history is kept
 //!  2  canister.json                  in the place of the one before: this is the step
 //!  3  15.calls, replaced overlays    removed; what newer ones cover is given back
+//!     3.milestone, and its files     removed instead, if so much of the history isn't kept
 //! ```
 //!
 //! Whatever ends it before the second step leaves the canister as it was, and files that nobody
@@ -12,7 +13,9 @@
 //! With `is_synced`, 1 is on the disk before 2, and 2 before 3.
 
 use super::overlay::layers::{punch, replaced, taken, whole};
-use super::{Base, Document, Journal, Milestone, Overlay, StoreError, disk, write_overlay};
+use super::{
+    Base, Document, History, Journal, Milestone, Overlay, StoreError, disk, write_overlay,
+};
 use casemate_sys::pages::{Committed, PAGE, Runs};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,7 +42,7 @@ pub struct Checkpoint<'a> {
     pub is_synced: bool,
     /// From now on, checkpoints stay as [milestones](Milestone). What was begun goes on without being
     /// asked for, until it is [forgotten](Milestone::forget).
-    pub keeps_history: bool,
+    pub history: History,
     /// What memory holds came of the calls since the one before, and of nothing else: there is no
     /// other code.
     pub follows: bool,
@@ -79,7 +82,7 @@ impl Checkpoint<'_> {
         next.overlays = below.clone();
         next.overlays.push(number);
         next.journal = number;
-        let keeps_history = self.keeps_history || !Milestone::list(home)?.is_empty();
+        let keeps_history = self.history.begins() || !Milestone::list(home)?.is_empty();
         if keeps_history {
             Milestone::of(home, &next, memories, self.follows)?.write(home, is_synced)?;
         }
@@ -90,10 +93,12 @@ impl Checkpoint<'_> {
         if is_synced {
             self.journal.retire();
         }
+        // The step is taken; what can't be removed now is removed by the next step, or swept away by
+        // the next to open it.
         if keeps_history {
+            let _ = self.history.trim(home, is_synced);
             return Ok((next, journal));
         }
-        // The step is taken; what can't be removed now is swept away by the next to open it.
         let _ = clear(home, &mentioned(home, &next));
         for number in below {
             let _ = punch(&Document::overlay(home, number), runs);

@@ -34,7 +34,7 @@ struct Toy {
     journal: Journal,
     memory: [Committed; 2],
     written: [Runs; 2],
-    keeps_history: bool,
+    history: History,
     /// Calls that it has had, ever: its memory's page 0 says so too.
     calls: u64,
 }
@@ -83,7 +83,7 @@ impl Toy {
             durability,
             document: next(0),
             journal,
-            keeps_history: false,
+            history: History::Nothing,
             memory: memories(),
             written: Default::default(),
             calls: 0,
@@ -106,7 +106,7 @@ impl Toy {
             calls: document.changes,
             document,
             journal,
-            keeps_history: false,
+            history: History::Nothing,
             memory,
             written: Default::default(),
         };
@@ -148,7 +148,7 @@ impl Toy {
             before: &self.document,
             journal: &self.journal,
             is_synced: self.durability == Durability::Power,
-            keeps_history: self.keeps_history,
+            history: self.history,
             follows: !is_anew,
         };
         let pages = match is_anew {
@@ -205,16 +205,48 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..20)
 }
 
+fn histories() -> impl Strategy<Value = History> {
+    prop_oneof![
+        Just(History::Nothing),
+        Just(History::All),
+        (1_u32..4).prop_map(|count| History::Last(count.try_into().unwrap())),
+    ]
+}
+
+/// Each milestone can be gone back to, none is missing among them, and there is no file that nobody
+/// mentions. Says how many there are.
+fn whole_history(home: &Path, document: &Document) -> usize {
+    let numbers = Milestone::list(home).unwrap();
+    let mut files = mentioned(home, document);
+    files.insert(Document::path(home));
+    for (number, follows) in numbers.iter().zip(numbers.iter().skip(1)) {
+        assert_eq!(number + 1, *follows, "{numbers:?}");
+    }
+    assert!(numbers.last().is_none_or(|last| *last == document.journal));
+    for number in &numbers {
+        let past = Milestone::read(home, *number).unwrap().document;
+        let [heap, stable] = &mut memories();
+        load(home, &past, [heap, stable]).unwrap();
+        Journal::look(&Document::calls(home, *number)).unwrap();
+        files.extend(mentioned(home, &past));
+        files.insert(Milestone::path(home, *number));
+    }
+    let found = fs::read_dir(home).unwrap();
+    let found: BTreeSet<PathBuf> = found.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(found, files);
+    numbers.len()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(6))]
     /// Killed at each step of writing, it comes back with each call that was told of, whole, and goes
     /// on; and nothing is left behind that nobody mentions.
     #[test]
-    fn a_kill_at_any_step_loses_nothing(acts in acts(), keeps_history in any::<bool>()) {
+    fn a_kill_at_any_step_loses_nothing(acts in acts(), history in histories()) {
         for steps in 0.. {
             let folder = tempfile::tempdir().unwrap();
             let mut toy = Toy::make(folder.path(), Durability::Process).unwrap();
-            toy.keeps_history = keeps_history;
+            toy.history = history;
             let trace = Trace::of(folder.path());
             trace.dies_after(steps);
             let mut told = 0;
@@ -229,17 +261,10 @@ proptest! {
             prop_assert!(toy.calls >= told && toy.calls <= told + 1, "{} of {}", toy.calls, told);
             prop_assert!(toy.document.overlays.len() <= 7);
             prop_assert_eq!(toy.pages(), expected(&acts, toy.calls));
-            // Each that stays can be gone back to.
-            let milestones = Milestone::list(folder.path()).unwrap();
-            for number in &milestones {
-                let document = Milestone::read(folder.path(), *number).unwrap().document;
-                let [heap, stable] = &mut memories();
-                load(folder.path(), &document, [heap, stable]).unwrap();
-                Journal::look(&Document::calls(folder.path(), *number)).unwrap();
-            }
-            let files = fs::read_dir(folder.path()).unwrap().count();
-            if milestones.is_empty() {
-                prop_assert_eq!(files, toy.document.overlays.len() + 2);
+            let milestones = whole_history(folder.path(), &toy.document);
+            if let History::Last(count) = history {
+                // The one that was to go may be there yet.
+                prop_assert!(milestones <= count.get() as usize + 1, "{}", milestones);
             }
             toy.checkpoint(false).unwrap();
             let pages = toy.pages();
@@ -305,6 +330,39 @@ fn a_power_cut_loses_nothing_that_was_told() {
         let toy = Toy::recover(home, Durability::Power).unwrap();
         assert!(toy.calls >= told, "{} of {told}", toy.calls);
         assert_eq!(toy.pages(), expected(&acts, toy.calls));
+    });
+}
+
+/// Nor does it leave half of a history: those that are to go go whole, and after the newer ones came.
+#[test]
+fn a_power_cut_leaves_no_half_of_a_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut toy = Toy::make(folder.path(), Durability::Power).unwrap();
+    toy.history = History::All;
+    let mut acts = Vec::new();
+    for seed in 1..4 {
+        acts.extend([Act::Call(vec![(0, seed as usize, seed)]), Act::Checkpoint]);
+    }
+    for act in &acts {
+        toy.act(act).unwrap();
+    }
+    // Three that are there, of which two are to stay.
+    let disk = Disk::of(folder.path());
+    let trace = Trace::of(folder.path());
+    toy.history = History::Last(2.try_into().unwrap());
+    for seed in 4..7 {
+        let more = [Act::Call(vec![(1, 2, seed)]), Act::Checkpoint];
+        for act in &more {
+            toy.act(act).unwrap();
+        }
+        acts.extend(more);
+        trace.told(toy.calls);
+        assert_eq!(whole_history(folder.path(), &toy.document), 2);
+    }
+    cut_power(disk, &trace.steps(), |home, told| {
+        let toy = Toy::recover(home, Durability::Power).unwrap();
+        assert!(toy.calls >= told, "{} of {told}", toy.calls);
+        assert!(whole_history(home, &toy.document) >= 2);
     });
 }
 
@@ -383,13 +441,13 @@ fn a_power_cut_among_threads_loses_nothing_that_was_told() {
 fn a_history_stays_until_it_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let mut toy = Toy::make(folder.path(), Durability::Process).unwrap();
-    toy.keeps_history = true;
+    toy.history = History::All;
     let mut states = Vec::new();
     for seed in 1..12 {
         toy.call(&vec![(0, seed, 5), (1, 3, seed as u8)]).unwrap();
         toy.checkpoint(seed == 6).unwrap();
         // Once it was begun, it goes on.
-        toy.keeps_history = false;
+        toy.history = History::Nothing;
         states.push((toy.document.journal, toy.pages()));
     }
     drop(toy);
@@ -399,7 +457,7 @@ fn a_history_stays_until_it_is_forgotten() {
     };
     let last = states.last().unwrap().0;
     for from in [1, last - 3, last] {
-        Milestone::forget(folder.path(), from).unwrap();
+        Milestone::forget(folder.path(), from, false).unwrap();
         let toy = Toy::recover(folder.path(), Durability::Process).unwrap();
         assert_eq!(Milestone::list(folder.path()).unwrap(), numbers(from));
         assert_eq!(toy.pages(), states.last().unwrap().1);
@@ -415,6 +473,6 @@ fn a_history_stays_until_it_is_forgotten() {
     // The document, the milestone, the journal, and the files of pages.
     let overlays = Document::read(folder.path()).unwrap().overlays.len();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3 + overlays);
-    Milestone::forget(folder.path(), u64::MAX).unwrap();
+    Milestone::forget(folder.path(), u64::MAX, false).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2 + overlays);
 }
