@@ -100,6 +100,25 @@ impl Sealed {
         draft.seal().map_err(|(_, error)| error)
     }
 
+    /// The first bytes of a file, as they are now. The kernel copies them, and nobody else.
+    ///
+    /// # Errors
+    /// It is shorter than that, or the kernel refuses.
+    pub fn copy(name: &str, from: impl AsFd, bytes: u64) -> Result<Self, Error> {
+        let draft = Draft::new(name, bytes)?;
+        let refused = Error::refused("copying into a memory file (sendfile)");
+        let mut at = 0;
+        while at < bytes {
+            let rest = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+            match rustix::fs::sendfile(&draft.file, &from, Some(&mut at), rest) {
+                Ok(0) => return Err(refused(Errno::IO)),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(refused(errno)),
+            }
+        }
+        draft.seal().map_err(|(_, error)| error)
+    }
+
     /// Takes over a descriptor that somebody sent.
     ///
     /// # Errors
@@ -234,6 +253,25 @@ mod tests {
             assert_eq!(sealed.reader().unwrap().pages(), content.len() / PAGE);
             let again = Sealed::adopt(sealed.into(), content.len() as u64).unwrap();
             assert_eq!(&*again.map().unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_file_is_what_the_file_was() {
+        for length in [0, 1, PAGE, 300 * PAGE + 7] {
+            let mut content: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
+            let file = memory_file("file", length as u64 + 5).unwrap();
+            let mut rest = &content[..];
+            while !rest.is_empty() {
+                let at = (length - rest.len()) as u64;
+                rest = &rest[rustix::io::pwrite(&file, rest, at).unwrap()..];
+            }
+            let sealed = Sealed::copy("copy", &file, length as u64).unwrap();
+            rustix::io::pwrite(&file, b"later", 0).unwrap();
+            assert_eq!(&*sealed.map().unwrap(), &content[..]);
+            content.extend([0; 5]);
+            let short = Sealed::copy("copy", &file, length as u64 + 6).err();
+            assert!(matches!(short, Some(Error::Refused { .. })), "{short:?}");
         }
     }
 

@@ -112,6 +112,14 @@ impl Side {
         Ok(self.canisters.wake_all()?)
     }
 
+    /// Takes its memory away too, once that is in its files.
+    pub(crate) fn evict(&self, name: &str) -> Result<()> {
+        match self.canisters.evict(name)? {
+            true => Ok(()),
+            false => Err(format!("{name} has something under way").into()),
+        }
+    }
+
     pub(crate) fn names(&self) -> Result<Vec<String>> {
         Ok(self.canisters.names()?)
     }

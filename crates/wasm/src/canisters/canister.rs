@@ -12,7 +12,7 @@ use crate::call::{
     Call, Cause, Effects, Entry, Failure, Limits, Log, Origin, Pacer, Principal, Ran, Statics,
     Status,
 };
-use crate::executor::{CanisterMemory, Code, Crash, Queries, Seat};
+use crate::executor::{CanisterMemory, Code, Coming, Crash, Queries, Seat};
 use crate::guest::State;
 use crate::module::abi::WASM_PAGE;
 use crate::module::{EntryPoint, MethodKind};
@@ -48,6 +48,8 @@ pub(super) struct Turn {
 pub(super) struct Canister {
     // Before what started it.
     pub(super) seat: Option<Box<dyn Seat>>,
+    /// A seat that was begun to be made while the memory was loaded.
+    pub(super) coming: Option<Box<dyn Coming>>,
     pub(super) name: String,
     pub(super) home: PathBuf,
     pub(super) code: Arc<Code>,
@@ -75,12 +77,22 @@ pub(super) struct Canister {
 impl Canister {
     /// Loads what is stored, and runs again what was called since.
     pub(super) fn recover(shop: &Arc<Shop>, home: PathBuf) -> Result<Self, CanisterError> {
+        Self::recover_for(shop, home, false)
+    }
+
+    /// The same, for somebody who is going to ask it something.
+    pub(super) fn recover_for(
+        shop: &Arc<Shop>,
+        home: PathBuf,
+        is_asked: bool,
+    ) -> Result<Self, CanisterError> {
         let began = Instant::now();
         let document = Document::read(&home)?;
         sweep(&home, &document)?;
         let (journal, records) = Journal::recover(&Document::calls(&home, document.journal))?;
         let logbook = Logbook::open(&home);
-        let mut canister = Self::at(shop, home, document, journal, logbook)?;
+        let is_asked = is_asked || !records.is_empty();
+        let mut canister = Self::at(shop, home, document, journal, logbook, is_asked)?;
         for (number, record) in (1..).zip(&records) {
             if canister.run_again(record)? != record.digest {
                 return Err(CanisterError::Diverged { number });
@@ -97,6 +109,7 @@ impl Canister {
         document: Document,
         journal: Journal,
         logbook: Logbook,
+        is_asked: bool,
     ) -> Result<Self, CanisterError> {
         let code = shop.code(&document.module)?;
         let damaged = || CanisterError::Books(Document::path(&home));
@@ -108,6 +121,10 @@ impl Canister {
         }
         let state = document.state(&home)?;
         let mut canister = Self::empty(shop, home, code, statics, document, journal, logbook)?;
+        if is_asked {
+            let executor = &canister.shop.executor;
+            canister.coming = executor.summon(&canister.code, &canister.memory, &state)?;
+        }
         let (home, document) = (&canister.home, &canister.document);
         canister.memory.with(|both| load(home, document, both))?;
         canister.held.become_of(bytes(&state));
@@ -154,6 +171,7 @@ impl Canister {
             state: State::default(),
             books: Books::default(),
             logbook,
+            coming: None,
             journal,
             held: shop.budget.held(0),
             is_stale: false,
@@ -176,6 +194,7 @@ impl Canister {
     /// Gives its place up until it is asked again.
     pub(super) fn rest(&mut self) {
         self.seat = None;
+        self.coming = None;
     }
 
     /// Runs a turn that is written down, and takes over what it wrote.
@@ -526,9 +545,14 @@ impl Canister {
         let seat = match self.seat.take() {
             Some(seat) => seat,
             None => {
+                let begun = self.coming.take();
                 let shop = &self.shop;
-                let make = || shop.executor.seat(&self.code, &self.memory, &self.state);
-                shop.phases.of(Phase::Instantiate, make)?
+                shop.phases.of(Phase::Instantiate, || {
+                    // One that came to nothing is nobody's fault yet.
+                    let seat = begun.and_then(|begun| begun.seat().ok());
+                    let make = || shop.executor.seat(&self.code, &self.memory, &self.state);
+                    seat.map_or_else(make, Ok)
+                })?
             }
         };
         Ok(self.seat.insert(seat).as_mut())
@@ -632,7 +656,7 @@ impl Canister {
 
     /// Ready to go on with other code: the memory is another's.
     pub(super) fn replace(&mut self, code: Arc<Code>, memory: CanisterMemory, state: State) {
-        self.seat = None;
+        self.rest();
         self.held.become_of(bytes(&state));
         self.code = code;
         self.memory = memory;

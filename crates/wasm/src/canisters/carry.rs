@@ -123,7 +123,14 @@ impl Canister {
     fn of_past(shop: &Arc<Shop>, home: &Path, document: &Document) -> Result<Self, CanisterError> {
         let (journal, _) = Journal::look(&Document::calls(home, document.journal))?;
         let logbook = Logbook::closed();
-        Self::at(shop, home.to_path_buf(), document.clone(), journal, logbook)
+        Self::at(
+            shop,
+            home.to_path_buf(),
+            document.clone(),
+            journal,
+            logbook,
+            true,
+        )
     }
 }
 

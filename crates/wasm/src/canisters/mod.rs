@@ -23,6 +23,7 @@
 //! - [`install`], [`upgrade`]: how code comes in
 //! - [`carry`]: out to an archive, in from one, and its past again
 //! - [`management`]: the canister that isn't one
+//! - [`codes`]: what they run, one for all canisters of a module
 //! - [`budget`]: the memory of all of them
 //! - [`deadline`]: calls that are to be over by a time
 //! - [`phases`]: how long all of it takes
@@ -33,6 +34,7 @@ mod budget;
 mod canister;
 mod carry;
 mod clock;
+mod codes;
 mod deadline;
 mod error;
 mod install;
@@ -54,6 +56,7 @@ pub use report::{Idle, Report};
 use crate::executor::{Code, Executor};
 use crate::store::{Directory, Durability, History};
 use budget::Budget;
+use codes::Codes;
 use phases::Phases;
 use post::Post;
 use shop::Shop;
@@ -109,6 +112,7 @@ impl Canisters {
             executor,
             options,
             budget: Budget::new(options.memory),
+            codes: Codes::default(),
             phases: Phases::default(),
         });
         Ok(Self {

@@ -152,6 +152,16 @@ impl Canisters {
         slot: &Arc<Slot>,
         work: impl FnOnce(&mut Canister) -> Result<T, CanisterError>,
     ) -> Result<T, CanisterError> {
+        self.with_opened(slot, false, work)
+    }
+
+    /// The same. If it is opened to be asked something, its process gets ready meanwhile.
+    fn with_opened<T>(
+        &self,
+        slot: &Arc<Slot>,
+        is_asked: bool,
+        work: impl FnOnce(&mut Canister) -> Result<T, CanisterError>,
+    ) -> Result<T, CanisterError> {
         let mut place = self.enter(slot);
         let (canister, is_new) = match &mut *place {
             Some(canister) => (canister, false),
@@ -161,13 +171,16 @@ impl Canisters {
                     drop(place);
                     return Err(CanisterError::NoCanister(slot.name.clone(), self.names()?));
                 }
-                (none.insert(Canister::recover(&self.shop, home)?), true)
+                let opened = Canister::recover_for(&self.shop, home, is_asked)?;
+                (none.insert(opened), true)
             }
         };
         for (who, number) in slot.take_read() {
             canister.books.forget(who, number);
         }
         let result = work(canister);
+        // Not asked after all.
+        canister.coming = None;
         slot.used.store(clock::now(), Ordering::Relaxed);
         let timer = Some(canister.statics.timer).filter(|timer| *timer > 0);
         let due = timer.into_iter().chain(canister.books.next_late()).min();
@@ -313,7 +326,7 @@ impl Canisters {
         let deadline = ask.deadline;
         let came = deadline.map(|_| Instant::now());
         let mut parcels = Vec::new();
-        let began = self.with(&slot, |canister| {
+        let began = self.with_opened(&slot, true, |canister| {
             if let Some(came) = came {
                 Deadline::of(&ask).check(name, came)?;
             }
@@ -338,7 +351,7 @@ impl Canisters {
     pub fn query(&self, name: &str, ask: Ask) -> Result<Outcome, CanisterError> {
         let slot = self.slot(name)?;
         let (mut deadline, came) = (Deadline::of(&ask), Instant::now());
-        let (queries, call) = self.with(&slot, |canister| {
+        let (queries, call) = self.with_opened(&slot, true, |canister| {
             deadline.check(name, came)?;
             let asked = canister.asked(ask)?;
             slot.asking.fetch_add(1, Ordering::Relaxed);

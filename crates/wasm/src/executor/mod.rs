@@ -53,10 +53,10 @@ pub struct Code {
 
 impl Code {
     /// Of a bundle that was kept, by the hash of its module in hexadecimal digits.
-    pub fn of(hash: &str, bundle: &[u8]) -> Result<Self, Crash> {
+    pub(crate) fn of_kept(hash: &str, bundle: Sealed) -> Result<Self, Crash> {
         let hash = hex::decode(hash).and_then(|hash| hash.try_into().ok());
         let hash = hash.ok_or_else(|| Crash::Refused("no hash of a module".to_owned()))?;
-        Self::new(hash, Sealed::of("module", bundle)?)
+        Self::new(hash, bundle)
     }
 
     /// Of what a module of this hash was compiled to.
@@ -83,6 +83,23 @@ pub trait Executor: Send + Sync {
         memory: &CanisterMemory,
         state: &State,
     ) -> Result<Box<dyn Seat>, Crash>;
+
+    /// Begins to make such a place, for which the memory need not be loaded yet; the caller loads it
+    /// meanwhile. `None` if nothing of it can be done ahead.
+    fn summon(
+        &self,
+        _code: &Arc<Code>,
+        _memory: &CanisterMemory,
+        _state: &State,
+    ) -> Result<Option<Box<dyn Coming>>, Crash> {
+        Ok(None)
+    }
+}
+
+/// A place that is being made.
+pub trait Coming: Send {
+    /// Makes the rest of it: what is committed is loaded now.
+    fn seat(self: Box<Self>) -> Result<Box<dyn Seat>, Crash>;
 }
 
 /// Pages that a commit brought home.

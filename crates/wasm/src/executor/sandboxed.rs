@@ -5,15 +5,15 @@ use super::life::Life;
 use super::line::{Line, quoted};
 use super::places::Places;
 use super::pull::Pages;
-use super::{CanisterMemory, Code, Committed, Crash, Executor, Queries, Seat};
+use super::{CanisterMemory, Code, Coming, Committed, Crash, Executor, Queries, Seat};
 use crate::call::{Call, Pacer, Ran};
 use crate::guest::State;
-use crate::process::{CompileLimits, Processes, Spec, Uncompiled};
+use crate::process::{CompileLimits, Processes, Spec, Uncompiled, Worker};
 use crate::worker::QUERIES;
 use crate::worker::message::{Addresses, Request, kind};
 use casemate_sys::pages::ring::{End, Ring};
 use casemate_sys::pages::{Runs, Sealed};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,40 +64,97 @@ impl Executor for Sandboxed {
         memory: &CanisterMemory,
         state: &State,
     ) -> Result<Box<dyn Seat>, Crash> {
-        let gone = |why: &dyn std::fmt::Display| Crash::Gone(why.to_string());
+        Box::new(self.open(code, memory, state)?).seat()
+    }
+
+    fn summon(
+        &self,
+        code: &Arc<Code>,
+        memory: &CanisterMemory,
+        state: &State,
+    ) -> Result<Option<Box<dyn Coming>>, Crash> {
+        Ok(Some(Box::new(self.open(code, memory, state)?)))
+    }
+}
+
+impl Sandboxed {
+    /// Takes a worker and tells it what it is to be. It maps its code, and nothing of the canister's
+    /// memory yet.
+    fn open(
+        &self,
+        code: &Arc<Code>,
+        memory: &CanisterMemory,
+        state: &State,
+    ) -> Result<Opened, Crash> {
         let mut worker = self.processes.worker().map_err(|why| gone(&why))?;
-        let state = Arc::new(state.clone());
-        memory.begin(&state)?;
-        let rings = (0..=QUERIES).map(|_| Ring::new());
-        let rings = rings.collect::<Result<Vec<_>, _>>()?;
         let [heap, stable] = memory.readers()?;
         let descriptors = [code.bundle.file().as_fd(), heap.as_fd(), stable.as_fd()];
         let deadline = Instant::now() + self.patience;
-        let mut tell = |kind, payload: &[u8], descriptors: &[BorrowedFd<'_>], expected| {
-            let control = &mut worker.connection;
-            let sent = control.send(kind, payload, descriptors, Some(deadline));
-            sent.map_err(|why| gone(&why))?;
-            let (frame, _) = control.receive(Some(deadline)).map_err(|why| gone(&why))?;
-            match frame.kind {
-                found if found == expected => Ok(frame.payload),
-                kind::UNOPENED => Err(gone(&quoted(&String::from_utf8_lossy(&frame.payload)))),
-                other => Err(gone(&format!("it answered with frame {other}"))),
-            }
-        };
-        tell(kind::OPEN, &state.to_bytes(), &descriptors, kind::SEALED)?;
+        let control = &mut worker.connection;
+        let sent = control.send(kind::OPEN, &state.to_bytes(), &descriptors, Some(deadline));
+        sent.map_err(|why| gone(&why))?;
+        Ok(Opened {
+            worker,
+            code: code.clone(),
+            memory: memory.clone(),
+            state: Arc::new(state.clone()),
+            patience: self.patience,
+        })
+    }
+}
+
+/// A worker that knows what it is to be.
+struct Opened {
+    worker: Worker,
+    code: Arc<Code>,
+    memory: CanisterMemory,
+    state: Arc<State>,
+    patience: Duration,
+}
+
+impl Opened {
+    /// What it answers: a frame of this kind.
+    fn hear(&mut self, expected: u16, deadline: Instant) -> Result<Vec<u8>, Crash> {
+        let received = self.worker.connection.receive(Some(deadline));
+        let (frame, _) = received.map_err(|why| gone(&why))?;
+        match frame.kind {
+            found if found == expected => Ok(frame.payload),
+            kind::UNOPENED => Err(gone(&quoted(&String::from_utf8_lossy(&frame.payload)))),
+            other => Err(gone(&format!("it answered with frame {other}"))),
+        }
+    }
+}
+
+impl Coming for Opened {
+    fn seat(mut self: Box<Self>) -> Result<Box<dyn Seat>, Crash> {
+        let deadline = Instant::now() + self.patience;
+        self.memory.begin(&self.state)?;
+        let rings = (0..=QUERIES).map(|_| Ring::new());
+        let rings = rings.collect::<Result<Vec<_>, _>>()?;
+        self.hear(kind::SEALED, deadline)?;
         let descriptors: Vec<_> = rings.iter().map(Ring::as_fd).collect();
-        let opened = tell(kind::RINGS, &[], &descriptors, kind::OPENED)?;
-        let addresses = Addresses::from_bytes(&opened).map_err(|why| gone(&why))?;
+        let control = &mut self.worker.connection;
+        let sent = control.send(kind::RINGS, &[], &descriptors, Some(deadline));
+        sent.map_err(|why| gone(&why))?;
         let mut ends = Vec::new();
         for ring in rings {
             let mut end = ring.caller()?;
-            let pidfd = worker.pidfd().try_clone_to_owned();
+            let pidfd = self.worker.pidfd().try_clone_to_owned();
             end.watch(pidfd.map_err(|why| gone(&why))?);
             ends.push(end);
         }
+        let opened = self.hear(kind::OPENED, deadline)?;
+        let addresses = Addresses::from_bytes(&opened).map_err(|why| gone(&why))?;
+        let Self {
+            worker,
+            code,
+            memory,
+            state,
+            patience,
+        } = *self;
         let wires = ends.iter().map(End::line).collect();
         let life = Arc::new(Life::of(worker, wires));
-        let line = |end| Line::new(end, &life, code, self.patience);
+        let line = |end| Line::new(end, &life, &code, patience);
         let mut lines = ends.into_iter().map(line);
         let Some(updates) = lines.next() else {
             return Err(gone(&"it has no ring"));
@@ -111,11 +168,15 @@ impl Executor for Sandboxed {
             }),
             life,
             addresses,
-            memory: memory.clone(),
+            memory,
             state,
             open: None,
         }))
     }
+}
+
+fn gone(why: &dyn std::fmt::Display) -> Crash {
+    Crash::Gone(why.to_string())
 }
 
 /// A canister's place in a worker: the side of updates.
