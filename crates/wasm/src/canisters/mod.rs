@@ -43,6 +43,8 @@ mod management;
 mod message;
 mod phases;
 mod post;
+#[cfg(test)]
+mod power;
 mod report;
 mod shop;
 mod slot;

@@ -23,7 +23,7 @@
 mod archive;
 mod checkpoint;
 mod directory;
-mod disk;
+pub(crate) mod disk;
 mod document;
 mod error;
 mod frames;
