@@ -6,6 +6,7 @@
 #[path = "../processes/harness.rs"]
 mod harness;
 mod script;
+mod shared;
 mod stand;
 
 use candid::{Decode, Encode};
@@ -20,6 +21,10 @@ fn main() {
     casemate_wasm::process::role(&casemate_wasm::worker::Wasm);
     harness::main(&[
         ("an_answer_comes_back", an_answer_comes_back),
+        (
+            "nothing_but_its_code_is_shared",
+            shared::nothing_but_its_code,
+        ),
         ("a_call_is_counted_as_a_whole", a_call_is_counted_as_a_whole),
         ("a_rejection_says_why", a_rejection_says_why),
         (
