@@ -1,6 +1,6 @@
 //! Where a call goes in, and all that it may be asked about.
 
-use super::Principal;
+use super::{Principal, Ran};
 use crate::system::Context;
 
 /// Which function of a module runs.
@@ -80,7 +80,19 @@ impl Entry {
     pub fn keeps(&self) -> bool {
         !matches!(
             self.context(),
-            Context::Query | Context::ReplicatedQuery | Context::CompositeQuery | Context::Inspect
+            Context::Query | Context::ReplicatedQuery | Context::Inspect
+        ) && !self.is_composite()
+    }
+
+    /// Whether it is part of a composite query.
+    #[must_use]
+    pub fn is_composite(&self) -> bool {
+        matches!(
+            self.context(),
+            Context::CompositeQuery
+                | Context::CompositeReply
+                | Context::CompositeReject
+                | Context::CompositeCleanup
         )
     }
 }
@@ -217,6 +229,15 @@ impl Call {
     /// A call of nothing: what a store holds before the first one.
     pub(crate) fn nothing() -> Self {
         Self::new(Entry::Start, Statics::of(Principal::MANAGEMENT))
+    }
+
+    /// Whether this call of a composite query leaves what it wrote to its callbacks: it has called
+    /// others, or an earlier one's calls wait, and nobody was answered.
+    #[must_use]
+    pub fn goes_on(&self, ran: &Ran) -> bool {
+        self.entry.is_composite()
+            && matches!(ran.result, Ok(None))
+            && !(ran.effects.calls.is_empty() && self.queued.is_empty())
     }
 
     /// A call with nothing but where it goes in.

@@ -101,6 +101,17 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Of a composite query that can't wait for the answers of its calls: it has written so many pages
+    /// of memory, and may no more than this.
+    pub(crate) fn too_much_to_keep(pages: u64, most: u64) -> Self {
+        let mebibytes = |pages: u64| pages.div_ceil(256);
+        Self::Memory(format!(
+            "a query that waits for the answers of its calls had written {} MiB, and may have {}",
+            mebibytes(pages),
+            mebibytes(most)
+        ))
+    }
+
     /// As a caller is told of it.
     #[must_use]
     pub fn code(&self) -> RejectCode {

@@ -217,7 +217,10 @@ impl Canister {
     pub(super) fn begin(&mut self, origin: Origin, ask: Ask) -> Result<Turn, CanisterError> {
         let entry = match self.kind(&ask.method, "method")? {
             MethodKind::Update => Entry::Update(ask.method.clone()),
-            _ => Entry::ReplicatedQuery(ask.method.clone()),
+            MethodKind::CompositeQuery => {
+                return Err(CanisterError::OnlyAsked(self.name.clone(), ask.method));
+            }
+            MethodKind::Query => Entry::ReplicatedQuery(ask.method.clone()),
         };
         if !self.is_running() {
             return Err(CanisterError::Stopped(self.name.clone()));

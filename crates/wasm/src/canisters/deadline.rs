@@ -32,6 +32,16 @@ impl Deadline {
         }
     }
 
+    /// The time itself.
+    pub(super) fn time(self) -> Option<Instant> {
+        self.0
+    }
+
+    /// Whether it has passed.
+    pub(super) fn is_over(self) -> bool {
+        self.0.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
     /// What a call may take, in slices after which it is looked at.
     pub(super) fn limits(self, limits: Limits) -> Limits {
         match self.0 {
@@ -46,9 +56,9 @@ impl Deadline {
 
 impl Pacer for Deadline {
     fn pause(&mut self, _: &Pause) -> Pace {
-        match self.0 {
-            Some(deadline) if deadline <= Instant::now() => Pace::Abort,
-            _ => Pace::Resume,
+        match self.is_over() {
+            true => Pace::Abort,
+            false => Pace::Resume,
         }
     }
 }

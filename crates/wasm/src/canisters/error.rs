@@ -56,11 +56,11 @@ pub enum CanisterError {
         "{0:?} was not accepted by the canister's inspect_message{1}\nhint: it may take such a call from other callers only; nothing was run"
     )]
     NotAccepted(String, String),
-    /// A query called others.
+    /// A composite query, in a call.
     #[error(
-        "a query of canister {0:?} calls other canisters, which isn't supported yet\nhint: an update can call their queries"
+        "{1:?} of canister {0:?} is a composite query, which can only be asked, by `query` or by another composite query\nhint: a plain query can be called as well"
     )]
-    Composite(String),
+    OnlyAsked(String, String),
     /// There is no answer yet.
     #[error(
         "canister {0:?} didn't answer in time, and it isn't known yet what comes of the call\nhint: it goes on; with the same idempotency key it can be asked for again"

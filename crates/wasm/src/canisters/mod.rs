@@ -20,6 +20,7 @@
 //! - [`canister`]: one canister and its turns
 //! - [`books`]: what it has begun and not ended
 //! - [`post`]: who has a turn next, and who waits
+//! - [`composite`]: queries that call queries
 //! - [`install`], [`upgrade`]: how code comes in
 //! - [`carry`]: out to an archive, in from one, and its past again
 //! - [`management`]: the canister that isn't one
@@ -35,6 +36,7 @@ mod canister;
 mod carry;
 mod clock;
 mod codes;
+mod composite;
 mod deadline;
 mod error;
 mod install;

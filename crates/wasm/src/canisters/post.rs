@@ -120,7 +120,7 @@ impl Canisters {
         Ok(slot.or_insert_with(|| Arc::new(Slot::new(name))).clone())
     }
 
-    fn slot_of(&self, who: Principal) -> Option<Arc<Slot>> {
+    pub(super) fn slot_of(&self, who: Principal) -> Option<Arc<Slot>> {
         let name = lock(&self.post.board).names.get(&who).cloned()?;
         self.slot(&name).ok()
     }
@@ -357,13 +357,15 @@ impl Canisters {
             slot.asking.fetch_add(1, Ordering::Relaxed);
             Ok(asked)
         })?;
+        if call.entry.is_composite() {
+            let composed = self.compose(&slot, queries, &call, deadline);
+            slot.asking.fetch_sub(1, Ordering::Relaxed);
+            return composed;
+        }
         let run = || queries.query(&call, &mut deadline);
         let ran = self.shop.phases.of(Phase::Query, run);
         slot.asking.fetch_sub(1, Ordering::Relaxed);
         match ran {
-            Ok(ran) if !ran.effects.calls.is_empty() => {
-                Err(CanisterError::Composite(slot.name.clone()))
-            }
             Ok(ran) => {
                 let logs = ran.effects.logs;
                 if !logs.is_empty() {

@@ -21,6 +21,11 @@ pub enum Crash {
     /// The committed memory is of two versions: it has to be made anew from what is stored.
     #[error("a canister's memory was only committed in part: {0}")]
     Torn(String),
+    /// A composite query waited, and updates wrote meanwhile what it would still have read.
+    #[error(
+        "updates wrote more of the canister, while it waited for the answers of its calls, than is put aside for it\nhint: ask again; a query that calls others should need less of what updates write"
+    )]
+    Overtaken,
     /// The place is no longer good: it has to be made anew.
     #[error("the canister's place is gone: {0}")]
     Gone(String),

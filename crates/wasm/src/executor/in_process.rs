@@ -1,6 +1,7 @@
 //! Guests in the controller's own process: the honest baseline.
 
 use super::copy::in_two;
+use super::kept::{self, Kept};
 use super::known::Known;
 use super::places::Places;
 use super::staged::{Files, Origin, end};
@@ -216,5 +217,57 @@ impl Queries for Chairs {
         let ran = guest.run(call, pacer)?;
         held.place = Some((guest, reading.version));
         Ok(ran)
+    }
+
+    fn converse(
+        &self,
+        call: &Arc<Call>,
+        before: Option<&Kept>,
+        pacer: &mut dyn Pacer,
+    ) -> Result<(Ran, Option<Kept>), Crash> {
+        let mut held = self.places.take();
+        let reading = self.memory.read()?;
+        let state = &*reading.state;
+        let mut guest = match held.place.take() {
+            Some((guest, version)) if version == reading.version => guest,
+            Some((mut guest, _)) => {
+                guest.follow(state)?;
+                guest
+            }
+            None => Guest::new(&self.image, &self.memories, state.clone(), Mode::Query)?,
+        };
+        if let Some(kept) = before {
+            guest.resume(kept.base(), &kept.state)?;
+            kept.give(|which, page, bytes| Ok(guest.put(which, page, bytes)?))?;
+        }
+        let mut ran = guest.run(call, pacer)?;
+        let kept = match guest.left() {
+            None => None,
+            Some(written) => {
+                let own = Own {
+                    guest: &guest,
+                    written,
+                };
+                let state = State {
+                    globals: ran.globals.clone(),
+                    heap_pages: ran.heap_pages,
+                    stable_pages: ran.stable_pages,
+                };
+                let base = before.map_or_else(|| reading.sizes(), Kept::base);
+                match kept::take(&own, base, state)? {
+                    Ok(kept) => {
+                        reading.put_aside(kept.shelf());
+                        Some(kept)
+                    }
+                    Err(why) => {
+                        kept::fail(&mut ran, why, before, &reading.state);
+                        None
+                    }
+                }
+            }
+        };
+        guest.forget()?;
+        held.place = Some((guest, reading.version));
+        Ok((ran, kept))
     }
 }

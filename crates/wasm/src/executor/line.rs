@@ -1,5 +1,6 @@
 //! What is asked of a worker, and what it says: this side of a ring.
 
+use super::kept::Kept;
 use super::life::Life;
 use super::review::review;
 use super::slices::Slices;
@@ -45,18 +46,65 @@ impl Line {
         before: &State,
         pacer: &mut dyn Pacer,
     ) -> Result<Done, Crash> {
+        self.begin(request)?;
+        self.say(request)?;
+        self.answer(request, call, before, pacer)
+    }
+
+    /// All that is said until the next one is part of this request.
+    fn begin(&mut self, request: &Request) -> Result<(), Crash> {
         self.life.check()?;
         self.life.worker.note(&name(request));
         self.number += 1;
-        self.say(request)?;
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        request: &Request,
+        call: Option<&Call>,
+        before: &State,
+        pacer: &mut dyn Pacer,
+    ) -> Result<Done, Crash> {
         let code = self.code.clone();
         let mut slices = call.map(|call| Slices::of(call, &code.profile));
         let done = self.hear_out(slices.as_mut(), pacer)?;
         let runs = [&done.heap, &done.stable];
-        let reviewed = review(&code.profile, before, call, &done.ran, runs)
+        // Only the places of queries leave what a composite query wrote.
+        let query = call.filter(|_| matches!(request, Request::Query(..)));
+        let goes_on = query.is_some_and(|call| call.goes_on(&done.ran));
+        let is_told = match done.at.is_some() == goes_on {
+            true => Ok(()),
+            false => Err("pages of a query that doesn't go on, or none of one that does"),
+        };
+        let reviewed = is_told
+            .and_then(|()| review(&code.profile, before, call, &done.ran, runs, goes_on))
             .and_then(|()| slices.map_or(Ok(()), |slices| slices.end(&done)));
         reviewed.map_err(|what| self.life.end(&format!("it answered {what}")))?;
         Ok(done)
+    }
+
+    /// Asks a query that goes on: the worker first becomes what is kept of it.
+    pub(super) fn ask_on(
+        &mut self,
+        kept: &Kept,
+        committed: Option<State>,
+        request: &Request,
+        call: &Call,
+        pacer: &mut dyn Pacer,
+    ) -> Result<Done, Crash> {
+        self.begin(request)?;
+        self.say(&Request::Resume(committed, kept.base(), kept.state.clone()))?;
+        kept.give(|which, page, bytes| {
+            self.say(&Request::Put(which as u8, page as u64, bytes.to_vec()))
+        })?;
+        self.say(request)?;
+        self.answer(request, Some(call), &kept.state, pacer)
+    }
+
+    /// What the worker left of a query was taken.
+    pub(super) fn forget(&mut self) -> Result<(), Crash> {
+        self.say(&Request::Forget)
     }
 
     /// Lets a call run from slice to slice.
@@ -118,6 +166,8 @@ fn name(request: &Request) -> String {
     match request {
         Request::Initialise => "initialise".to_owned(),
         Request::Go(_) => "go on, or don't".to_owned(),
+        Request::Resume(..) | Request::Put(..) => "become what a query left".to_owned(),
+        Request::Forget => "forget what a query left".to_owned(),
         Request::Run(call) | Request::Query(_, call) => {
             let entry = call
                 .entry

@@ -13,13 +13,17 @@
 //! committed before it began. An update waits for nobody while it runs, but before the next one the
 //! pages have to be in their place: what it rolls back is what the files have. What waits is bounded;
 //! a commit of more than that waits for the queries.
+//!
+//! A composite query reads only while code of it runs. What is replaced while it waits for others'
+//! answers is put aside for it ([`kept`](super::kept)), so it goes on with the version it began with.
 
 use super::Crash;
+use super::kept::Shelf;
 use super::staged::{Files, Origin, Staged};
 use crate::guest::{PER_WASM_PAGE, State};
 use crate::module::Profile;
 use casemate_sys::pages::{Committed, Error, Reader, Runs};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Up to so many pages of a commit wait for queries: 64 MiB.
 const MOST_STAGED: usize = 16384;
@@ -49,6 +53,8 @@ struct Gate {
     waiting: usize,
     /// The files are of two versions.
     torn: Option<String>,
+    /// What is put aside, before it is replaced, for queries that wait for others' answers.
+    shelves: Vec<Weak<Shelf>>,
 }
 
 impl Gate {
@@ -59,6 +65,16 @@ impl Gate {
     fn advance(&mut self, state: Arc<State>) {
         self.version += 1;
         self.state = state;
+    }
+
+    /// These pages are about to be replaced.
+    fn put_aside(&mut self, runs: [&Runs; 2], files: &mut Files) {
+        self.shelves.retain(|shelf| {
+            let shelf = shelf.upgrade();
+            shelf
+                .inspect(|shelf| shelf.put_aside(runs, files))
+                .is_some()
+        });
     }
 }
 
@@ -84,6 +100,7 @@ impl CanisterMemory {
                 state: Arc::default(),
                 waiting: 0,
                 torn: None,
+                shelves: Vec::new(),
             }),
             moved: Condvar::new(),
             files: Mutex::new(files),
@@ -175,7 +192,7 @@ impl CanisterMemory {
                 }
             }
             _ => {
-                let closed = Closed::close(self, gate);
+                let closed = Closed::close(self, gate, origin.runs());
                 let taken = origin.take(&mut self.files());
                 closed.open(state, taken)
             }
@@ -184,7 +201,10 @@ impl CanisterMemory {
 
     /// Writes what waited. Nobody reads now.
     fn apply(&self, gate: &mut Gate, staged: Staged) -> Result<(), Crash> {
-        let written = staged.write(&mut self.files());
+        let mut files = self.files();
+        gate.put_aside(staged.runs(), &mut files);
+        let written = staged.write(&mut files);
+        drop(files);
         let result = match written {
             Ok(()) => {
                 gate.advance(staged.state);
@@ -246,6 +266,20 @@ pub(super) struct Reading<'a> {
     pub(super) state: Arc<State>,
 }
 
+impl Reading<'_> {
+    /// The sizes of both memories, in pages of WebAssembly.
+    pub(super) fn sizes(&self) -> [u64; 2] {
+        [self.state.heap_pages, self.state.stable_pages]
+    }
+
+    /// From now on, what is replaced of this version is put aside there, as long as it is.
+    pub(super) fn put_aside(&self, shelf: &Arc<Shelf>) {
+        let shelves = &mut self.memory.gate().shelves;
+        shelves.retain(|shelf| shelf.strong_count() > 0);
+        shelves.push(Arc::downgrade(shelf));
+    }
+}
+
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         let mut gate = self.memory.gate();
@@ -265,10 +299,13 @@ impl Drop for Reading<'_> {
 struct Closed<'a>(&'a CanisterMemory);
 
 impl<'a> Closed<'a> {
-    fn close(memory: &'a CanisterMemory, mut gate: MutexGuard<'a, Gate>) -> Self {
+    fn close(memory: &'a CanisterMemory, mut gate: MutexGuard<'a, Gate>, runs: [&Runs; 2]) -> Self {
         gate.is_closed = true;
         let closed = Self(memory);
-        let gate = memory.wait(gate, |gate| gate.readers == 0);
+        let mut gate = memory.wait(gate, |gate| gate.readers == 0);
+        if !gate.shelves.is_empty() {
+            gate.put_aside(runs, &mut memory.files());
+        }
         drop(gate);
         closed
     }

@@ -16,6 +16,7 @@
 mod copy;
 mod error;
 mod in_process;
+mod kept;
 mod known;
 mod life;
 mod line;
@@ -29,6 +30,8 @@ mod staged;
 
 pub use error::Crash;
 pub use in_process::InProcess;
+pub use kept::Kept;
+pub(crate) use kept::MOST_KEPT;
 pub use memory::CanisterMemory;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use review::review;
@@ -145,4 +148,14 @@ pub trait Queries: Send + Sync {
     /// Runs a call of which nothing is kept, once there is a place. The pacer is asked between its
     /// slices.
     fn query(&self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash>;
+
+    /// The same for a composite query, and for its callbacks: these go on with what the last call that
+    /// went well left, on the version that the first one began with, in whichever place is free. If
+    /// [more is to come](Call::goes_on), what this call leaves is given for the next one.
+    fn converse(
+        &self,
+        call: &Arc<Call>,
+        before: Option<&Kept>,
+        pacer: &mut dyn Pacer,
+    ) -> Result<(Ran, Option<Kept>), Crash>;
 }

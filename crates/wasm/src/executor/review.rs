@@ -21,16 +21,23 @@ const MOST_LINES: usize = 1 << 20;
 /// Calls that one call makes.
 const MOST_CALLS: usize = 500;
 
-/// What is wrong with what a worker says came of a call; nothing, if it could be so.
+/// What is wrong with what a worker says came of a call; nothing, if it could be so. A query's that
+/// [goes on](Call::goes_on) may leave what it wrote.
 pub(crate) fn review(
     profile: &Profile,
     before: &State,
     call: Option<&Call>,
     ran: &Ran,
     [heap, stable]: [&Runs; 2],
+    goes_on: bool,
 ) -> Result<(), &'static str> {
-    let keeps = ran.result.is_ok() && call.is_none_or(|call| call.entry.keeps());
+    let keeps = goes_on || ran.result.is_ok() && call.is_none_or(|call| call.entry.keeps());
+    let pages = (heap.pages() as u64).saturating_add(stable.pages() as u64);
     let rules = [
+        (
+            !goes_on || call.is_some_and(|call| pages <= call.limits.dirty),
+            "more pages than a query may keep",
+        ),
         (
             keeps || heap.is_empty() && stable.is_empty(),
             "pages of a call that keeps none",

@@ -1,16 +1,17 @@
 //! Guests in processes of their own, behind the wall.
 
+use super::kept::{self, Kept};
 use super::known::Known;
 use super::life::Life;
 use super::line::{Line, quoted};
 use super::places::Places;
 use super::pull::Pages;
 use super::{CanisterMemory, Code, Coming, Committed, Crash, Executor, Queries, Seat};
-use crate::call::{Call, Pacer, Ran};
+use crate::call::{Call, Failure, Pacer, Ran};
 use crate::guest::State;
 use crate::process::{CompileLimits, Processes, Spec, Uncompiled, Worker};
 use crate::worker::QUERIES;
-use crate::worker::message::{Addresses, Request, kind};
+use crate::worker::message::{Addresses, Done, Request, kind};
 use casemate_sys::pages::ring::{End, Ring};
 use casemate_sys::pages::{Runs, Sealed};
 use rustix::fd::AsFd;
@@ -165,6 +166,7 @@ impl Coming for Opened {
             queries: Arc::new(Benches {
                 places: Places::new(queries),
                 memory: memory.clone(),
+                life: life.clone(),
             }),
             life,
             addresses,
@@ -259,6 +261,31 @@ struct Benches {
     /// A line for each thread, with the version that was told by it last.
     places: Places<(Line, Option<u64>)>,
     memory: CanisterMemory,
+    life: Arc<Life>,
+}
+
+impl Benches {
+    /// Takes what a query wrote that goes on, before the worker is asked anything else.
+    fn keep(
+        &self,
+        done: &Done,
+        at: Addresses,
+        base: [u64; 2],
+    ) -> Result<Result<Kept, Failure>, Crash> {
+        let runs = [&done.heap, &done.stable].map(Clone::clone);
+        let pages = Pages {
+            worker: &self.life.worker,
+            addresses: [at.heap, at.stable],
+            runs: [&runs[0], &runs[1]],
+        };
+        let state = State {
+            globals: done.ran.globals.clone(),
+            heap_pages: done.ran.heap_pages,
+            stable_pages: done.ran.stable_pages,
+        };
+        let kept = kept::take(&pages, base, state);
+        kept.map_err(|why| self.life.end(&why))
+    }
 }
 
 impl Queries for Benches {
@@ -274,5 +301,49 @@ impl Queries for Benches {
         let done = line.ask(&request, Some(call), &reading.state, pacer)?;
         *told = Some(reading.version);
         Ok(done.ran)
+    }
+
+    fn converse(
+        &self,
+        call: &Arc<Call>,
+        before: Option<&Kept>,
+        pacer: &mut dyn Pacer,
+    ) -> Result<(Ran, Option<Kept>), Crash> {
+        let mut held = self.places.take();
+        let Some((line, told)) = &mut held.place else {
+            return Err(Crash::Gone("it has no place for queries".to_owned()));
+        };
+        let reading = self.memory.read()?;
+        // Until all is said that belongs together.
+        let is_known = told.take() == Some(reading.version);
+        let state = (!is_known).then(|| State::clone(&reading.state));
+        let (mut done, base) = match before {
+            None => {
+                let request = Request::Query(state, call.clone());
+                let done = line.ask(&request, Some(call), &reading.state, pacer)?;
+                (done, reading.sizes())
+            }
+            Some(kept) => {
+                let request = Request::Query(None, call.clone());
+                let done = line.ask_on(kept, state, &request, call, pacer)?;
+                (done, kept.base())
+            }
+        };
+        *told = Some(reading.version);
+        let Some(at) = done.at else {
+            return Ok((done.ran, None));
+        };
+        let kept = self.keep(&done, at, base)?;
+        line.forget()?;
+        match kept {
+            Ok(kept) => {
+                reading.put_aside(kept.shelf());
+                Ok((done.ran, Some(kept)))
+            }
+            Err(why) => {
+                kept::fail(&mut done.ran, why, before, &reading.state);
+                Ok((done.ran, None))
+            }
+        }
     }
 }

@@ -57,6 +57,11 @@ impl Staged {
         Ok(Self { runs, bytes, state })
     }
 
+    /// Which ones they are, of the heap and of stable memory.
+    pub(super) fn runs(&self) -> [&Runs; 2] {
+        [&self.runs[0], &self.runs[1]]
+    }
+
     pub(super) fn write(&self, files: &mut Files) -> Result<(), Error> {
         for (which, (runs, bytes)) in self.runs.iter().zip(&self.bytes).enumerate() {
             files.of(which).map(end(runs))?.write_staged(runs, bytes)?;

@@ -9,7 +9,7 @@ use crate::guest::State;
 use crate::module::{Limits, Profile, prepare};
 use crate::system::Context;
 use crate::wire::{Decoder, Frame, HEADER, Hello, LIMIT, Reader, Writer};
-use crate::worker::message::{Done, Reply, Request, Word, read_runs, write_runs};
+use crate::worker::message::{Addresses, Done, Reply, Request, Word, read_runs, write_runs};
 use casemate_sys::pages::{Run, Runs};
 use std::sync::{Arc, OnceLock};
 
@@ -189,11 +189,20 @@ pub(super) fn some_replies() -> Vec<Vec<u8>> {
             ran,
             heap: pages(heap),
             stable: pages(stable),
+            at: None,
         }),
     };
+    let mut left = reply(well.clone(), &[(0, 2)], &[]);
+    if let Word::Done(done) = &mut left.word {
+        done.at = Some(Addresses {
+            heap: 1 << 40,
+            stable: u64::MAX,
+        });
+    }
     let replies = [
         reply(well, &[(0, 2), (40, 48)], &[(31, 32)]),
         reply(failed, &[], &[]),
+        left,
         reply(rejected, &[(47, 48)], &[]),
         Reply {
             number: u64::MAX,
@@ -235,8 +244,10 @@ pub(super) fn reviews(bytes: &[u8]) {
     let (ran, runs) = (&done.ran, [&done.heap, &done.stable]);
     let call = call(Entry::Update("increment".to_owned()));
     let query = self::call(Entry::Query("get".to_owned()));
-    for call in [None, Some(&call), Some(&query)] {
-        if review(profile, &before, call, ran, runs).is_err() {
+    let composite = self::call(Entry::CompositeQuery("all of them".to_owned()));
+    for call in [None, Some(&call), Some(&query), Some(&composite)] {
+        let goes_on = done.at.is_some() && call.is_some_and(|call| call.goes_on(ran));
+        if review(profile, &before, call, ran, runs, goes_on).is_err() {
             continue;
         }
         // Nothing that is believed reaches beyond the canister's own.
@@ -252,6 +263,7 @@ pub(super) fn reviews(bytes: &[u8]) {
         assert!(effects.accepted <= 500);
         assert!(spent.is_some_and(|spent| spent <= 1000 + effects.accepted));
         let keeps = ran.result.is_ok() && call.is_none_or(|call| call.entry.keeps());
+        let keeps = keeps || goes_on;
         assert!(keeps || runs.iter().all(|runs| runs.is_empty()) && ran.globals.is_empty());
     }
 }

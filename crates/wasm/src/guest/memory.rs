@@ -83,6 +83,8 @@ pub(crate) struct Place {
     is_watched: AtomicBool,
     /// Pages of 4 KiB that are mapped.
     mapped: AtomicUsize,
+    /// From here on, pages begin with zeros and not as the file has them.
+    own: AtomicUsize,
 }
 
 impl Place {
@@ -98,6 +100,7 @@ impl Place {
             tracker,
             is_watched: AtomicBool::new(false),
             mapped: AtomicUsize::new(0),
+            own: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -112,7 +115,11 @@ impl Place {
             return Ok(());
         }
         match &self.file {
-            Some(file) => self.region.map_private(has..pages, file, has)?,
+            Some(file) => {
+                let own = self.own.load(Ordering::Relaxed).clamp(has, pages);
+                self.region.map_private(has..own, file, has)?;
+                self.region.map_anonymous(own..pages)?;
+            }
             None => self.region.map_anonymous(has..pages)?,
         }
         if self.is_watched() {
@@ -142,6 +149,19 @@ impl Place {
             self.mapped.store(pages, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Maps no more than this many, and from there on pages that are not the file's.
+    fn part(&self, wasm_pages: u64) -> Result<(), pages::Error> {
+        let pages = usize::try_from(wasm_pages).unwrap_or(usize::MAX / 2) * PER_WASM_PAGE;
+        self.own.store(pages, Ordering::Relaxed);
+        self.narrow(pages)
+    }
+
+    /// Is of the file alone again.
+    fn join(&self) -> Result<(), pages::Error> {
+        let own = self.own.swap(usize::MAX, Ordering::Relaxed);
+        self.narrow(own)
     }
 
     fn forget(&self, runs: &Runs) -> Result<(), pages::Error> {
@@ -233,6 +253,38 @@ impl Resident {
     pub(crate) fn forget(&self, written: &Written) -> Result<(), pages::Error> {
         self.heap.forget(&written.heap)?;
         self.stable.forget(&written.stable)
+    }
+
+    /// What a query has written, with what was put there for it, since the last was forgotten.
+    pub(crate) fn own(&self, put: &[Runs; 2]) -> Result<Written, pages::Error> {
+        let [heap, stable] = put.clone();
+        let mut written = Written { heap, stable };
+        let mapped = self.heap.mapped();
+        self.tracker
+            .private(&self.heap.region, mapped, &mut written.heap)?;
+        let touched = self.touched_pages(abi::WRITTEN)?;
+        written.stable.extend(touched.as_slice().iter().copied());
+        Ok(written)
+    }
+
+    /// Forgets what was put there for a query that goes on.
+    pub(crate) fn forget_put(&self, [heap, stable]: &[Runs; 2]) -> Result<(), pages::Error> {
+        self.heap.forget(heap)?;
+        self.stable.forget(stable)
+    }
+
+    /// Becomes that of a query which began with such sizes: what was committed beyond them since is
+    /// none of its business.
+    pub(crate) fn part(&self, [heap, stable]: [u64; 2]) -> Result<(), pages::Error> {
+        self.heap.part(heap)?;
+        self.stable.part(stable)?;
+        self.touched.narrow(0)
+    }
+
+    /// Becomes that of everybody again.
+    pub(crate) fn join(&self) -> Result<(), pages::Error> {
+        self.heap.join()?;
+        self.stable.join()
     }
 
     /// Makes the bytemap empty again.

@@ -6,6 +6,7 @@ use super::memory::{Memories, Resident, State, Written};
 use super::{api, slices, trap};
 use crate::call::{Call, Effects, Entry, Failure, Pacer, Ran, Value};
 use crate::module::abi;
+use casemate_sys::pages::{PAGE, Run, Runs};
 use std::sync::Arc;
 use wasmtime::{Global, Instance, InstancePre, Linker, Memory, Store, Table, Val};
 
@@ -26,10 +27,20 @@ pub struct Guest {
     /// What is committed: what a call that fails is set back to.
     state: State,
     live: Live,
-    /// What the last call wrote, which went well and isn't committed yet.
+    /// What the last call wrote, which went well and isn't committed yet, or is a query's that goes on.
     open: Option<Written>,
+    /// A query that goes on here, with its next call.
+    resumed: Option<Resumed>,
     // The code lies in it: last of all to go.
     image: Image,
+}
+
+/// What a guest has become that a query left.
+struct Resumed {
+    /// Its sizes, in pages of WebAssembly.
+    sizes: [u64; 2],
+    /// Pages that were put here for it.
+    put: [Runs; 2],
 }
 
 /// What is there of an instance.
@@ -67,6 +78,7 @@ impl Guest {
             state,
             live,
             open: None,
+            resumed: None,
         })
     }
 
@@ -97,8 +109,53 @@ impl Guest {
 
     /// Goes on with what was committed by another instance.
     pub fn follow(&mut self, state: &State) -> wasmtime::Result<()> {
+        self.forget()?;
         self.state = state.clone();
         self.live.follow(state)
+    }
+
+    /// Becomes what a query left that goes on, but for its [pages](Self::put), until its next call has
+    /// ended. It began with such sizes.
+    pub fn resume(&mut self, base: [u64; 2], state: &State) -> wasmtime::Result<()> {
+        self.forget()?;
+        self.resumed = Some(Resumed {
+            sizes: [state.heap_pages, state.stable_pages],
+            put: Default::default(),
+        });
+        self.memory.part(base)?;
+        self.live = Live::new(&self.image, &self.linked, &self.memory, state)?;
+        Ok(())
+    }
+
+    /// Puts pages of a query that goes on where they were: 0 is the heap, 1 stable memory.
+    pub fn put(&mut self, which: usize, page: usize, bytes: &[u8]) -> wasmtime::Result<()> {
+        let resumed = self.resumed.as_mut();
+        let put = resumed.and_then(|resumed| resumed.put.get_mut(which));
+        let put = put.ok_or_else(|| wasmtime::Error::msg("no query goes on here"))?;
+        let memory = match which {
+            0 => self.live.heap,
+            _ => self.live.stable,
+        };
+        memory.write(&mut self.live.store, page.saturating_mul(PAGE), bytes)?;
+        put.extend([Run {
+            start: page,
+            end: page + bytes.len().div_ceil(PAGE),
+        }]);
+        Ok(())
+    }
+
+    /// Is of what was committed alone: what a query left, or was put here, is gone.
+    pub fn forget(&mut self) -> wasmtime::Result<()> {
+        match self.open.is_some() || self.resumed.is_some() {
+            true => self.roll_back(true),
+            false => Ok(()),
+        }
+    }
+
+    /// The pages that the last call wrote, if it was a query's that goes on.
+    #[must_use]
+    pub fn left(&self) -> Option<&Written> {
+        self.open.as_ref().filter(|_| self.mode == Mode::Query)
     }
 
     /// Where a page of the heap is.
@@ -112,7 +169,8 @@ impl Guest {
     }
 
     /// Runs a call. If it went well and [keeps](Entry::keeps) what it wrote, it is to be
-    /// [committed](Self::commit) before the next one; otherwise nothing is left of it.
+    /// [committed](Self::commit) before the next one; if it is a query's that [goes on](Call::goes_on),
+    /// what it wrote is [left](Self::left) until then; otherwise nothing is left of it.
     pub fn run(&mut self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> wasmtime::Result<Ran> {
         if self.open.is_some() {
             self.roll_back(true)?;
@@ -131,15 +189,22 @@ impl Guest {
         let mut effects = std::mem::take(&mut store.data_mut().effects);
         effects.begun = None;
         let grew = store.data().grown > 0;
+        let committed = [self.state.heap_pages, self.state.stable_pages];
+        let resumed = self.resumed.as_ref();
+        let [heap_pages, stable_pages] = resumed.map_or(committed, |resumed| resumed.sizes);
         let mut ran = Ran {
             result,
             instructions: taken.min(call.limits.most_instructions()),
             effects,
             globals: Vec::new(),
-            heap_pages: self.state.heap_pages,
-            stable_pages: self.state.stable_pages,
+            heap_pages,
+            stable_pages,
         };
-        if ran.result.is_ok() && keeps {
+        let goes_on = self.mode == Mode::Query && call.goes_on(&ran);
+        if goes_on && let Err(why) = self.leave(call)? {
+            ran.result = Err(why);
+        }
+        if ran.result.is_ok() && (keeps || goes_on) {
             ran.globals = self.live.globals();
             ran.heap_pages = self.live.heap.size(&self.live.store);
             ran.stable_pages = self.live.stable.size(&self.live.store);
@@ -154,6 +219,19 @@ impl Guest {
         }
         self.roll_back(grew)?;
         Ok(ran)
+    }
+
+    /// Finds what a query wrote that goes on.
+    fn leave(&mut self, call: &Call) -> wasmtime::Result<Result<(), Failure>> {
+        let none = Default::default();
+        let put = self.resumed.as_ref().map_or(&none, |resumed| &resumed.put);
+        let written = self.memory.own(put)?;
+        let pages = (written.heap.pages() + written.stable.pages()) as u64;
+        if pages > call.limits.dirty {
+            return Ok(Err(Failure::too_much_to_keep(pages, call.limits.dirty)));
+        }
+        self.open = Some(written);
+        Ok(Ok(()))
     }
 
     /// Runs a call with somebody who is asked between its slices.
@@ -195,8 +273,13 @@ impl Guest {
             Some(written) => self.memory.forget(&written)?,
             None => self.memory.forget_written()?,
         }
+        let resumed = self.resumed.take();
+        if let Some(resumed) = &resumed {
+            self.memory.forget_put(&resumed.put)?;
+            self.memory.join()?;
+        }
         self.memory.forget_touched()?;
-        match grew || self.image.profile.drops_segments {
+        match grew || resumed.is_some() || self.image.profile.drops_segments {
             true => self.renew(),
             false => self.live.restore(&self.state.globals),
         }

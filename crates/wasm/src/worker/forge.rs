@@ -31,8 +31,18 @@ pub fn request(frame: &[u8]) -> Option<(u64, Option<Call>)> {
     Some(match request {
         Request::Initialise => (number, None),
         Request::Run(call) | Request::Query(_, call) => (number, Arc::into_inner(call)),
-        Request::Go(_) => return None,
+        Request::Go(_) | Request::Resume(..) | Request::Put(..) | Request::Forget => return None,
     })
+}
+
+/// Whether a request is one that is answered.
+#[must_use]
+pub fn is_answered(frame: &[u8]) -> bool {
+    let request = Request::from_bytes(frame);
+    !matches!(
+        request,
+        Ok((_, Request::Resume(..) | Request::Put(..) | Request::Forget))
+    )
 }
 
 /// Whether a call that waits goes on.
@@ -54,8 +64,35 @@ pub fn paused(number: u64, pause: Pause) -> Vec<u8> {
 /// An answer. Runs of pages are as they are said: those left out before, and how many there are.
 #[must_use]
 pub fn reply(number: u64, ran: &Ran, heap: &[(u64, u64)], stable: &[(u64, u64)]) -> Vec<u8> {
+    answer(number, None, ran, heap, stable)
+}
+
+/// What a composite query leaves, at these addresses.
+#[must_use]
+pub fn left(
+    number: u64,
+    at: [u64; 2],
+    ran: &Ran,
+    heap: &[(u64, u64)],
+    stable: &[(u64, u64)],
+) -> Vec<u8> {
+    answer(number, Some(at), ran, heap, stable)
+}
+
+fn answer(
+    number: u64,
+    at: Option<[u64; 2]>,
+    ran: &Ran,
+    heap: &[(u64, u64)],
+    stable: &[(u64, u64)],
+) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer.u64(number).u8(0).bytes(&ran.to_bytes());
+    writer.u64(number);
+    match at {
+        None => writer.u8(0),
+        Some([heap, stable]) => writer.u8(3).u64(heap).u64(stable),
+    };
+    writer.bytes(&ran.to_bytes());
     runs(&mut writer, heap);
     runs(&mut writer, stable);
     writer.finish()

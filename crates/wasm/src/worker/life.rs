@@ -231,6 +231,9 @@ impl Life {
             }
             Request::Query(..) => return Err(wasmtime::Error::msg("queries go elsewhere")),
             Request::Go(_) => return Err(wasmtime::Error::msg("nothing waits")),
+            Request::Resume(..) | Request::Put(..) | Request::Forget => {
+                return Err(wasmtime::Error::msg("only queries go on"));
+            }
         };
         Ok(Word::Done(done))
     }
@@ -242,6 +245,7 @@ impl Life {
             ran,
             heap: written.heap,
             stable: written.stable,
+            at: None,
         })
     }
 }
@@ -251,5 +255,6 @@ pub(super) fn nothing(ran: Ran) -> Done {
         ran,
         heap: Runs::default(),
         stable: Runs::default(),
+        at: None,
     }
 }

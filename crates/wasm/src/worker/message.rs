@@ -77,6 +77,14 @@ pub(crate) enum Request {
     Query(Option<State>, Arc<Call>),
     /// What becomes of the call that waits.
     Go(Pace),
+    /// Become what a composite query left, but for its pages: what is committed, as of
+    /// [`Query`](Self::Query), the sizes that the query began with, and how it was. Not answered, nor
+    /// is what follows, up to a query.
+    Resume(Option<State>, [u64; 2], State),
+    /// Pages of it: of the heap or (1) of stable memory, from which on, and what they hold.
+    Put(u8, u64, Vec<u8>),
+    /// What the last call left was taken. Not answered either.
+    Forget,
 }
 
 impl Request {
@@ -100,6 +108,18 @@ impl Request {
             Self::Go(pace) => {
                 writer.u8(3).bool(*pace == Pace::Resume);
             }
+            Self::Resume(committed, [heap, stable], state) => {
+                writer.u8(4).option(committed.as_ref(), |writer, state| {
+                    writer.bytes(&state.to_bytes());
+                });
+                writer.u64(*heap).u64(*stable).raw(&state.to_bytes());
+            }
+            Self::Put(which, page, bytes) => {
+                writer.u8(5).u8(*which).u64(*page).raw(bytes);
+            }
+            Self::Forget => {
+                writer.u8(6);
+            }
         }
         writer.finish()
     }
@@ -113,9 +133,7 @@ impl Request {
             0 => Self::Initialise,
             1 => Self::Run(call(&mut reader)?),
             2 => {
-                let state = reader.option("whether there is a state", |reader| {
-                    State::from_bytes(reader.bytes_within(usize::MAX, "a state")?)
-                })?;
+                let state = committed(&mut reader)?;
                 Self::Query(state, call(&mut reader)?)
             }
             3 => {
@@ -126,10 +144,30 @@ impl Request {
                 reader.end()?;
                 Self::Go(pace)
             }
+            4 => {
+                let committed = committed(&mut reader)?;
+                let base = [reader.u64("a size")?, reader.u64("a size")?];
+                Self::Resume(committed, base, State::from_bytes(reader.rest())?)
+            }
+            5 => {
+                let (which, page) = (reader.u8("a memory")?, reader.u64("a page")?);
+                Self::Put(which, page, reader.rest().to_vec())
+            }
+            6 => {
+                reader.end()?;
+                Self::Forget
+            }
             _ => return Err(reader.malformed("a request")),
         };
         Ok((number, request))
     }
+}
+
+/// Globals and sizes of what is committed, if they are said.
+fn committed(reader: &mut Reader<'_>) -> Result<Option<State>, Malformed> {
+    reader.option("whether there is a state", |reader| {
+        State::from_bytes(reader.bytes_within(usize::MAX, "a state")?)
+    })
 }
 
 /// What a worker answers.
@@ -161,6 +199,8 @@ pub(crate) struct Done {
     pub(crate) ran: Ran,
     pub(crate) heap: Runs,
     pub(crate) stable: Runs,
+    /// Where these pages are, if they aren't the updates': those of a query that goes on.
+    pub(crate) at: Option<Addresses>,
 }
 
 impl Reply {
@@ -169,7 +209,11 @@ impl Reply {
         writer.u64(self.number);
         match &self.word {
             Word::Done(done) => {
-                writer.u8(0).bytes(&done.ran.to_bytes());
+                match done.at {
+                    None => writer.u8(0),
+                    Some(at) => writer.u8(3).u64(at.heap).u64(at.stable),
+                };
+                writer.bytes(&done.ran.to_bytes());
                 write_runs(&mut writer, &done.heap);
                 write_runs(&mut writer, &done.stable);
             }
@@ -195,7 +239,14 @@ impl Reply {
         let reader = &mut Reader::new(bytes);
         let number = reader.u64("a number")?;
         let word = match reader.u8("an outcome")? {
-            0 => Word::Done(Done {
+            kind @ (0 | 3) => Word::Done(Done {
+                at: match kind {
+                    0 => None,
+                    _ => Some(Addresses {
+                        heap: reader.u64("an address")?,
+                        stable: reader.u64("an address")?,
+                    }),
+                },
                 ran: Ran::from_bytes(&reader.bytes("an outcome")?)?,
                 heap: read_runs(reader)?,
                 stable: read_runs(reader)?,
@@ -310,6 +361,10 @@ mod tests {
             Request::Query(Some(State::default()), call),
             Request::Go(Pace::Resume),
             Request::Go(Pace::Abort),
+            Request::Resume(None, [1, 2], State::default()),
+            Request::Resume(Some(State::default()), [1, 2], State::default()),
+            Request::Put(1, 7, vec![9; 5000]),
+            Request::Forget,
         ] {
             let found = Request::from_bytes(&request.to_bytes(7)).unwrap();
             assert_eq!(found, (7, request));

@@ -10,8 +10,10 @@
 //!                  number · whether it goes on ──▶
 //! ```
 //!
-//! Everything after the first instruction of the guest is by the ring; page bytes never are: the
-//! controller takes them out of this process's memory while it waits for its next request.
+//!                  by a query's ring, before a request: what a composite query left ──▶
+//!
+//! Everything after the first instruction of the guest is by the ring; page bytes never are, but for those that
+//! a composite query left: the controller takes them out of this process's memory while it waits for its next request.
 //!
 //! - [`message`]: what is said, in both directions
 //! - [`forge`]: the same by hand, for tests of a worker that lies

@@ -4,8 +4,8 @@
 use super::QUERIES;
 use super::life::nothing;
 use super::line::Line;
-use super::message::{Request, Word};
-use crate::guest::{Guest, Image, Memories, Mode};
+use super::message::{Addresses, Request, Word};
+use crate::guest::{Guest, Image, Memories, Mode, State};
 use casemate_sys::process;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -61,8 +61,11 @@ impl Desk {
 
     fn serve(&mut self) -> i32 {
         while let Some(request) = self.line.next() {
-            let word = self.answer(request);
-            let word = word.unwrap_or_else(|why| Word::Failed(format!("{why:#}")));
+            let word = match self.answer(request) {
+                Ok(Some(word)) => word,
+                Ok(None) => continue,
+                Err(why) => Word::Failed(format!("{why:#}")),
+            };
             let is_over = matches!(word, Word::Failed(_));
             if !self.line.say(word) || is_over {
                 return FAILED;
@@ -71,11 +74,45 @@ impl Desk {
         0
     }
 
-    fn answer(&mut self, request: Request) -> wasmtime::Result<Word> {
-        let Request::Query(state, call) = request else {
-            return Err(wasmtime::Error::msg("only queries come here"));
+    /// The answer, if it is time for one.
+    fn answer(&mut self, request: Request) -> wasmtime::Result<Option<Word>> {
+        let call = match request {
+            Request::Query(state, call) => {
+                self.guest(state)?;
+                call
+            }
+            Request::Resume(committed, base, state) => {
+                self.guest(committed)?.resume(base, &state)?;
+                return Ok(None);
+            }
+            Request::Put(which, page, bytes) => {
+                let page = usize::try_from(page)?;
+                self.guest(None)?.put(usize::from(which), page, &bytes)?;
+                return Ok(None);
+            }
+            Request::Forget => {
+                self.guest(None)?.forget()?;
+                return Ok(None);
+            }
+            _ => return Err(wasmtime::Error::msg("only queries come here")),
         };
-        let guest = match (&mut self.guest, state) {
+        let Some(guest) = &mut self.guest else {
+            return Ok(None);
+        };
+        let mut done = nothing(guest.run(&call, &mut self.line)?);
+        if let Some(left) = guest.left() {
+            (done.heap, done.stable) = (left.heap.clone(), left.stable.clone());
+            done.at = Some(Addresses {
+                heap: guest.heap(0) as u64,
+                stable: guest.stable(0) as u64,
+            });
+        }
+        Ok(Some(Word::Done(done)))
+    }
+
+    /// This thread's instance, which follows what was committed.
+    fn guest(&mut self, state: Option<State>) -> wasmtime::Result<&mut Guest> {
+        Ok(match (&mut self.guest, state) {
             (Some(guest), None) => guest,
             (Some(guest), Some(state)) => {
                 guest.follow(&state)?;
@@ -87,7 +124,6 @@ impl Desk {
                 state.unwrap_or_default(),
                 Mode::Query,
             )?),
-        };
-        Ok(Word::Done(nothing(guest.run(&call, &mut self.line)?)))
+        })
     }
 }

@@ -32,7 +32,11 @@ fn is_refused(seat: &mut dyn Seat, context: Context) -> bool {
     call.rejected = Some((RejectCode::CanisterError, "no".to_owned()));
     call.limits.instructions = 10_000_000;
     let call = Arc::new(call);
-    let ran = seat.run(&call, &mut ()).unwrap();
+    // Where each of them runs.
+    let ran = match call.entry.is_composite() {
+        true => seat.queries().converse(&call, None, &mut ()).unwrap().0,
+        false => seat.run(&call, &mut ()).unwrap(),
+    };
     if ran.result.is_ok() && call.entry.keeps() {
         seat.commit(&ran).unwrap();
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod answers;
+mod composite;
 mod costs;
 #[allow(dead_code, reason = "nothing here needs the path of this program")]
 #[path = "../processes/harness.rs"]
@@ -65,6 +66,18 @@ fn main() {
             versions::a_query_reads_one_version,
         ),
         ("two_queries_run_at_once", versions::two_queries_run_at_once),
+        (
+            "a_query_that_waits_goes_on_with_its_version",
+            composite::a_query_that_waits_goes_on_with_its_version,
+        ),
+        (
+            "nobody_waits_for_a_query_that_waits",
+            composite::nobody_waits_for_a_query_that_waits,
+        ),
+        (
+            "a_query_ends_with_its_worker",
+            composite::a_query_ends_with_its_worker,
+        ),
         (
             "many_threads_see_what_was_committed",
             versions::many_threads_see_what_was_committed,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod composite;
 #[allow(dead_code, reason = "nothing here needs the path of this program")]
 #[path = "../processes/harness.rs"]
 mod harness;
@@ -85,6 +86,48 @@ fn main() {
         (
             "callers_at_once_are_all_answered",
             callers_at_once_are_all_answered,
+        ),
+        ("a_query_asks_others", composite::a_query_asks_others),
+        (
+            "callbacks_go_on_with_what_was_there",
+            composite::callbacks_go_on_with_what_was_there,
+        ),
+        (
+            "a_callback_that_fails_leaves_what_was_there",
+            composite::a_callback_that_fails_leaves_what_was_there,
+        ),
+        (
+            "the_first_answer_ends_it",
+            composite::the_first_answer_ends_it,
+        ),
+        (
+            "a_query_is_told_why_a_call_was_rejected",
+            composite::a_query_is_told_why_a_call_was_rejected,
+        ),
+        (
+            "calls_within_each_other_have_an_end",
+            composite::calls_within_each_other_have_an_end,
+        ),
+        (
+            "calls_of_a_query_have_an_end",
+            composite::calls_of_a_query_have_an_end,
+        ),
+        (
+            "instructions_are_of_all_together",
+            composite::instructions_are_of_all_together,
+        ),
+        (
+            "replies_have_their_size",
+            composite::replies_have_their_size,
+        ),
+        (
+            "what_a_query_writes_has_its_size",
+            composite::what_a_query_writes_has_its_size,
+        ),
+        ("queries_that_cross_end", composite::queries_that_cross_end),
+        (
+            "a_process_that_ends_costs_one_query",
+            composite::a_process_that_ends_costs_one_query,
         ),
     ]);
 }

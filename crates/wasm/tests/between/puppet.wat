@@ -9,6 +9,8 @@
 ;;   k LO          accept cycles             T LO HI   set the timer
 ;;   w / l         write the counter to stable memory / read it from there
 ;;   p LEN bytes   print
+;;   m N           grow the heap by N pages, which have to be zero, and write to each
+;;   v N           add to a global, and append it    o N   go round N times
 ;;   z             append the status
 ;;   q             append the instructions of the context
 ;;   c ...         call: LEN callee, LEN method, LEN argument, cycles LO, timeout (0: none),
@@ -45,6 +47,7 @@
   (elem (i32.const 0) $run)
   ;; 0: the counter. 16: scratch. 4096 and on: scripts.
   (global $free (mut i32) (i32.const 4096))
+  (global $sum (mut i32) (i32.const 0))
   (func $word (param $at i32) (result i32) (i32.load (local.get $at)))
   ;; Room for so many bytes, that nothing else takes.
   (func $room (param $size i32) (result i32)
@@ -113,6 +116,25 @@
       (if (i32.eq (local.get $op) (i32.const 119)) ;; w
         (then (if (i64.eqz (call $stable_size)) (then (drop (call $stable_grow (i64.const 1)))))
               (call $stable_write (i64.const 0) (i64.const 0) (i64.const 4))))
+      (if (i32.eq (local.get $op) (i32.const 109)) ;; m
+        (then (local.set $arg (i32.shl (memory.grow (local.get $len)) (i32.const 16)))
+              (local.set $at (local.get $from))
+              (loop $zeros
+                (if (i32.load8_u (local.get $arg)) (then (unreachable)))
+                (i32.store8 (local.get $arg) (i32.const 1))
+                (local.set $arg (i32.add (local.get $arg) (i32.const 4096)))
+                (br_if $zeros
+                  (i32.lt_u (local.get $arg) (i32.shl (memory.size) (i32.const 16)))))))
+      (if (i32.eq (local.get $op) (i32.const 118)) ;; v
+        (then (global.set $sum (i32.add (global.get $sum) (local.get $len)))
+              (i32.store (i32.const 16) (global.get $sum))
+              (call $append (i32.const 16) (i32.const 4))
+              (local.set $at (local.get $from))))
+      (if (i32.eq (local.get $op) (i32.const 111)) ;; o
+        (then (local.set $at (local.get $from))
+              (loop $on
+                (local.set $len (i32.sub (local.get $len) (i32.const 1)))
+                (br_if $on (i32.gt_s (local.get $len) (i32.const 0))))))
       (if (i32.eq (local.get $op) (i32.const 108)) ;; l
         (then (call $stable_read (i64.const 0) (i64.const 0) (i64.const 4))))
       (if (i32.eq (local.get $op) (i32.const 99)) ;; c
@@ -132,7 +154,8 @@
             (i32.const 0) (i32.add (local.get $reply) (i32.const 4))
             (i32.const 0) (i32.add (local.get $reject) (i32.const 4)))
           (call $call_data (i32.add (local.get $arg) (i32.const 4)) (call $word (local.get $arg)))
-          (call $call_cycles (i64.const 0) (i64.load32_u (local.get $cycles)))
+          (if (call $word (local.get $cycles))
+            (then (call $call_cycles (i64.const 0) (i64.load32_u (local.get $cycles)))))
           (if (call $word (local.get $timeout)) (then (call $best_effort (call $word (local.get $timeout)))))
           (if (call $word (local.get $cleanup))
             (then (call $on_cleanup (i32.const 0) (i32.add (local.get $cleanup) (i32.const 4)))))
@@ -151,6 +174,7 @@
   (export "canister_init" (func $main))
   (export "canister_update do" (func $main))
   (export "canister_query ask" (func $main))
+  (export "canister_composite_query all" (func $main))
   (export "canister_global_timer" (func $tick))
   (export "canister_pre_upgrade" (func $keep))
   (export "canister_post_upgrade" (func $back)))

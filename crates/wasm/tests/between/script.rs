@@ -21,6 +21,11 @@ pub(crate) fn script() -> Script {
     Script::default()
 }
 
+/// A call of `all`, a composite query, that hands its answer on.
+pub(crate) fn all(callee: Principal, argument: Script) -> Out {
+    out(callee, argument).method("all")
+}
+
 /// A call of `do` that hands its answer on.
 pub(crate) fn out(callee: Principal, argument: Script) -> Out {
     Out {
@@ -47,6 +52,10 @@ impl Out {
         Self { on_reply, ..self }
     }
 
+    pub(crate) fn on_reject(self, on_reject: Script) -> Self {
+        Self { on_reject, ..self }
+    }
+
     pub(crate) fn cleanup(self, cleanup: Script) -> Self {
         Self { cleanup, ..self }
     }
@@ -66,6 +75,12 @@ impl Script {
     fn bytes(mut self, bytes: &[u8]) -> Self {
         self = self.number(bytes.len() as u32);
         self.0.extend(bytes);
+        self
+    }
+
+    /// This, and then that.
+    pub(crate) fn then(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
         self
     }
 
@@ -127,6 +142,31 @@ impl Script {
 
     pub(crate) fn instructions(self) -> Self {
         self.step(b'q')
+    }
+
+    /// Grows the heap, whose new pages have to be zero, and writes to them.
+    pub(crate) fn grow(self, pages: u32) -> Self {
+        self.step(b'm').number(pages)
+    }
+
+    /// Adds to a global, and appends what it is.
+    pub(crate) fn global(self, number: u32) -> Self {
+        self.step(b'v').number(number)
+    }
+
+    /// Takes many instructions.
+    pub(crate) fn work(self, times: u32) -> Self {
+        self.step(b'o').number(times)
+    }
+
+    /// Writes the counter to stable memory.
+    pub(crate) fn save(self) -> Self {
+        self.step(b'w')
+    }
+
+    /// Reads the counter from stable memory.
+    pub(crate) fn load(self) -> Self {
+        self.step(b'l')
     }
 
     pub(crate) fn accept(self, cycles: u32) -> Self {

@@ -92,6 +92,20 @@ impl Stand {
         self.tell(name, script).unwrap().result.unwrap_err()
     }
 
+    /// What came of a composite query.
+    pub(crate) fn asked(&self, name: &str, script: Script) -> Result<Outcome, CanisterError> {
+        self.canisters()
+            .query(name, Ask::new("all", script.build()))
+    }
+
+    /// What a composite query replied.
+    pub(crate) fn answer(&self, name: &str, script: Script) -> Vec<u8> {
+        match self.asked(name, script).unwrap().result.unwrap() {
+            Some(Answer::Reply(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Begins a call and doesn't wait for its answer.
     pub(crate) fn begin(&self, name: &str, script: Script) {
         let mut ask = Ask::new("do", script.build());

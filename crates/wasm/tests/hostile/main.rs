@@ -30,6 +30,7 @@ fn main() {
         ("slices", slices),
         ("crossing", crossing),
         ("other_requests", other_requests),
+        ("composite_queries", composite_queries),
         ("scribbling", scribbling),
         ("descriptors", descriptors),
     ]);
@@ -222,6 +223,56 @@ fn other_requests() {
         let crash = attack.query(name).expect_err(name);
         attack.ends(name, &crash, why);
     }
+}
+
+/// What a worker leaves of a composite query, it says again and again, and each time it may be anything.
+fn composite_queries() {
+    let stand = Stand::new(taken::HOSTILE, LONG);
+    for (name, why) in [
+        ("calls_and_leaves_nothing", "none of one that does"),
+        ("leaves_and_does_not_call", "that doesn't go on"),
+        ("leaves_and_answers", "that doesn't go on"),
+        ("leaves_and_fails", "that doesn't go on"),
+        (
+            "leaves_more_than_it_may",
+            "more pages than a query may keep",
+        ),
+        ("leaves_pages_beyond", "pages beyond the heap"),
+        ("leaves_stable_beyond", "pages beyond stable memory"),
+        ("leaves_fewer_globals", "globals of other types"),
+        ("leaves_less", "sizes that can't be"),
+        ("leaves_too_large", "sizes that can't be"),
+        ("leaves_nowhere", "reading page"),
+        ("leaves_and_dies", ""),
+        ("calls_with_cycles", "what such a call can't do"),
+        ("calls_too_often", "more calls than it may make"),
+        ("then_another_number", "it answered another request"),
+        ("then_malformed", ""),
+        ("then_dies", "the other side has ended"),
+        ("then_leaves_without_calls", "that doesn't go on"),
+        ("then_shrinks", "sizes that can't be"),
+        ("then_says_more", "it answered another request"),
+    ] {
+        let mut attack = stand.attack();
+        let crash = match attack.compose(name) {
+            Err(crash) => crash,
+            // It is known when it is heard of next.
+            Ok(()) => attack.compose(name).expect_err(name),
+        };
+        attack.ends(name, &crash, why);
+    }
+    // An ordinary query, or an update, leaves nothing.
+    let mut attack = stand.attack();
+    let crash = attack.query("calls").unwrap_err();
+    attack.ends("calls", &crash, "that doesn't go on");
+    let mut attack = stand.attack();
+    let crash = attack.update("calls").unwrap_err();
+    attack.ends("calls", &crash, "that doesn't go on");
+    // What it says of its own memory, wherever that is, is its own affair.
+    let mut attack = stand.attack();
+    attack.compose("calls").unwrap();
+    let crash = attack.update("malformed").unwrap_err();
+    attack.ends("calls", &crash, "");
 }
 
 fn scribbling() {

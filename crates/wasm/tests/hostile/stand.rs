@@ -42,6 +42,14 @@ fn query(name: &str) -> Arc<Call> {
     call(Entry::Query(name.to_owned()))
 }
 
+/// The hostile worker knows a callback by its argument.
+fn composite(name: &str, argument: Vec<u8>) -> Arc<Call> {
+    let mut call = Call::clone(&call(Entry::CompositeQuery(name.to_owned())));
+    call.argument = argument;
+    call.limits.dirty = super::taken::MOST_LEFT;
+    Arc::new(call)
+}
+
 /// Every page that holds something, of both memories.
 fn content(memory: &CanisterMemory) -> Vec<(usize, usize, [u8; PAGE])> {
     let pages = |which| {
@@ -144,6 +152,15 @@ impl Attack<'_> {
             .query(&query(name), &mut ())?
             .result
             .unwrap())
+    }
+
+    /// A composite query, and its callback if it calls.
+    pub(crate) fn compose(&mut self, name: &str) -> Result<(), Crash> {
+        let queries = self.seat.queries();
+        let (_, kept) = queries.converse(&composite(name, Vec::new()), None, &mut ())?;
+        let Some(kept) = kept else { return Ok(()) };
+        let callback = composite(name, b"goes on".to_vec());
+        queries.converse(&callback, Some(&kept), &mut ()).map(drop)
     }
 
     /// Whether the heap begins with so many pages of the hostile worker's.

@@ -24,6 +24,8 @@ const PAGES: usize = 8192;
 const SLICE: u64 = 2_000_000_000;
 /// Pages that it lets be copied without a pause.
 pub(crate) const MOST_DIRTY: u64 = 9000;
+/// The most that a composite query may leave, pages.
+pub(crate) const MOST_LEFT: u64 = 20;
 /// Where the ring's parts are: as in the module that makes them.
 const LANE: usize = 16 << 10;
 const RING: usize = PAGE + 2 * LANE;
@@ -162,6 +164,9 @@ impl Life {
         loop {
             let mut frame = Vec::new();
             self.end.receive(&mut frame, some_day()).ok()?;
+            if !forge::is_answered(&frame) {
+                continue;
+            }
             let (number, call) = forge::request(&frame)?;
             match call {
                 Some(call) => self.attack(number, &call)?,
@@ -184,6 +189,9 @@ impl Life {
             stable_pages: self.state.stable_pages,
         };
         let (mut heap, mut stable) = (vec![], vec![]);
+        if call.entry.is_composite() || call.entry.export()?.ends_with(" calls") {
+            return self.compose(number, call, ran);
+        }
         let export = call.entry.export()?;
         let effects = &mut ran.effects;
         let name = export.split_once(' ')?.1;
@@ -291,6 +299,52 @@ impl Life {
             _ => return None,
         }
         self.say(&forge::reply(number, &ran, &heap, &stable))
+    }
+
+    /// A composite query: its method, or, by its argument, what is called back.
+    fn compose(&mut self, number: u64, call: &Call, mut ran: Ran) -> Option<()> {
+        let export = call.entry.export()?;
+        let name = export.split_once(' ')?.1;
+        let goes_on = !call.argument.is_empty();
+        let mut at = [self.heap as u64, self.heap as u64];
+        let (mut heap, mut stable) = (vec![(0, 3)], vec![(0, 1)]);
+        ran.result = Ok(None);
+        ran.globals = self.state.globals.clone();
+        ran.effects.calls = vec![outgoing(0)];
+        match (name, goes_on) {
+            ("calls_and_leaves_nothing", _) => {
+                ran.globals.clear();
+                return self.say(&forge::reply(number, &ran, &[], &[]));
+            }
+            ("leaves_and_does_not_call", _) | ("then_leaves_without_calls", true) => {
+                ran.effects.calls.clear();
+            }
+            ("leaves_and_answers", _) => ran.result = Ok(Some(Answer::Reply(Vec::new()))),
+            ("leaves_and_fails", _) => ran.result = Err(Failure::Aborted),
+            ("leaves_more_than_it_may", _) => heap = vec![(0, MOST_LEFT)],
+            ("leaves_pages_beyond", _) => heap = vec![(self.state.heap_pages * 16, 1)],
+            ("leaves_stable_beyond", _) => stable = vec![(self.state.stable_pages * 16, 1)],
+            ("leaves_fewer_globals", _) => drop(ran.globals.pop()),
+            ("leaves_less", _) | ("then_shrinks", true) => ran.heap_pages -= 1,
+            ("leaves_too_large", _) => ran.heap_pages = u64::MAX,
+            ("leaves_nowhere", _) => at = [PAGE as u64, u64::MAX],
+            ("leaves_and_dies", _) => {
+                self.say(&forge::left(number, at, &ran, &heap, &stable))?;
+                std::process::exit(0);
+            }
+            ("calls_with_cycles", _) => ran.effects.calls = vec![outgoing(1)],
+            ("calls_too_often", _) => ran.effects.calls = vec![outgoing(0); 501],
+            ("then_another_number", true) => {
+                return self.say(&forge::left(number + 1, at, &ran, &heap, &stable));
+            }
+            ("then_malformed", true) => return self.say(&[0xff; 40]),
+            ("then_dies", true) => std::process::exit(0),
+            ("then_says_more", true) => {
+                self.say(&forge::left(number, at, &ran, &heap, &stable))?;
+            }
+            _ => {}
+        }
+        self.say(&forge::left(number, at, &ran, &heap, &stable))
     }
 
     /// Instead of the module's data, an answer.

@@ -1,3 +1,4 @@
+use super::super::kept;
 use super::*;
 use casemate_sys::pages::{PAGE, Run};
 use std::sync::mpsc::sync_channel;
@@ -174,4 +175,39 @@ fn files_of_two_versions_are_not_read() {
     assert!(matches!(memory.settle(), Err(Crash::Torn(_))));
     let other = memory.commit(&Pages::new(3, 8), state(1));
     assert!(matches!(other, Err(Crash::Torn(_))));
+}
+
+/// What a query that waits began with is there for it, up to a limit, and all of it is given back.
+#[test]
+fn what_is_replaced_is_put_aside_up_to_a_limit() {
+    let memory = memory();
+    let left = kept::left();
+    memory.commit(&Pages::new(3, 1), state(1)).unwrap();
+    let reading = memory.read().unwrap();
+    let own = kept::take(&Pages::new(1, 7), [2000, 1], State::default());
+    let kept = own.unwrap().unwrap();
+    reading.put_aside(kept.shelf());
+    drop(reading);
+    memory.commit(&Pages::new(3, 2), state(2)).unwrap();
+    memory.commit(&Pages::new(3, 3), state(3)).unwrap();
+    let mut given = Vec::new();
+    let give = |which, page, bytes: &[u8]| {
+        given.push((which, page, bytes.len(), bytes[0]));
+        Ok(())
+    };
+    kept.give(give).unwrap();
+    let expected = [
+        (0, 0, PAGE, 7),
+        (0, 1, PAGE, 1),
+        (0, 2, PAGE, 1),
+        (1, 0, PAGE, 7),
+    ];
+    assert_eq!(given, expected);
+    memory
+        .commit(&Pages::new(MOST_STAGED + 5, 4), state(4))
+        .unwrap();
+    let lost = kept.give(|_, _, _| Ok(()));
+    assert!(matches!(lost, Err(Crash::Overtaken)), "{lost:?}");
+    drop(kept);
+    assert_eq!(kept::left(), left);
 }

@@ -69,10 +69,9 @@ fn numbers<W: Word>(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "in_replicated_execution",
         move |mut caller: Caller<'_, Host>| {
             enter(&mut caller, own)?;
-            let alone = matches!(
-                caller.data().context,
-                Context::Query | Context::CompositeQuery | Context::Inspect
-            );
+            let host = caller.data();
+            let alone = matches!(host.context, Context::Query | Context::Inspect)
+                || host.call.entry.is_composite();
             wasmtime::Result::<i32>::Ok(i32::from(!alone))
         },
     )?;
