@@ -40,9 +40,12 @@ const MOST_CALLS: usize = 500;
 
 /// How a method of it ended.
 type Ended = Result<Answer, Failure>;
+/// Why a call was rejected.
+type Rejection = (RejectCode, String);
 /// What its caller is told.
-type Told = Result<Vec<u8>, Rejected>;
-type Rejected = (RejectCode, String);
+type Told = Result<Vec<u8>, Rejection>;
+/// What is to run, and where.
+type Asked = (Arc<dyn Queries>, Arc<Call>, Asking);
 
 /// All that comes of one query.
 struct Tree<'a> {
@@ -186,12 +189,7 @@ impl Tree<'_> {
     }
 
     /// What a call is to run, and where.
-    fn ask(
-        &mut self,
-        from: &Frame,
-        out: &mut Outgoing,
-        depth: usize,
-    ) -> Result<(Arc<dyn Queries>, Arc<Call>, Asking), Rejected> {
+    fn ask(&mut self, from: &Frame, out: &mut Outgoing, depth: usize) -> Result<Asked, Rejection> {
         let refused = |code, why: String| Err((code, why));
         if depth >= MOST_DEPTH {
             let why = format!(

@@ -8,12 +8,12 @@
 //!  ring:           number · request ──▶        ◀── number · Ran · pages that were written
 //!                  between two slices of a call: ◀── number · where it waits
 //!                  number · whether it goes on ──▶
+//!                  before a query's request: what a composite query left ──▶
 //! ```
 //!
-//!                  by a query's ring, before a request: what a composite query left ──▶
-//!
-//! Everything after the first instruction of the guest is by the ring; page bytes never are, but for those that
-//! a composite query left: the controller takes them out of this process's memory while it waits for its next request.
+//! Everything after the first instruction of the guest is by the ring. Pages that were written the
+//! controller takes out of this process's memory while it waits for its next request; the ring has
+//! bytes of pages only where a composite query goes on.
 //!
 //! - [`message`]: what is said, in both directions
 //! - [`forge`]: the same by hand, for tests of a worker that lies
