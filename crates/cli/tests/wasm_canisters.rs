@@ -12,6 +12,7 @@ use sandbox::{Ended, Stage, both};
 both!(
     what_is_called_is_kept,
     a_failure_changes_nothing,
+    a_query_asks_a_query,
     names_and_methods_are_explained,
     one_owner_at_a_time,
     modules_are_checked,
@@ -104,6 +105,52 @@ fn a_failure_changes_nothing(stage: &Stage) {
         );
         wasm(stage, executor, &["query", "counter", "get"]).assert(0, &numbers(1), "");
         wasm(stage, executor, &["uninstall", "counter"]).assert(0, "", "");
+    }
+}
+
+/// A composite query that hands on what another query says.
+const ASKER: &str = r#"(module
+    (import "ic0" "canister_self_size" (func $self_size (result i32)))
+    (import "ic0" "canister_self_copy" (func $self (param i32 i32 i32)))
+    (import "ic0" "call_new" (func $new (param i32 i32 i32 i32 i32 i32 i32 i32)))
+    (import "ic0" "call_perform" (func $perform (result i32)))
+    (import "ic0" "msg_arg_data_size" (func $size (result i32)))
+    (import "ic0" "msg_arg_data_copy" (func $copy (param i32 i32 i32)))
+    (import "ic0" "msg_reply_data_append" (func $append (param i32 i32)))
+    (import "ic0" "msg_reply" (func $reply))
+    (memory 1)
+    (table 2 funcref)
+    (elem (i32.const 0) $hand_on $refuse)
+    (data (i32.const 0) "get")
+    (data (i32.const 8) "well")
+    (func (export "canister_query get")
+        (call $append (i32.const 8) (i32.const 4))
+        (call $reply))
+    (func (export "canister_composite_query ask")
+        (call $self (i32.const 100) (i32.const 0) (call $self_size))
+        (call $new (i32.const 100) (call $self_size) (i32.const 0) (i32.const 3)
+            (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 0))
+        (drop (call $perform)))
+    (func $hand_on (param i32)
+        (call $copy (i32.const 200) (i32.const 0) (call $size))
+        (call $append (i32.const 200) (call $size))
+        (call $reply))
+    (func $refuse (param i32) unreachable))"#;
+
+fn a_query_asks_a_query(stage: &Stage) {
+    for executor in EXECUTORS {
+        stage.write("asker.wat", ASKER);
+        let module = stage.path("asker.wat");
+        let name = format!("asker-{executor}");
+        let args = ["install", module.to_str().unwrap(), "--name", &name];
+        assert_eq!(wasm(stage, executor, &args).code, 0);
+        wasm(stage, executor, &["query", &name, "ask", "--raw"]).assert(0, "well", "");
+        let called = wasm(stage, executor, &["call", &name, "ask"]);
+        assert!(
+            called.code != 0 && called.err.contains("is a composite query"),
+            "{}",
+            called.err
+        );
     }
 }
 
