@@ -99,9 +99,11 @@ impl Directory {
         Ok(names)
     }
 
-    /// The names of all canisters.
+    /// The names of all canisters. What is being made or removed isn't one.
     pub fn names(&self) -> Result<Vec<String>, StoreError> {
-        self.entries()
+        let mut names = self.entries()?;
+        names.retain(|name| !name.starts_with('.'));
+        Ok(names)
     }
 
     /// The folder of a canister, whether there is one or not.
@@ -216,6 +218,7 @@ mod tests {
         fs::write(half.join("file"), "x").unwrap();
         let whole = directory.workshop("whole").unwrap();
         directory.settle(&whole, "whole").unwrap();
+        assert_eq!(directory.names().unwrap(), ["whole"]);
         drop(directory);
         let directory = Directory::open(folder.path()).unwrap();
         assert!(!half.exists());
