@@ -1,8 +1,8 @@
 //! What somebody outside asks of a canister, and is told.
 
-use super::Canisters;
 use super::slot::Slot;
-use crate::call::{Answer, Failure, Log, Principal};
+use super::{Canisters, clock};
+use crate::call::{Answer, Call, Entry, Failure, Limits, Log, Principal, Statics};
 use crate::store::{Durability, Kept};
 use std::time::Instant;
 
@@ -45,6 +45,18 @@ impl Ask {
     #[must_use]
     pub fn by(self, caller: Principal) -> Self {
         Self { caller, ..self }
+    }
+
+    /// What is to be run for it, now.
+    pub(super) fn call(self, entry: Entry, statics: Statics, limits: Limits) -> Call {
+        let mut call = Call::new(entry, statics);
+        call.argument = self.argument;
+        call.method = self.method;
+        call.caller = self.caller;
+        call.cycles = self.cycles;
+        call.time = clock::now();
+        call.limits = limits;
+        call
     }
 }
 

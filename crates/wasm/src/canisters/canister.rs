@@ -7,6 +7,7 @@ use super::logbook::Logbook;
 use super::message::{Parcel, Response};
 use super::phases::Phase;
 use super::shop::Shop;
+use super::view::kind;
 use super::{Ask, CanisterError, Outcome, clock};
 use crate::call::{
     Call, Cause, Effects, Entry, Failure, Limits, Log, Origin, Pacer, Principal, Ran, Statics,
@@ -26,10 +27,6 @@ use std::time::Instant;
 
 /// A journal is replaced by a checkpoint when it is as long, bytes.
 const LONGEST_JOURNAL: u64 = 16 << 20;
-/// Instructions of a query.
-const QUERY_INSTRUCTIONS: u64 = 5_000_000_000;
-/// The longest reply of a query, bytes.
-const QUERY_REPLY: u64 = 3 << 20;
 /// How often a callback is tried whose worker crashes.
 const TRIES: usize = 2;
 
@@ -215,7 +212,7 @@ impl Canister {
 
     /// A call comes in.
     pub(super) fn begin(&mut self, origin: Origin, ask: Ask) -> Result<Turn, CanisterError> {
-        let entry = match self.kind(&ask.method, "method")? {
+        let entry = match kind(&self.name, &self.code, &ask.method, "method")? {
             MethodKind::Update => Entry::Update(ask.method.clone()),
             MethodKind::CompositeQuery => {
                 return Err(CanisterError::OnlyAsked(self.name.clone(), ask.method));
@@ -447,31 +444,6 @@ impl Canister {
         Ok(())
     }
 
-    /// A method is asked, of which nothing is kept: the call, and where it runs beside all else that
-    /// the canister does.
-    pub(super) fn asked(
-        &mut self,
-        ask: Ask,
-    ) -> Result<(Arc<dyn Queries>, Arc<Call>), CanisterError> {
-        let method = ask.method.clone();
-        let entry = match self.kind(&method, "query")? {
-            MethodKind::Query => Entry::Query(method),
-            MethodKind::CompositeQuery => Entry::CompositeQuery(method),
-            MethodKind::Update => return Err(self.no_method(&method, "query")),
-        };
-        if !self.is_running() {
-            return Err(CanisterError::Stopped(self.name.clone()));
-        }
-        let limits = Deadline::of(&ask).limits(Limits {
-            instructions: QUERY_INSTRUCTIONS,
-            reply: QUERY_REPLY,
-            memory: self.limit(),
-            ..Limits::default()
-        });
-        let call = Arc::new(self.prepare(entry, ask, limits));
-        Ok((self.seat()?.queries(), call))
-    }
-
     /// What ran a query crashed. The place is made anew, unless another has taken its place already.
     pub(super) fn crashed(&mut self, queries: &Arc<dyn Queries>, why: &Crash) {
         self.logbook.note(clock::now(), &why.to_string());
@@ -479,39 +451,14 @@ impl Canister {
         self.seat.take_if(is_its);
     }
 
-    fn kind(&self, method: &str, kind: &'static str) -> Result<MethodKind, CanisterError> {
-        let found = self.code.profile.method(method);
-        found
-            .map(|method| method.kind)
-            .ok_or_else(|| self.no_method(method, kind))
-    }
-
-    fn no_method(&self, method: &str, kind: &'static str) -> CanisterError {
-        let methods = self.code.profile.methods.iter();
-        let methods =
-            methods.filter(|method| kind == "method" || method.kind != MethodKind::Update);
-        CanisterError::NoMethod {
-            canister: self.name.clone(),
-            kind,
-            method: method.to_owned(),
-            methods: methods.map(|method| method.name.clone()).collect(),
-        }
-    }
-
     /// A call with all that it may be asked about.
     pub(super) fn prepare(&self, entry: Entry, ask: Ask, limits: Limits) -> Call {
-        let mut call = Call::new(entry, self.statics.clone());
-        call.argument = ask.argument;
-        call.method = ask.method;
-        call.caller = ask.caller;
-        call.cycles = ask.cycles;
-        call.time = clock::now();
+        let mut call = ask.call(entry, self.statics.clone(), limits);
         call.queued = self.books.queued();
-        call.limits = limits;
         call
     }
 
-    fn limit(&self) -> u64 {
+    pub(super) fn limit(&self) -> u64 {
         match self.document.memory {
             0 => Limits::default().memory,
             bytes => bytes,

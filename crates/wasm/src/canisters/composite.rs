@@ -17,21 +17,20 @@
 //! The whole tree has one budget of instructions, and [limits](MOST_DEPTH) on its depth and its calls.
 //! A call that they leave no room for is rejected; without instructions nothing of it can go on.
 
-use super::canister::Canister;
 use super::deadline::Deadline;
 use super::message::Response;
 use super::phases::Phase;
 use super::slot::Slot;
+use super::view::{Asking, View};
 use super::{Ask, CanisterError, Canisters, Outcome};
 use crate::call::{
     Answer, Call, Effects, Entry, Failure, Log, Outgoing, Principal, Ran, RejectCode,
 };
-use crate::executor::{Crash, Kept, MOST_KEPT, Queries};
+use crate::executor::{Crash, Kept, MOST_KEPT};
 use crate::store;
 use crate::system::Context;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Calls that may be within each other.
 const MOST_DEPTH: usize = 6;
@@ -45,7 +44,7 @@ type Rejection = (RejectCode, String);
 /// What its caller is told.
 type Told = Result<Vec<u8>, Rejection>;
 /// What is to run, and where.
-type Asked = (Arc<dyn Queries>, Arc<Call>, Asking);
+type Asked = (Arc<Slot>, Arc<View>, Arc<Call>);
 
 /// All that comes of one query.
 struct Tree<'a> {
@@ -64,7 +63,7 @@ struct Tree<'a> {
 /// A method that isn't answered yet.
 struct Frame {
     slot: Arc<Slot>,
-    queries: Arc<dyn Queries>,
+    view: Arc<View>,
     /// What is the same for the method and its callbacks.
     call: Call,
     /// What its executions have left.
@@ -76,21 +75,12 @@ struct Frame {
     logs: Vec<Log>,
 }
 
-/// A canister counts as asked as long as this is.
-struct Asking(Arc<Slot>);
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.0.asking.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Canisters {
     /// Asks a composite query, and all that it asks.
     pub(super) fn compose(
         &self,
         slot: &Arc<Slot>,
-        queries: Arc<dyn Queries>,
+        view: Arc<View>,
         call: &Call,
         deadline: Deadline,
     ) -> Result<Outcome, CanisterError> {
@@ -102,9 +92,9 @@ impl Canisters {
             time: call.time,
             deadline,
         };
-        let mut frame = Frame::of(slot, queries, call);
+        let mut frame = Frame::of(slot, view, call);
         let ended = tree.run(&mut frame, call, 0);
-        frame.note(self);
+        frame.end(self)?;
         Ok(Outcome {
             result: ended?.map(Some),
             instructions: tree.limit - tree.left,
@@ -154,7 +144,12 @@ impl Tree<'_> {
         call.instructions_before = frame.instructions;
         call.queued = frame.queued();
         let (call, before) = (Arc::new(call), frame.kept.as_ref());
-        let run = || frame.queries.converse(&call, before, &mut self.deadline);
+        let run = || {
+            frame
+                .view
+                .queries
+                .converse(&call, before, &mut self.deadline)
+        };
         let ran = self.canisters.shop.phases.of(Phase::Query, run);
         let (mut ran, kept) = match ran {
             Ok(ran) => ran,
@@ -181,10 +176,11 @@ impl Tree<'_> {
     /// Makes a call. Whatever goes wrong with it is a rejection.
     fn call(&mut self, from: &Frame, out: &mut Outgoing, depth: usize) -> Told {
         let failed = |why: CanisterError| (why.code(), why.to_string());
-        let (queries, call, asking) = self.ask(from, out, depth)?;
-        let mut frame = Frame::of(&asking.0, queries, &call);
+        let (slot, view, call) = self.ask(from, out, depth)?;
+        let _asking = Asking::of(&slot);
+        let mut frame = Frame::of(&slot, view, &call);
         let ended = self.run(&mut frame, &call, depth + 1);
-        frame.note(self.canisters);
+        frame.end(self.canisters).map_err(failed)?;
         Response::of(&ended.map_err(failed)?, 0).result
     }
 
@@ -214,10 +210,9 @@ impl Tree<'_> {
         let mut ask = Ask::new(&out.method, std::mem::take(&mut out.argument));
         ask.caller = from.call.statics.canister;
         ask.deadline = self.deadline.time();
-        let asked = self.canisters.with(&slot, |canister: &mut Canister| {
-            let (queries, call) = canister.asked(ask)?;
-            slot.asking.fetch_add(1, Ordering::Relaxed);
-            Ok((queries, call, Asking(slot.clone())))
+        let asked = self.canisters.view(&slot, &ask.method).and_then(|view| {
+            let call = view.asked(ask)?;
+            Ok((slot, view, call))
         });
         asked.map_err(|why| (why.code(), why.to_string()))
     }
@@ -257,7 +252,7 @@ impl Tree<'_> {
 }
 
 impl Frame {
-    fn of(slot: &Arc<Slot>, queries: Arc<dyn Queries>, call: &Call) -> Self {
+    fn of(slot: &Arc<Slot>, view: Arc<View>, call: &Call) -> Self {
         let mut own = Call::new(call.entry.clone(), call.statics.clone());
         own.caller = call.caller;
         own.method.clone_from(&call.method);
@@ -265,7 +260,7 @@ impl Frame {
         own.limits = call.limits;
         Self {
             slot: slot.clone(),
-            queries,
+            view,
             call: own,
             kept: None,
             calls: VecDeque::new(),
@@ -283,15 +278,10 @@ impl Frame {
         queued.into_iter().collect()
     }
 
-    /// Writes down what it printed. A canister that is gone by now has nowhere to.
-    fn note(&self, canisters: &Canisters) {
-        if self.logs.is_empty() {
-            return;
-        }
-        let _ = canisters.with(&self.slot, |canister| {
-            canister.logbook.extend(&self.logs);
-            Ok(())
-        });
+    /// Writes down what it printed, and waits for what it read.
+    fn end(&self, canisters: &Canisters) -> Result<(), CanisterError> {
+        canisters.printed(&self.slot, &self.logs)?;
+        canisters.settled(&self.slot, &self.view)
     }
 
     /// It couldn't be run. The place is made anew, unless it is as good as before.
@@ -300,7 +290,7 @@ impl Frame {
             return;
         }
         let _ = canisters.with(&self.slot, |canister| {
-            canister.crashed(&self.queries, why);
+            canister.crashed(&self.view.queries, why);
             Ok(())
         });
     }

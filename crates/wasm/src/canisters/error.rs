@@ -51,6 +51,11 @@ pub enum CanisterError {
     /// It doesn't take calls.
     #[error("canister {0:?} is stopped\nhint: `casemate wasm start {0}`")]
     Stopped(String),
+    /// What a query read was never written down.
+    #[error(
+        "canister {0:?} was made again while it was asked\nhint: ask again; `casemate wasm logs {0}` says why"
+    )]
+    Changed(String),
     /// `canister_inspect_message` said no.
     #[error(
         "{0:?} was not accepted by the canister's inspect_message{1}\nhint: it may take such a call from other callers only; nothing was run"

@@ -26,6 +26,7 @@
 //! - [`management`]: the canister that isn't one
 //! - [`codes`]: what they run, one for all canisters of a module
 //! - [`budget`]: the memory of all of them
+//! - [`view`]: what queries see, whoever has a turn
 //! - [`deadline`]: calls that are to be over by a time
 //! - [`phases`]: how long all of it takes
 
@@ -51,6 +52,7 @@ mod report;
 mod shop;
 mod slot;
 mod upgrade;
+mod view;
 
 pub use ask::{Ask, Outcome};
 pub use error::CanisterError;

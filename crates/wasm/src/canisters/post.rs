@@ -12,6 +12,7 @@ use super::deadline::Deadline;
 use super::message::{Ended, Parcel, Response};
 use super::phases::Phase;
 use super::slot::{Slot, lock, principal};
+use super::view::Asking;
 use super::{CanisterError, Canisters, clock};
 use crate::call::{Entry, Log, Origin, Outgoing, Principal, RejectCode};
 use crate::module::EntryPoint;
@@ -137,7 +138,7 @@ impl Canisters {
     }
 
     pub(super) fn forget(&self, slot: &Slot) {
-        *slot.canister() = None;
+        slot.close(&mut slot.canister());
         let mut board = lock(&self.post.board);
         board.slots.remove(&slot.name);
         board.names.remove(&slot.principal);
@@ -156,7 +157,7 @@ impl Canisters {
     }
 
     /// The same. If it is opened to be asked something, its process gets ready meanwhile.
-    fn with_opened<T>(
+    pub(super) fn with_opened<T>(
         &self,
         slot: &Arc<Slot>,
         is_asked: bool,
@@ -178,6 +179,11 @@ impl Canisters {
         for (who, number) in slot.take_read() {
             canister.books.forget(who, number);
         }
+        if is_asked && !slot.has_view() {
+            // Queries that come meanwhile don't wait for what may take long.
+            canister.warm()?;
+            slot.show(canister);
+        }
         let result = work(canister);
         // Not asked after all.
         canister.coming = None;
@@ -188,13 +194,15 @@ impl Canisters {
         let begun = canister.books.counts().1 + canister.books.unread().len();
         // Nobody is told of what may yet be lost; the canister goes on meanwhile.
         let seen = canister.journal.seen(self.shop.options.durability);
+        canister.logbook.extend(&slot.take_printed());
+        slot.show(canister);
         if canister.is_stale {
             // The next one who asks has it read again.
-            *place = None;
+            slot.close(&mut place);
         }
         drop(place);
         if let Err(why) = self.until_kept(seen) {
-            *slot.canister() = None;
+            slot.close(&mut slot.canister());
             return Err(why.into());
         }
         self.watch(slot, due.unwrap_or(0), is_new && has_heart);
@@ -347,49 +355,44 @@ impl Canisters {
         })
     }
 
-    /// Asks a method; nothing that it does is kept.
+    /// Asks a method; nothing that it does is kept. It waits for no turn of the canister.
     pub fn query(&self, name: &str, ask: Ask) -> Result<Outcome, CanisterError> {
+        match self.query_once(name, ask.clone()) {
+            Err(CanisterError::Changed(_)) => self.query_once(name, ask),
+            asked => asked,
+        }
+    }
+
+    fn query_once(&self, name: &str, ask: Ask) -> Result<Outcome, CanisterError> {
         let slot = self.slot(name)?;
         let (mut deadline, came) = (Deadline::of(&ask), Instant::now());
-        let (queries, call) = self.with_opened(&slot, true, |canister| {
-            deadline.check(name, came)?;
-            let asked = canister.asked(ask)?;
-            slot.asking.fetch_add(1, Ordering::Relaxed);
-            Ok(asked)
-        })?;
+        let _asking = Asking::of(&slot);
+        let view = self.view(&slot, &ask.method)?;
+        deadline.check(name, came)?;
+        let call = view.asked(ask)?;
         if call.entry.is_composite() {
-            let composed = self.compose(&slot, queries, &call, deadline);
-            slot.asking.fetch_sub(1, Ordering::Relaxed);
-            return composed;
+            return self.compose(&slot, view, &call, deadline);
         }
-        let run = || queries.query(&call, &mut deadline);
-        let ran = self.shop.phases.of(Phase::Query, run);
-        slot.asking.fetch_sub(1, Ordering::Relaxed);
-        match ran {
-            Ok(ran) => {
-                let logs = ran.effects.logs;
-                if !logs.is_empty() {
-                    self.with(&slot, |canister| {
-                        canister.logbook.extend(&logs);
-                        Ok(())
-                    })?;
-                }
-                Ok(Outcome {
-                    result: ran.result,
-                    instructions: ran.instructions,
-                    logs,
-                    // It has done nothing.
-                    kept: Kept::Written,
-                })
-            }
+        let run = || view.queries.query(&call, &mut deadline);
+        let ran = match self.shop.phases.of(Phase::Query, run) {
+            Ok(ran) => ran,
             Err(why) => {
                 self.with(&slot, |canister| {
-                    canister.crashed(&queries, &why);
+                    canister.crashed(&view.queries, &why);
                     Ok(())
                 })?;
-                Err(why.into())
+                return Err(why.into());
             }
-        }
+        };
+        self.printed(&slot, &ran.effects.logs)?;
+        self.settled(&slot, &view)?;
+        Ok(Outcome {
+            result: ran.result,
+            instructions: ran.instructions,
+            logs: ran.effects.logs,
+            // It has done nothing.
+            kept: Kept::Written,
+        })
     }
 
     fn begin(
@@ -539,11 +542,11 @@ impl Canisters {
         match parcel {
             Parcel::Request { from, number, call } => {
                 let (cycles, ask) = (call.cycles, asked(from, call));
-                let turn = self.with(slot, |canister| match canister.books.known(from, number) {
+                let begin = |canister: &mut Canister| match canister.books.known(from, number) {
                     Known::No => canister.begin(Origin::Canister(from, number), ask),
                     Known::Begun | Known::Answered(_) => Ok(Turn::default()),
-                });
-                match turn {
+                };
+                match self.with_opened(slot, true, begin) {
                     Ok(turn) => self.deliver(slot, turn.parcels),
                     Err(why) => {
                         let response = Response::reject(why.code(), why.to_string(), cycles);
@@ -557,7 +560,8 @@ impl Canisters {
                 response,
                 ..
             } => {
-                let turn = self.with(slot, |canister| canister.answered(number, &response));
+                let answered = |canister: &mut Canister| canister.answered(number, &response);
+                let turn = self.with_opened(slot, true, answered);
                 // Otherwise it couldn't be written down: it is asked for again when the canister
                 // is opened the next time.
                 if let Ok(turn) = turn {

@@ -160,7 +160,7 @@ impl Canisters {
                 canister.checkpoint()?;
             }
         }
-        Ok(place.take().is_some())
+        Ok(slot.close(&mut place))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::canister::Canister;
 use super::message::Parcel;
-use crate::call::Principal;
+use super::view::View;
+use crate::call::{Log, Principal};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 type Broken<'a> = PoisonError<MutexGuard<'a, Option<Canister>>>;
 
@@ -19,6 +20,10 @@ pub(super) struct Slot {
     inbox: Mutex<VecDeque<Parcel>>,
     /// Answers of this canister that their callers have written down.
     read: Mutex<Vec<(Principal, u64)>>,
+    /// How queries find the canister, if it is opened and has a place to run in.
+    pub(super) view: Mutex<Option<Arc<View>>>,
+    /// What queries printed that isn't written down yet.
+    printed: Mutex<Vec<Log>>,
     /// When it has to be woken, nanoseconds since 1970; 0 for never.
     pub(super) due: AtomicU64,
     /// When it last had a turn.
@@ -35,6 +40,8 @@ impl Slot {
             canister: Mutex::default(),
             inbox: Mutex::default(),
             read: Mutex::default(),
+            view: Mutex::default(),
+            printed: Mutex::default(),
             due: AtomicU64::new(0),
             used: AtomicU64::new(0),
             asking: AtomicUsize::new(0),
@@ -59,9 +66,33 @@ impl Slot {
     /// A turn panicked, and may have left anything in memory: what counts is what is stored.
     fn emptied<'a>(&self, broken: Broken<'a>) -> MutexGuard<'a, Option<Canister>> {
         let mut canister = broken.into_inner();
-        *canister = None;
+        self.close(&mut canister);
         self.canister.clear_poison();
         canister
+    }
+
+    /// Lets the canister go. True if it was opened.
+    pub(super) fn close(&self, canister: &mut Option<Canister>) -> bool {
+        *lock(&self.view) = None;
+        canister.take().is_some()
+    }
+
+    /// How queries find it, as its last turn left it.
+    pub(super) fn view(&self) -> Option<Arc<View>> {
+        lock(&self.view).clone()
+    }
+
+    pub(super) fn has_view(&self) -> bool {
+        lock(&self.view).is_some()
+    }
+
+    /// Keeps what a query printed until a turn ends.
+    pub(super) fn print(&self, logs: &[Log]) {
+        lock(&self.printed).extend_from_slice(logs);
+    }
+
+    pub(super) fn take_printed(&self) -> Vec<Log> {
+        std::mem::take(&mut *lock(&self.printed))
     }
 
     pub(super) fn put(&self, parcel: Parcel) {

@@ -136,6 +136,18 @@ impl CanisterMemory {
         })
     }
 
+    /// Grows with each commit, and is never the same of two states.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.gate().version
+    }
+
+    /// Whether this is the same memory, and not only alike.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Both, as a worker may have them.
     pub(super) fn readers(&self) -> Result<[Reader; 2], Error> {
         let files = self.files();

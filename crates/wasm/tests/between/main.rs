@@ -67,6 +67,7 @@ fn main() {
             memory_is_shared_and_given_back,
         ),
         ("lines_survive", lines_survive),
+        ("a_query_waits_for_no_update", a_query_waits_for_no_update),
         (
             "who_cant_be_made_again_is_nobodys",
             who_cant_be_made_again_is_nobodys,
@@ -741,7 +742,7 @@ fn each_part_is_measured() {
         assert_eq!(now.sum - taken.sum, told.instructions);
         let before = counts(stand);
         stand.counter("a");
-        assert_eq!(grew(before, counts(stand)), ["turn", "query", "disk"]);
+        assert_eq!(grew(before, counts(stand)), ["query", "disk"]);
         let before = counts(stand);
         stand.reply("a", script().call(out(b, script().reply())));
         assert!(grew(before, counts(stand)).contains(&"delivery"));
@@ -826,6 +827,49 @@ fn a_call_that_is_not_over_in_time_leaves_nothing() {
         stand.again();
         let got = stand.canisters().query("s", ask("get", None)).unwrap();
         assert_eq!(got.result, count(1));
+    });
+}
+
+fn a_query_waits_for_no_update() {
+    each(|stand| {
+        let canisters = stand.canisters();
+        let made = canisters.install("s", SPINNER.as_bytes(), Vec::new(), Principal::ANONYMOUS);
+        made.unwrap().result.unwrap();
+        canisters.call("s", Ask::new("count", Vec::new())).unwrap();
+        // Opened by the update, and opened before.
+        for is_new in [true, false] {
+            if is_new {
+                stand.again();
+            }
+            let canisters = stand.canisters();
+            std::thread::scope(|scope| {
+                let mut spin = Ask::new("spin", Vec::new());
+                spin.deadline = Some(Instant::now() + Duration::from_secs(3));
+                let spins = scope.spawn(|| canisters.call("s", spin).unwrap().result);
+                std::thread::sleep(Duration::from_millis(500));
+                for _ in 0..20 {
+                    let got = canisters.query("s", Ask::new("get", Vec::new())).unwrap();
+                    assert_eq!(got.result, Ok(Some(Answer::Reply(vec![1, 0, 0, 0]))));
+                }
+                let none = canisters.query("s", Ask::new("give", Vec::new()));
+                assert!(
+                    matches!(none, Err(CanisterError::NoMethod { .. })),
+                    "{none:?}"
+                );
+                assert!(!spins.is_finished());
+                assert_eq!(spins.join().unwrap(), Err(Failure::Aborted));
+            });
+        }
+        // What was told is what the next one sees.
+        for count in 2_u32..200 {
+            stand
+                .canisters()
+                .call("s", Ask::new("count", Vec::new()))
+                .unwrap();
+            let got = stand.canisters().query("s", Ask::new("get", Vec::new()));
+            let expected = Answer::Reply(count.to_le_bytes().to_vec());
+            assert_eq!(got.unwrap().result, Ok(Some(expected)));
+        }
     });
 }
 
