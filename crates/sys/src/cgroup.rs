@@ -13,6 +13,7 @@ use crate::freezer::Freezer;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, mkdirat, open, openat, unlinkat};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -98,15 +99,16 @@ impl Cgroup {
     /// Makes a cgroup with as much of what is wanted as this machine lets this user have;
     /// `None` if that is nothing.
     pub fn create(wanted: &Wanted) -> Result<Option<Self>, Errno> {
+        let name = next_name();
         let cgroup = match version() {
-            Some(2) => Self::create_v2(wanted)?,
-            Some(1) if rustix::process::geteuid().is_root() => Self::create_v1(wanted)?,
+            Some(2) => Self::create_v2(wanted, &name)?,
+            Some(1) if rustix::process::geteuid().is_root() => Self::create_v1(wanted, &name)?,
             _ => None,
         };
         Ok(cgroup.filter(|cgroup| cgroup.held != Held::default()))
     }
 
-    fn create_v2(wanted: &Wanted) -> Result<Option<Self>, Errno> {
+    fn create_v2(wanted: &Wanted, name: &str) -> Result<Option<Self>, Errno> {
         for base in bases_v2() {
             let Ok(parent) = open_folder(&base) else {
                 continue;
@@ -121,7 +123,7 @@ impl Cgroup {
             if held == Held::default() {
                 continue;
             }
-            let Some(folder) = Folder::create(Controller::All, parent)? else {
+            let Some(folder) = Folder::create(Controller::All, parent, name)? else {
                 continue;
             };
             let cgroup = Self {
@@ -148,7 +150,7 @@ impl Cgroup {
         Ok(None)
     }
 
-    fn create_v1(wanted: &Wanted) -> Result<Option<Self>, Errno> {
+    fn create_v1(wanted: &Wanted, name: &str) -> Result<Option<Self>, Errno> {
         let mut cgroup = Self {
             version: 1,
             folders: Vec::new(),
@@ -166,7 +168,7 @@ impl Cgroup {
             let Ok(parent) = open_folder(&base) else {
                 continue;
             };
-            let Some(folder) = Folder::create(controller, parent)? else {
+            let Some(folder) = Folder::create(controller, parent, name)? else {
                 continue;
             };
             let fd = folder.fd.as_fd();
@@ -261,19 +263,28 @@ impl Cgroup {
     }
 }
 
+/// What this process's next cgroup is called: `casemate-PID`, and then `casemate-PID-1` and so on.
+fn next_name() -> String {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id();
+    match MADE.fetch_add(1, Ordering::Relaxed) {
+        0 => format!("{PREFIX}{own}"),
+        number => format!("{PREFIX}{own}-{number}"),
+    }
+}
+
 impl Folder {
     /// Makes and locks a folder; `None` if this user may not.
-    fn create(controller: Controller, parent: OwnedFd) -> Result<Option<Self>, Errno> {
-        let name = format!("{PREFIX}{}", std::process::id());
+    fn create(controller: Controller, parent: OwnedFd, name: &str) -> Result<Option<Self>, Errno> {
         // A sweep of another run may take the folder between its making and its lock.
         for _ in 0..1000 {
-            match mkdirat(&parent, &name, Mode::from_raw_mode(0o700)) {
+            match mkdirat(&parent, name, Mode::from_raw_mode(0o700)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => return Ok(None),
                 Err(errno) => return Err(errno),
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let Ok(fd) = openat(&parent, &name, flags, Mode::empty()) else {
+            let Ok(fd) = openat(&parent, name, flags, Mode::empty()) else {
                 continue;
             };
             // A sweep holds the lock for the moment that it takes to remove the folder.
@@ -281,7 +292,7 @@ impl Folder {
                 std::thread::yield_now();
                 continue;
             }
-            if rustix::fs::statat(&parent, &name, AtFlags::empty()).is_ok() {
+            if rustix::fs::statat(&parent, name, AtFlags::empty()).is_ok() {
                 let procs = openat(
                     &fd,
                     "cgroup.procs",
@@ -291,7 +302,7 @@ impl Folder {
                 return Ok(Some(Self {
                     controller,
                     parent,
-                    name,
+                    name: name.to_owned(),
                     fd,
                     procs,
                 }));
@@ -365,7 +376,7 @@ fn remove_if_unheld(path: &Path) {
 fn is_owner_dying(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let pid = name
-        .and_then(|name| name.strip_prefix(PREFIX))
+        .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next())
         .and_then(|pid| pid.parse::<u32>().ok());
     let status = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
     let Some(status) = status else { return false };

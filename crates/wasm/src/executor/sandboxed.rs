@@ -9,9 +9,11 @@ use super::pull::Pages;
 use super::{CanisterMemory, Code, Coming, Committed, Crash, Executor, Queries, Seat};
 use crate::call::{Call, Failure, Pacer, Ran};
 use crate::guest::State;
+use crate::lifecycle;
 use crate::process::{CompileLimits, Processes, Spec, Uncompiled, Worker};
 use crate::worker::QUERIES;
 use crate::worker::message::{Addresses, Done, Request, kind};
+use casemate_sys::cgroup::{self, Cgroup, Wanted};
 use casemate_sys::pages::ring::{End, Ring};
 use casemate_sys::pages::{Runs, Sealed};
 use rustix::fd::AsFd;
@@ -21,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// The longest compiled module, bytes.
 const LONGEST_BUNDLE: u64 = 1 << 30;
+
+/// Tasks of all workers and compilers.
+const MOST_TASKS: u32 = 1 << 17;
 
 /// Runs guests in workers.
 pub struct Sandboxed {
@@ -37,12 +42,27 @@ impl Sandboxed {
     #[must_use]
     pub fn new(spec: Spec, patience: Duration) -> Self {
         Self {
-            processes: Processes::new(spec, None),
+            processes: Processes::new(spec, cgroup()),
             limits: CompileLimits::default(),
             patience,
             known: Known::default(),
         }
     }
+}
+
+/// All workers and compilers together leave the host some memory, where this user may say so: each is
+/// bounded by its own limits (RLIMIT_DATA), but there are many.
+fn cgroup() -> Option<Arc<Cgroup>> {
+    cgroup::sweep();
+    let total = lifecycle::total().ok()?;
+    let wanted = Wanted {
+        memory: total - total / 16,
+        pids: MOST_TASKS,
+        milli_cpus: None,
+        // The largest dies alone.
+        ends_together: false,
+    };
+    Cgroup::create(&wanted).ok()?.map(Arc::new)
 }
 
 impl Executor for Sandboxed {

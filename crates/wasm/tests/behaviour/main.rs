@@ -175,6 +175,7 @@ fn main() {
             workers::nothing_is_handed_over_with_a_call,
         ),
         ("compiled_code_is_shared", workers::compiled_code_is_shared),
+        ("they_are_in_a_cgroup", workers::they_are_in_a_cgroup),
         (
             "a_worker_that_is_killed_costs_one_call",
             workers::a_worker_that_is_killed_costs_one_call,

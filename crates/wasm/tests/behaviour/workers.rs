@@ -2,6 +2,7 @@
 
 use super::stand::{self, Stand};
 use super::{COUNTER, numbers};
+use casemate_sys::cgroup::{Cgroup, Wanted};
 use casemate_wasm::executor::{CanisterMemory, Crash, Executor, Sandboxed};
 use casemate_wasm::guest::State;
 use casemate_wasm::met::Deed;
@@ -70,6 +71,40 @@ pub(crate) fn each_canister_has_a_process_of_its_own() {
         std::thread::yield_now();
     }
     assert!(workers().is_subset(&known));
+}
+
+/// All of an executor's processes have limits together, where this user may have that.
+pub(crate) fn they_are_in_a_cgroup() {
+    let own = format!("/casemate-{}", std::process::id());
+    let wanted = Wanted {
+        memory: 1 << 30,
+        pids: 100,
+        milli_cpus: None,
+        ends_together: false,
+    };
+    if Cgroup::create(&wanted).unwrap().is_none() {
+        return println!("  skipped: this user can have no cgroup here");
+    }
+    let executors = [stand::sandboxed(), stand::sandboxed()];
+    let seats = executors
+        .each_ref()
+        .map(|executor| Stand::new(executor, COUNTER));
+    let mut known = BTreeSet::new();
+    for pid in workers() {
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let folder = cgroup.split_whitespace().find_map(|line| {
+            let (_, folder) = line.split_once(&own)?;
+            Some(format!("{own}{folder}"))
+        });
+        known.insert(folder.unwrap_or_else(|| panic!("{cgroup}")));
+    }
+    assert_eq!(known.len(), 2, "{known:?}");
+    drop(seats);
+    drop(executors);
+    let mounted = fs::read_dir("/sys/fs/cgroup").unwrap();
+    let found = mounted.map(|entry| entry.unwrap().path());
+    let left = found.filter(|path| known.iter().any(|folder| path.join(&folder[1..]).exists()));
+    assert_eq!(left.count(), 0);
 }
 
 /// Canisters of one module share what it was compiled to, and nothing else.
