@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) struct Process {
     pub(crate) id: i32,
     parent: i32,
+    /// Whether the others die with it.
+    pub(crate) is_keeper: bool,
     /// Time on processors so far, in ticks of 10 ms.
     pub(crate) ticks: u64,
 }
@@ -37,11 +39,12 @@ pub(crate) fn below() -> Vec<Process> {
 fn process(id: i32) -> Option<Process> {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // The name may have anything in it; what follows its last bracket has numbers only.
-    let (_, rest) = text.rsplit_once(") ")?;
+    let (name, rest) = text.rsplit_once(") ")?;
     let field = |number: usize| rest.split(' ').nth(number - 3);
     Some(Process {
         id,
         parent: field(4)?.parse().ok()?,
+        is_keeper: name.ends_with("(wasm-keeper"),
         ticks: field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?,
     })
 }

@@ -28,46 +28,77 @@ struct Tally {
 }
 
 pub(crate) fn measure(wishes: &Wishes, report: &mut Report) -> Result<()> {
-    let seconds = if wishes.quick { 1 } else { 10 };
+    let calls = if wishes.quick { 1000 } else { 10_000 };
     let home = tempfile::tempdir()?;
     let side = Side::open(Kind::Sandboxed(8), home.path())?;
     for number in 0..CANISTERS {
         side.install(&name(number), COUNTER.as_bytes())?;
     }
     let tallies: Vec<Tally> = (0..CANISTERS).map(|_| Tally::default()).collect();
-    let calls = seconds * 1000;
     let idle = Summary::of(&open_loop(&side, &tallies, calls)?);
-    let is_over = AtomicBool::new(false);
-    let (times, killed) = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| kill(&is_over));
-        let times = open_loop(&side, &tallies, calls);
-        is_over.store(true, Ordering::Relaxed);
-        (times, killer.join())
-    });
-    let killed = killed.map_err(|_| "the killer panicked")?;
-    let storm = Summary::of(&times?);
+    report.add(Row::alone("storm: 99th without it", "ms", idle.p99));
+    for keepers in [false, true] {
+        let what = if keepers {
+            "storm, keepers too"
+        } else {
+            "storm"
+        };
+        let before = failed(&tallies);
+        let (times, killed) = storm(&side, &tallies, calls, keepers)?;
+        let row = |what: String, unit, figure| Row::alone(what, unit, figure);
+        let seconds = (EVERY * calls as u32).as_secs();
+        report.add(row(
+            format!("{what}: processes killed in {seconds} s"),
+            "",
+            killed as f64,
+        ));
+        let failures = failed(&tallies) - before;
+        report.add(row(
+            format!("{what}: calls that failed"),
+            "",
+            failures as f64,
+        ));
+        report.add(row(format!("{what}: median"), "ms", times.median));
+        let row = row(format!("{what}: 99th"), "ms", times.p99);
+        // With its keeper, every worker dies.
+        report.add(if keepers {
+            row
+        } else {
+            row.at_most(2.0 * idle.p99 + 5.0)
+        });
+    }
     let side = side.again()?;
-    let (mut lost, mut failed) = (0, 0);
+    let mut lost = 0;
     for (number, tally) in tallies.iter().enumerate() {
         let found = counter(&side.query(&name(number), "get")?);
         let answered = tally.answered.load(Ordering::Relaxed);
-        failed += tally.failed.load(Ordering::Relaxed);
         lost += answered.saturating_sub(found);
         if found > answered + tally.failed.load(Ordering::Relaxed) {
             return Err(format!("{} counted to {found} in {answered} calls", name(number)).into());
         }
     }
-    report.add(Row::alone(
-        format!("storm: processes killed in {seconds} s"),
-        "",
-        killed as f64,
-    ));
-    report.add(Row::alone("storm: calls that failed", "", failed as f64));
     report.add(Row::alone("storm: answered updates that are lost", "", lost as f64).at_most(0.0));
-    report.add(Row::alone("storm: 99th without it", "ms", idle.p99));
-    let row = Row::alone("storm: 99th", "ms", storm.p99);
-    report.add(row.at_most(2.0 * idle.p99 + 5.0));
     Ok(())
+}
+
+/// Calls while processes are killed; their times, and how many were killed.
+fn storm(side: &Side, tallies: &[Tally], calls: usize, keepers: bool) -> Result<(Summary, usize)> {
+    let is_over = AtomicBool::new(false);
+    let (times, killed) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill(&is_over, keepers));
+        let times = open_loop(side, tallies, calls);
+        is_over.store(true, Ordering::Relaxed);
+        (times, killer.join())
+    });
+    let killed = killed.map_err(|_| "the killer panicked")?;
+    Ok((Summary::of(&times?), killed))
+}
+
+fn failed(tallies: &[Tally]) -> u64 {
+    tallies
+        .iter()
+        .map(|tally| tally.failed.load(Ordering::Relaxed))
+        .sum()
 }
 
 fn name(number: usize) -> String {
@@ -111,12 +142,13 @@ fn open_loop(side: &Side, tallies: &[Tally], calls: usize) -> Result<Vec<f64>> {
 }
 
 /// Kills one process after the other, whichever role it has; how many.
-fn kill(is_over: &AtomicBool) -> usize {
+fn kill(is_over: &AtomicBool, keepers: bool) -> usize {
     let mut killed = 0;
     let mut seed = 1_u64;
     while !is_over.load(Ordering::Relaxed) {
         std::thread::sleep(KILLS);
-        let all = processes::below();
+        let mut all = processes::below();
+        all.retain(|process| keepers || !process.is_keeper);
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let Some(victim) = all.get((seed >> 33) as usize % all.len().max(1)) else {
             continue;

@@ -479,8 +479,13 @@ impl Canister {
         asked
     }
 
-    /// Makes a place to run in, if there is none. That there can't be one is noted.
+    /// Makes a place to run in, if there is none. That there can't be one is noted, and that one ended
+    /// in which nothing ran: it costs nobody's call.
     pub(super) fn warm(&mut self) -> Result<(), CanisterError> {
+        if let Some(why) = self.seat.as_ref().and_then(|seat| seat.ended()) {
+            self.seat = None;
+            self.logbook.note(clock::now(), &why.to_string());
+        }
         if self.seat.is_some() {
             return Ok(());
         }
@@ -489,6 +494,12 @@ impl Canister {
             self.logbook.note(clock::now(), &why.to_string());
         }
         made
+    }
+
+    /// The process that it runs in, if that is another one and hasn't ended.
+    pub(super) fn process(&self) -> Option<u32> {
+        let seat = self.seat.as_ref().filter(|seat| seat.ended().is_none())?;
+        seat.process()
     }
 
     fn seat(&mut self) -> Result<&mut dyn Seat, CanisterError> {

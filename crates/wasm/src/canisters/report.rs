@@ -97,7 +97,7 @@ impl Canisters {
                 instructions,
                 dirtied,
                 journal: canister.journal.length(),
-                process: canister.seat.as_ref().and_then(|seat| seat.process()),
+                process: canister.process(),
                 resident: canister.seat.as_ref().and_then(|seat| seat.resident()),
             })
         })
@@ -173,7 +173,7 @@ fn idle(slot: &Arc<Slot>) -> Option<Idle> {
     Some(Idle {
         name: slot.name.clone(),
         used: slot.used.load(Ordering::Relaxed),
-        process: canister.seat.as_ref().and_then(|seat| seat.process()),
+        process: canister.process(),
         resident: canister.seat.as_ref().and_then(|seat| seat.resident()),
     })
 }

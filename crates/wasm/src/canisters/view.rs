@@ -155,7 +155,9 @@ impl Drop for Asking {
 impl Canisters {
     /// How a query finds a canister that may have a turn just now.
     pub(super) fn view(&self, slot: &Arc<Slot>, method: &str) -> Result<Arc<View>, CanisterError> {
-        if let Some(view) = slot.view() {
+        if let Some(view) = slot.view()
+            && view.queries.ended().is_none()
+        {
             return Ok(view);
         }
         self.with_opened(slot, true, |canister| {

@@ -4,7 +4,7 @@ use super::Crash;
 use crate::process::Worker;
 use casemate_sys::pages::ring::Line as Wire;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long it is waited to learn how it ended.
@@ -12,25 +12,42 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Life {
     pub(super) worker: Worker,
+    pulse: Arc<Pulse>,
+    why: Mutex<Option<String>>,
+}
+
+/// What stops.
+struct Pulse {
     /// What tells those who wait for a word of it.
     wires: Vec<Wire>,
     is_gone: AtomicBool,
-    why: Mutex<Option<String>>,
+}
+
+impl Pulse {
+    fn stop(&self) {
+        self.is_gone.store(true, Ordering::Release);
+        self.wires.iter().for_each(Wire::cut);
+    }
 }
 
 impl Life {
     pub(super) fn of(worker: Worker, wires: Vec<Wire>) -> Self {
-        Self {
-            worker,
+        let pulse = Arc::new(Pulse {
             wires,
             is_gone: AtomicBool::new(false),
+        });
+        let stopping = pulse.clone();
+        worker.at_end(move || stopping.stop());
+        Self {
+            worker,
+            pulse,
             why: Mutex::new(None),
         }
     }
 
     /// An error once it has ended.
     pub(super) fn check(&self) -> Result<(), Crash> {
-        match self.is_gone.load(Ordering::Acquire) {
+        match self.pulse.is_gone.load(Ordering::Acquire) {
             false => Ok(()),
             true => Err(self.end("it has ended")),
         }
@@ -41,8 +58,7 @@ impl Life {
         let mut known = self.why.lock().unwrap_or_else(PoisonError::into_inner);
         let why = known.get_or_insert_with(|| {
             self.worker.kill();
-            self.is_gone.store(true, Ordering::Release);
-            self.wires.iter().for_each(Wire::cut);
+            self.pulse.stop();
             self.worker.wait(PATIENCE);
             format!("{why}\n{}", self.worker.obituary())
         });

@@ -131,6 +131,11 @@ pub trait Seat: Send {
     /// The side of the place that queries go to, as long as the place lasts.
     fn queries(&self) -> Arc<dyn Queries>;
 
+    /// Why nothing can run here any more, if that is known already.
+    fn ended(&self) -> Option<Crash> {
+        None
+    }
+
     /// The process that it is in, if that is another one.
     fn process(&self) -> Option<u32>;
 
@@ -158,4 +163,9 @@ pub trait Queries: Send + Sync {
         before: Option<&Kept>,
         pacer: &mut dyn Pacer,
     ) -> Result<(Ran, Option<Kept>), Crash>;
+
+    /// Why nothing can run here any more, if that is known already.
+    fn ended(&self) -> Option<Crash> {
+        None
+    }
 }

@@ -267,6 +267,10 @@ impl Seat for Bench {
         self.queries.clone()
     }
 
+    fn ended(&self) -> Option<Crash> {
+        self.life.check().err()
+    }
+
     fn process(&self) -> Option<u32> {
         u32::try_from(self.life.worker.pid()).ok()
     }
@@ -309,6 +313,10 @@ impl Benches {
 }
 
 impl Queries for Benches {
+    fn ended(&self) -> Option<Crash> {
+        self.life.check().err()
+    }
+
     fn query(&self, call: &Arc<Call>, pacer: &mut dyn Pacer) -> Result<Ran, Crash> {
         let mut held = self.places.take();
         let Some((line, told)) = &mut held.place else {

@@ -10,11 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How one process ended, once it has.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Slot {
     death: Mutex<Option<Death>>,
     known: Condvar,
+    /// Whom to tell.
+    mourner: Mutex<Option<Mourner>>,
 }
+
+type Mourner = Box<dyn FnOnce() + Send>;
 
 impl Slot {
     /// Waits until it is known.
@@ -31,20 +35,36 @@ impl Slot {
         }
     }
 
+    /// Calls this once it is known, which may be now. It holds up all other reports of deaths.
+    pub(super) fn tell(&self, mourner: impl FnOnce() + Send + 'static) {
+        *lock(&self.mourner) = Some(Box::new(mourner));
+        if lock(&self.death).is_some() {
+            self.mourn();
+        }
+    }
+
     fn fill(&self, death: Death) {
         lock(&self.death).get_or_insert(death);
         self.known.notify_all();
+        self.mourn();
+    }
+
+    fn mourn(&self) {
+        let mourner = lock(&self.mourner).take();
+        if let Some(mourner) = mourner {
+            mourner();
+        }
     }
 }
 
 /// One tree's.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Ledger {
     entries: Mutex<Entries>,
     closed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Entries {
     alive: HashMap<i32, Arc<Slot>>,
     /// Deaths of whom nobody here has heard yet: of those being handed out, and of a dead launcher's
@@ -113,6 +133,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     const NOW: Duration = Duration::ZERO;
 
@@ -134,6 +155,28 @@ mod tests {
         assert_eq!(ledger.enter(6).wait(NOW), Some(Death::Killed(9)));
         // The number is given out again.
         assert_eq!(ledger.enter(5).wait(NOW), None);
+    }
+
+    #[test]
+    fn who_asked_is_told_once_whichever_comes_first() {
+        let ledger = Ledger::default();
+        let told = Arc::new(AtomicU32::new(0));
+        let tell = |slot: &Slot| {
+            let told = told.clone();
+            slot.tell(move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            });
+        };
+        tell(&ledger.enter(5));
+        assert_eq!(told.load(Ordering::Relaxed), 0);
+        ledger.report(report(5));
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        ledger.report(report(6));
+        tell(&ledger.enter(6));
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+        tell(&ledger.enter(7));
+        ledger.close();
+        assert_eq!(told.load(Ordering::Relaxed), 3);
     }
 
     #[test]

@@ -18,8 +18,8 @@
 //! **Who dies with whom.** The keeper dies with the controller, and with the keeper, the kernel ends
 //! everything in its pid namespace: kill -9 of the controller leaves nothing. A dead launcher costs no
 //! worker: they become the keeper's children, which reaps them, and the controller starts another tree
-//! when it next needs a process. A dead worker costs its call. Whoever reaps a process reports how it
-//! died ([`Obituary`]).
+//! when it next needs a process. A dead worker costs the call that runs in it. Whoever reaps a process
+//! reports how it died ([`Obituary`]), and who waits for a word of it is told at once.
 //!
 //! **What a worker is.** A copy of the launcher, so it starts in a fraction of a millisecond and shares
 //! the launcher's memory until it writes. For the same reason, all workers of a launcher have the same

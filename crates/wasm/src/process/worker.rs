@@ -96,6 +96,11 @@ impl Worker {
         self.slot.wait(patience)
     }
 
+    /// Calls this when it has ended, from another thread; at once if it has.
+    pub fn at_end(&self, told: impl FnOnce() + Send + 'static) {
+        self.slot.tell(told);
+    }
+
     /// What it wrote to standard error since it was asked last, as it is.
     pub fn read_stderr(&self) -> Vec<u8> {
         let mut bytes = vec![0; LONGEST_STDERR];

@@ -1,7 +1,7 @@
 //! Composite queries, and what they ask others.
 
 use crate::script::{Script, all, out, raw, script};
-use crate::stand::{Stand, each};
+use crate::stand::{Stand, each, process, while_it_works};
 use casemate_wasm::call::{Failure, Principal};
 use casemate_wasm::canisters::CanisterError;
 
@@ -301,23 +301,21 @@ pub(crate) fn a_process_that_ends_costs_one_query() {
     each(|stand| {
         stand.puppet("a");
         let b = stand.puppet("b");
-        let query = || script().call(all(b, script().say("well").reply()));
-        let kill = |name| {
-            let process = stand.canisters().report(name).unwrap().process;
-            let process = process.and_then(|pid| i32::try_from(pid).ok());
-            let pid = process.and_then(rustix::process::Pid::from_raw);
-            pid.map(|pid| {
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-            })
-        };
+        let well = || script().say("well").reply();
+        let query = || script().call(all(b, well()));
+        let long = || script().work(500_000_000);
         assert_eq!(stand.answer("a", query()), b"well");
-        if kill("b").is_none() {
+        let Some(worker) = process(stand, "b") else {
             return;
-        }
-        assert_eq!(stand.answer("a", query())[0], 2);
+        };
+        let rejected = while_it_works(worker, || {
+            stand.answer("a", script().call(all(b, long().then(well()))))
+        });
+        assert_eq!(rejected[0], 2);
         assert_eq!(stand.answer("a", query()), b"well");
-        kill("a").unwrap();
-        let crash = stand.asked("a", query());
+        let crash = while_it_works(process(stand, "a").unwrap(), || {
+            stand.asked("a", long().then(query()))
+        });
         assert!(matches!(crash, Err(CanisterError::Crash(_))), "{crash:?}");
         assert_eq!(stand.answer("a", query()), b"well");
     });

@@ -15,7 +15,7 @@ use casemate_wasm::call::{Answer, Failure, Principal, Status};
 use casemate_wasm::canisters::{Ask, CanisterError, Options, Phase};
 use casemate_wasm::store::{Durability, Kept};
 use script::{out, raw, script};
-use stand::{PUPPET, Stand, each, each_with};
+use stand::{PUPPET, Stand, each, each_with, kill, process, while_it_works};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -76,6 +76,10 @@ fn main() {
         ("who_is_evicted_comes_back", who_is_evicted_comes_back),
         ("what_may_be_lost_is_said", what_may_be_lost_is_said),
         ("each_part_is_measured", each_part_is_measured),
+        (
+            "a_process_that_ends_costs_one_call",
+            a_process_that_ends_costs_one_call,
+        ),
         (
             "a_call_that_is_not_over_in_time_leaves_nothing",
             a_call_that_is_not_over_in_time_leaves_nothing,
@@ -827,6 +831,46 @@ fn a_call_that_is_not_over_in_time_leaves_nothing() {
         stand.again();
         let got = stand.canisters().query("s", ask("get", None)).unwrap();
         assert_eq!(got.result, count(1));
+    });
+}
+
+fn a_process_that_ends_costs_one_call() {
+    each(|stand| {
+        let add = || script().add(1).counter().reply();
+        stand.puppet("a");
+        assert_eq!(stand.reply("a", add()), 1u32.to_le_bytes());
+        let Some(worker) = process(stand, "a") else {
+            return;
+        };
+        let crash = while_it_works(worker, || {
+            stand.tell("a", script().add(1).work(1_000_000_000).reply())
+        });
+        let Err(CanisterError::Crash(crash)) = crash else {
+            panic!("{crash:?}");
+        };
+        assert!(crash.to_string().contains("signal 9 ended it"), "{crash}");
+        assert_eq!(stand.reply("a", add()), 2u32.to_le_bytes());
+        let text =
+            |line: &casemate_wasm::call::Log| String::from_utf8_lossy(&line.text).into_owned();
+        // One that nothing runs in costs none: whoever comes when that is known gets another.
+        let ends = || {
+            let lines = stand.canisters().logs("a").unwrap();
+            let lines = lines.iter().filter(|line| text(line).contains("signal 9"));
+            lines.count()
+        };
+        assert_eq!(ends(), 1);
+        kill(process(stand, "a").unwrap());
+        while process(stand, "a").is_some() {
+            std::thread::yield_now();
+        }
+        assert_eq!(stand.counter("a"), 2);
+        assert_eq!(ends(), 2);
+        kill(process(stand, "a").unwrap());
+        while process(stand, "a").is_some() {
+            std::thread::yield_now();
+        }
+        assert_eq!(stand.reply("a", add()), 3u32.to_le_bytes());
+        assert_eq!(ends(), 3);
     });
 }
 

@@ -5,6 +5,8 @@ use casemate_wasm::call::{Answer, Failure, Principal};
 use casemate_wasm::canisters::{Ask, CanisterError, Canisters, Options, Outcome};
 use casemate_wasm::executor::{Executor, InProcess, Sandboxed};
 use casemate_wasm::process::Spec;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,4 +127,37 @@ impl Stand {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// The process of a canister that has one.
+pub(crate) fn process(stand: &Stand, name: &str) -> Option<u32> {
+    stand.canisters().report(name).unwrap().process
+}
+
+pub(crate) fn kill(process: u32) {
+    let pid = Pid::from_raw(process.cast_signed()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+/// Kills a process in the middle of what it is asked.
+pub(crate) fn while_it_works<T: Send>(process: u32, ask: impl FnOnce() -> T + Send) -> T {
+    // Ticks of 10 ms in the program and in the kernel, proc_pid_stat(5).
+    let spent = || {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let fields = fields.split(' ').skip(11).take(2);
+        fields
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    std::thread::scope(|scope| {
+        let before = spent();
+        let asked = scope.spawn(ask);
+        while spent() < before + 3 {
+            assert!(!asked.is_finished());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kill(process);
+        asked.join().unwrap()
+    })
 }
