@@ -14,4 +14,13 @@
 //! once, by whoever sets the node up, and machines get them read-only or as copies.
 //! `docs/decisions/0024-vm-guest.md` says why they are what they are.
 
+mod cpio;
+mod debian;
 pub mod first;
+pub mod initramfs;
+pub mod kernel;
+mod modinfo;
+pub mod modules;
+mod tool;
+
+pub use debian::unpacked as debian_package;

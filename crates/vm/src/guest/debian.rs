@@ -1,0 +1,139 @@
+//! Packages of Debian, fetched and unpacked into a folder: the system they are fetched on stays as
+//! it is. apt checks their signatures, as for those that it installs.
+
+use super::tool::{self, Tool};
+use casemate_core::error::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Bytes of a list of dependencies.
+const LIST: u64 = 1 << 20;
+const ASK: Duration = Duration::from_secs(60);
+const FETCH: Duration = Duration::from_secs(1200);
+
+/// The folder with a kernel's package in it; `package` may be one that only depends on it.
+pub(super) fn kernel(package: &str, cache: &Path) -> Result<PathBuf> {
+    let real = refreshed(|| dependency(package, "linux-image-"))?;
+    unpacked(real.as_deref().unwrap_or(package), cache)
+}
+
+/// Downloads a package and unpacks it into a folder of its name in `cache`. One that is there is
+/// complete: it got its name last.
+pub fn unpacked(package: &str, cache: &Path) -> Result<PathBuf> {
+    check(package)?;
+    let root = cache.join(package);
+    if root.is_dir() {
+        return Ok(root);
+    }
+    let failed =
+        |error: std::io::Error| Error::io("unpack a package in", &error).on(cache.display());
+    fs::create_dir_all(cache).map_err(failed)?;
+    let fetch = tempfile::Builder::new()
+        .prefix(".fetch-")
+        .tempdir_in(cache)
+        .map_err(failed)?;
+    refreshed(|| download(package, fetch.path()))?;
+    let archives = fs::read_dir(&fetch).map_err(failed)?;
+    let archive = archives
+        .filter_map(std::result::Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    let Some(archive) = archive else {
+        return Err(Error::rule("download a package", "apt-get left no archive").on(package));
+    };
+    let staging = fetch.path().join("root");
+    let mut unpack = Tool::DPKG_DEB
+        .command()
+        .map_err(|e| e.hint("on a system without dpkg, give a kernel of your own"))?;
+    unpack.arg("-x").arg(archive).arg(&staging);
+    tool::output("unpack a package", unpack, LIST, FETCH).map_err(|e| e.on(package))?;
+    match fs::rename(&staging, &root) {
+        // Somebody else was faster.
+        Err(_) if root.is_dir() => Ok(root),
+        done => done.map(|()| root).map_err(failed),
+    }
+}
+
+/// Names reach a command line and a path.
+fn check(package: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    let starts_well = package.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    match starts_well && package.chars().all(plain) {
+        true => Ok(()),
+        false => Err(Error::rule("fetch a package", "no package has such a name").on(package)),
+    }
+}
+
+fn download(package: &str, folder: &Path) -> Result<()> {
+    let mut apt = Tool::APT_GET.command()?;
+    // Its own user can't write where only the caller can; the signature is checked all the same.
+    apt.args([
+        "--quiet",
+        "--option",
+        "APT::Sandbox::User=root",
+        "download",
+        package,
+    ]);
+    apt.current_dir(folder);
+    tool::output("download a package", apt, LIST, FETCH)
+        .map(drop)
+        .map_err(|e| e.on(package))
+}
+
+/// The package that an empty one stands for, such as the kernel behind `linux-image-amd64`.
+fn dependency(package: &str, start: &str) -> Result<Option<String>> {
+    check(package)?;
+    let step = "look up a package";
+    let mut ask = Tool::APT_CACHE.command()?;
+    ask.args(["depends", package]);
+    let said = tool::output(step, ask, LIST, ASK).map_err(|e| e.on(package))?;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if said.trim().is_empty() {
+        return Err(Error::rule(step, "there is none of this name").on(package));
+    }
+    let names = said
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "));
+    Ok(names
+        .map(str::to_owned)
+        .find(|name| name.starts_with(start)))
+}
+
+/// Tries again with new lists: those of a fresh system are empty, and old ones name archives that
+/// are gone.
+fn refreshed<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+    attempt().or_else(|first| {
+        let update = || {
+            let mut apt = Tool::APT_GET.command()?;
+            apt.args(["--quiet", "update"]);
+            tool::output("refresh the lists of packages", apt, LIST, FETCH)
+        };
+        match update() {
+            Ok(_) => attempt(),
+            Err(_) => Err(first.hint("run apt-get update as root")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_option_and_no_path() {
+        for name in ["--foo", "a/b", "../a", "", "A", "a b", "a=1", ".a"] {
+            assert!(check(name).is_err(), "{name}");
+        }
+        check("linux-image-6.1.0-56-cloud-amd64").unwrap();
+        check("libstdc++6").unwrap();
+    }
+
+    #[test]
+    fn what_is_there_is_not_fetched() {
+        let cache = tempfile::tempdir().unwrap();
+        fs::create_dir(cache.path().join("no-such-package")).unwrap();
+        let found = unpacked("no-such-package", cache.path()).unwrap();
+        assert_eq!(found, cache.path().join("no-such-package"));
+    }
+}
