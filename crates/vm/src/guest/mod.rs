@@ -16,6 +16,7 @@
 
 mod cpio;
 mod debian;
+pub mod disk;
 pub mod first;
 pub mod initramfs;
 pub mod kernel;
