@@ -1,0 +1,96 @@
+//! What machines of these tests are made from.
+
+use casemate_vm::guest::kernel::{DEBIAN, Kernel, Source};
+use casemate_vm::guest::{disk, initramfs};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+const ROOT_SIZE: u64 = 64 << 20;
+
+/// Files that last as long as the test.
+pub(crate) struct Parts {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) kernel: PathBuf,
+    pub(crate) initramfs: PathBuf,
+    pub(crate) root: PathBuf,
+}
+
+impl Parts {
+    /// `None` after saying what is missing.
+    pub(crate) fn gather() -> Option<Self> {
+        for program in ["qemu-system-x86_64", "mke2fs", "apt-get", "dpkg-deb"] {
+            if !there(program) {
+                return skip(&format!("{program} is not on PATH"));
+            }
+        }
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
+        fs::create_dir_all(&cache).unwrap();
+        // Tests are processes side by side, and one download is enough.
+        let lock = File::create(cache.join(".lock")).unwrap();
+        lock.lock().unwrap();
+        let package = DEBIAN.to_owned();
+        let source = Source::Debian {
+            package,
+            cache: cache.clone(),
+        };
+        let kernel = match Kernel::obtain(&source) {
+            Ok(kernel) => kernel,
+            Err(why) => return skip(&why.to_string()),
+        };
+        let busybox = match casemate_vm::guest::debian_package("busybox-static", &cache) {
+            Ok(root) => ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path)),
+            Err(why) => return skip(&why.to_string()),
+        };
+        drop(lock);
+        let folder = tempfile::tempdir().unwrap();
+        let initramfs = folder.path().join("initramfs");
+        fs::write(&initramfs, initramfs::archive(&kernel.modules).unwrap()).unwrap();
+        let busybox = busybox.iter().find(|file| file.is_file()).unwrap();
+        let root = root(folder.path(), busybox);
+        Some(Self {
+            folder,
+            kernel: kernel.image,
+            initramfs,
+            root,
+        })
+    }
+
+    /// A tools disk with nothing on it.
+    pub(crate) fn empty_tools(&self) -> PathBuf {
+        let image = self.folder.path().join("no-tools.ext4");
+        let nothing = self.folder.path().join("nothing");
+        fs::create_dir(&nothing).unwrap();
+        disk::filled(&disk::Contents::Folder(nothing), &image, 4 << 20, "tools").unwrap();
+        image
+    }
+}
+
+/// The smallest root in which a shell runs.
+fn root(folder: &Path, busybox: &Path) -> PathBuf {
+    let root = folder.join("root");
+    for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "run", "root"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+    }
+    fs::copy(busybox, root.join("bin/busybox")).unwrap();
+    for applet in ["sh", "cat", "echo", "uname", "mount", "ps", "sleep"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
+    let image = folder.join("root.ext4");
+    disk::filled(&disk::Contents::Folder(root), &image, ROOT_SIZE, "root").unwrap();
+    image
+}
+
+fn there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders
+        .into_iter()
+        .any(|folder| folder.join(program).is_file())
+}
+
+pub(crate) fn skip<T>(why: &str) -> Option<T> {
+    eprintln!("skipped: {why}");
+    None
+}
