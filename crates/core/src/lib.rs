@@ -15,6 +15,7 @@ pub mod carriers;
 pub mod error;
 pub mod exit;
 pub mod flow;
+pub mod guest;
 pub mod hex;
 pub mod layer;
 pub mod limits;

@@ -18,6 +18,7 @@
 //! - [`memory`]: what a process keeps and gives back; [`secret`]: what nobody else may find
 //! - [`pages`]: a canister's memory: kept, lent, tracked, pulled back
 //! - [`dnotify`]: a signal when a name appears in a folder
+//! - [`entropy`]: randomness for the kernel's generator
 //! - [`lease`], [`verity`]: whether a file can still change
 //! - [`ownership`]: files that are made for another user
 //! - [`wasm`]: what the processes of the Wasm wall need beyond that
@@ -30,6 +31,7 @@ pub mod cgroup;
 pub mod channel;
 pub mod descriptor;
 pub mod dnotify;
+pub mod entropy;
 pub mod fence;
 pub mod freezer;
 pub mod household;
