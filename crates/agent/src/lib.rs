@@ -18,6 +18,7 @@ mod error;
 mod fault;
 mod files;
 mod filesystem;
+pub mod guest;
 mod http;
 mod init;
 mod metrics;

@@ -1,13 +1,15 @@
 //! `casemate-agent`: the agent as a program of its own.
 
-use casemate_agent::{Error, Identities, Listener, Result, Settings};
+use casemate_agent::{Error, Identities, Listener, Result, Settings, guest};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: casemate-agent (--listener-fd N | --listen ADDRESS:PORT) [--alone]
                       [--user NAME] [--workdir FOLDER]
+       casemate-agent --guest [--alone] [--user NAME] [--workdir FOLDER]
 
   --listener-fd N   a listening socket, Unix or TCP, that is open as this descriptor
   --listen A:P      listen there
+  --guest           be process 1 of a virtual machine, and keep an agent there
   --alone           run every command as the agent's own user
   --user NAME       the user of requests that name none (user)
   --workdir FOLDER  what an empty path means (the user's home)
@@ -28,7 +30,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Vec<String>) -> Result<()> {
+fn run(mut arguments: Vec<String>) -> Result<()> {
+    if arguments.first().is_some_and(|first| first == "--guest") {
+        arguments.remove(0);
+        // By the name it was started by: there is no /proc yet that could tell.
+        let program = std::env::args_os().next().unwrap_or_default().into();
+        return guest::run(guest::Settings {
+            program,
+            arguments: Vec::new(),
+            agent: arguments,
+        });
+    }
     let settings = settings(arguments)?;
     casemate_agent::run(settings)
 }
