@@ -119,15 +119,8 @@ fn add_entropy(hex: &str) -> Result<()> {
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let (pairs, []) = hex.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    if pairs.is_empty() || pairs.len() > ENTROPY {
-        return None;
-    }
-    let byte = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4 | digit(*low)?) as u8);
-    pairs.iter().map(byte).collect()
+    let is_bounded = !hex.is_empty() && hex.len() <= 2 * ENTROPY;
+    is_bounded.then(|| casemate_core::hex::decode(hex))?
 }
 
 #[cfg(test)]

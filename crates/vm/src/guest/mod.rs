@@ -22,6 +22,7 @@ pub mod initramfs;
 pub mod kernel;
 mod modinfo;
 pub mod modules;
+pub mod setup;
 mod tool;
 
 pub use debian::unpacked as debian_package;

@@ -60,13 +60,8 @@ fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let table = number::<8>(elf, 0x28)?;
     let entry = number::<2>(elf, 0x3a)?;
     let count = number::<2>(elf, 0x3c)?;
-    let header = |index: u64| {
-        Some(part(
-            elf,
-            table.checked_add(index.checked_mul(entry)?)?,
-            64,
-        )?)
-    };
+    let start = |index: u64| table.checked_add(index.checked_mul(entry)?);
+    let header = |index| part(elf, start(index)?, 64);
     let body = |header: &[u8]| part(elf, number::<8>(header, 0x18)?, number::<8>(header, 0x20)?);
     let names = body(header(number::<2>(elf, 0x3e)?)?)?;
     (0..count).filter_map(header).find_map(|header| {

@@ -1,10 +1,12 @@
 //! QEMU with a few words, as these tests need it.
 
 use crate::parts::Parts;
+use casemate_mux::{Host, Session};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
 
 /// How long a test waits for what must happen: every instruction of the machine is translated, and
 /// other tests run beside it.
@@ -15,7 +17,7 @@ pub(crate) struct Machine {
     child: Child,
     console: PathBuf,
     /// Its port `casemate.agent`.
-    pub(crate) channel: PathBuf,
+    channel: PathBuf,
 }
 
 impl Machine {
@@ -59,6 +61,20 @@ impl Machine {
             console,
             channel,
         }
+    }
+
+    /// A session with process 1. What is said before that listens waits in QEMU.
+    pub(crate) async fn connect(&self) -> Session {
+        let begin = Instant::now();
+        let channel = loop {
+            match UnixStream::connect(&self.channel).await {
+                Ok(channel) => break channel,
+                Err(why) => assert!(begin.elapsed() < PATIENCE, "{why}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let connected = Host::connect(channel, PATIENCE).await;
+        connected.unwrap_or_else(|why| panic!("{why}; its console:\n{}", self.console()))
     }
 
     /// What it has written on its console so far.

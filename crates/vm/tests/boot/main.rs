@@ -2,11 +2,15 @@
 //!
 //! What a test needs and this system doesn't have is said, and the test is skipped.
 
+mod client;
 mod machine;
 mod parts;
 
+use casemate_core::guest::{Answer, Request};
+use casemate_mux::{Code, Door};
 use machine::Machine;
 use parts::Parts;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
 fn a_machine_without_an_agent_says_so_and_ends() {
@@ -15,5 +19,85 @@ fn a_machine_without_an_agent_says_so_and_ends() {
     let console = machine.wait_for_end();
     let expected = "casemate: first: execute /.casemate/agent: errno 2\n";
     assert!(console.contains(expected), "{console}");
+    assert!(!console.contains("Kernel panic"), "{console}");
+}
+
+#[tokio::test]
+async fn a_machine_serves_its_host_until_it_is_switched_off() {
+    let Some(parts) = Parts::gather() else { return };
+    let Some(tools) = parts.tools() else { return };
+    let machine = Machine::boot(&parts, &tools);
+
+    let session = machine.connect().await;
+    let Answer::Status(first) = client::control(&session, &Request::Status).await else {
+        panic!("it doesn't say who it is");
+    };
+    assert_eq!(first.boot_id.len(), 36, "{first:?}");
+    let health = client::get(&session, "/health").await;
+    assert!(health.starts_with("HTTP/1.1 204"), "{health}");
+    let nobody = session.open(Door::Port(9)).unwrap().opened().await;
+    assert_eq!(Code::of(&nobody.unwrap_err()), Some(Code::Closed));
+
+    // What a command finds is a system: the root disk, its mounts, a name, a clock.
+    let name = "machine-7".to_owned();
+    let done = client::control(&session, &Request::SetHostName { name }).await;
+    assert_eq!(done, Answer::Done);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let clock = Request::SetClock {
+        seconds: now.as_secs().cast_signed() + 1_000_000_000,
+        nanoseconds: 0,
+    };
+    assert_eq!(client::control(&session, &clock).await, Answer::Done);
+    let hex = "00ff".repeat(16);
+    assert_eq!(
+        client::control(&session, &Request::AddEntropy { hex }).await,
+        Answer::Done
+    );
+    let script =
+        "uname -n; date +%s; cat /proc/mounts; echo kept > /root/file; echo $$ > /dev/shm/a";
+    let said = client::run(&session, script).await;
+    let mut lines = said.lines();
+    assert_eq!(lines.next(), Some("machine-7"), "{said}");
+    let time: u64 = lines.next().unwrap().parse().unwrap();
+    assert!(time >= now.as_secs() + 1_000_000_000, "{said}");
+    assert!(
+        said.contains("/dev/vdb /.casemate ext4 ro,nosuid,nodev,"),
+        "{said}"
+    );
+    assert!(said.contains("devpts /dev/pts devpts "), "{said}");
+
+    // The host's end is closed in the middle of something, and another one opened.
+    let _cut = session.open(Door::Agent).unwrap();
+    drop(session);
+    let session = machine.connect().await;
+    let Answer::Status(again) = client::control(&session, &Request::Status).await else {
+        panic!("it doesn't say who it is");
+    };
+    assert_eq!(
+        again, first,
+        "neither the machine nor the agent was started again"
+    );
+
+    // The agent is killed and process 1 can't be: another agent takes the place of the first, and
+    // connections wait for it.
+    let killed = client::run(&session, "kill -9 $(pidof agent); echo alive").await;
+    assert_eq!(killed, "", "it ends with its agent");
+    let health = client::get(&session, "/health").await;
+    assert!(health.starts_with("HTTP/1.1 204"), "{health}");
+    let Answer::Status(later) = client::control(&session, &Request::Status).await else {
+        panic!("it doesn't say who it is");
+    };
+    assert_eq!((later.boot_id, later.agent_starts), (first.boot_id, 2));
+    assert_eq!(client::run(&session, "cat /root/file").await, "kept\n");
+
+    assert_eq!(
+        client::control(&session, &Request::PowerOff).await,
+        Answer::Done
+    );
+    let console = machine.wait_for_end();
+    assert!(
+        console.contains("casemate: guest: the agent has ended"),
+        "{console}"
+    );
     assert!(!console.contains("Kernel panic"), "{console}");
 }

@@ -4,6 +4,7 @@ use casemate_vm::guest::kernel::{DEBIAN, Kernel, Source};
 use casemate_vm::guest::{disk, initramfs};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const ROOT_SIZE: u64 = 64 << 20;
 
@@ -55,14 +56,50 @@ impl Parts {
         })
     }
 
+    /// A tools disk with the agent; `None` after saying that there is none.
+    pub(crate) fn tools(&self) -> Option<PathBuf> {
+        let image = self.folder.path().join("tools.ext4");
+        disk::tools(&agent(self.folder.path())?, &image).unwrap();
+        Some(image)
+    }
+
     /// A tools disk with nothing on it.
     pub(crate) fn empty_tools(&self) -> PathBuf {
         let image = self.folder.path().join("no-tools.ext4");
         let nothing = self.folder.path().join("nothing");
         fs::create_dir(&nothing).unwrap();
-        disk::filled(&disk::Contents::Folder(nothing), &image, 4 << 20, "tools").unwrap();
+        disk::filled(
+            &disk::Contents::Folder(nothing),
+            &image,
+            4 << 20,
+            disk::Purpose::Tools,
+        )
+        .unwrap();
         image
     }
+}
+
+/// The agent of this build, without what only a debugger reads; `None` after saying that there is
+/// none. Its own tests have it built; a test of another package can't.
+fn agent(folder: &Path) -> Option<PathBuf> {
+    let named = std::env::var_os("CASEMATE_AGENT_BIN").map(PathBuf::from);
+    let built = std::env::current_exe().unwrap();
+    let built = built.ancestors().nth(2).unwrap().join("casemate-agent");
+    let agent = named.unwrap_or(built);
+    if !agent.is_file() {
+        let why = "build it with cargo build -p casemate-agent";
+        return skip(&format!("{} is not there: {why}", agent.display()));
+    }
+    let small = folder.join("agent");
+    let stripped = Command::new("strip")
+        .arg("-o")
+        .arg(&small)
+        .arg(&agent)
+        .status();
+    if !stripped.is_ok_and(|status| status.success()) {
+        fs::copy(&agent, &small).unwrap();
+    }
+    Some(small)
 }
 
 /// The smallest root in which a shell runs.
@@ -78,7 +115,13 @@ fn root(folder: &Path, busybox: &Path) -> PathBuf {
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
     let image = folder.join("root.ext4");
-    disk::filled(&disk::Contents::Folder(root), &image, ROOT_SIZE, "root").unwrap();
+    disk::filled(
+        &disk::Contents::Folder(root),
+        &image,
+        ROOT_SIZE,
+        disk::Purpose::Root,
+    )
+    .unwrap();
     image
 }
 

@@ -22,9 +22,18 @@ pub enum Contents {
     Tarball(PathBuf),
 }
 
+/// What a machine does with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It writes there, and may be stopped in the middle of that.
+    Root,
+    /// It only reads.
+    Tools,
+}
+
 /// Makes `image` an ext4 file system of `size` bytes with these contents. It must not be there yet,
 /// and is complete when it gets its name.
-pub fn filled(contents: &Contents, image: &Path, size: u64, label: &str) -> Result<()> {
+pub fn filled(contents: &Contents, image: &Path, size: u64, purpose: Purpose) -> Result<()> {
     let step = "make the image";
     let failed = |error: io::Error| Error::io(step, &error).on(image.display());
     if size < SMALLEST {
@@ -47,27 +56,27 @@ pub fn filled(contents: &Contents, image: &Path, size: u64, label: &str) -> Resu
     File::create_new(&making)
         .and_then(|file| file.set_len(size))
         .map_err(failed)?;
-    format(&folder, &making, label)?;
+    format(&folder, &making, purpose)?;
     // Unlike a rename, this replaces nothing.
     fs::hard_link(&making, image).map_err(failed)
 }
 
 /// Nothing of this machine's own settings goes into the image.
-fn format(folder: &Path, image: &Path, label: &str) -> Result<()> {
+fn format(folder: &Path, image: &Path, purpose: Purpose) -> Result<()> {
     let mut mke2fs = Tool::MKE2FS.command()?;
     mke2fs.env("MKE2FS_CONFIG", "/dev/null");
     mke2fs.args([
         "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0",
     ]);
-    // The feature set that kernels since 4.x mount; of each group of blocks, what is zero is left
-    // for the machine to never touch.
-    mke2fs.args([
-        "-O",
-        FEATURES,
-        "-E",
-        "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
-    ]);
-    mke2fs.args(["-L", label, "-d"]).arg(folder).arg(image);
+    // The file is all zeros: neither mke2fs nor the machine's kernel has to write more of them.
+    mke2fs.args(["-E", "assume_storage_prezeroed=1,nodiscard", "-O"]);
+    match purpose {
+        Purpose::Root => mke2fs
+            .arg(format!("{FEATURES},has_journal"))
+            .args(["-L", "casemate-root"]),
+        Purpose::Tools => mke2fs.args([FEATURES, "-L", "casemate-tools"]),
+    };
+    mke2fs.arg("-d").arg(folder).arg(image);
     tool::output("fill the image with", mke2fs, SAID, FILL)
         .map(drop)
         .map_err(|e| {
@@ -76,9 +85,9 @@ fn format(folder: &Path, image: &Path, label: &str) -> Result<()> {
         })
 }
 
-const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,\
-                        flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,\
-                        metadata_csum";
+/// What the kernels that we boot know, written out: mke2fs's own choice changes with its version.
+const FEATURES: &str = "none,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,\
+                        sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
 fn unpacked(tarball: &Path, scratch: &Path) -> Result<PathBuf> {
     let step = "unpack the tarball";
@@ -142,7 +151,7 @@ mod tests {
         let (source, folder) = (source(), tempfile::tempdir().unwrap());
         let image = folder.path().join("image");
         let contents = Contents::Folder(source.path().to_owned());
-        filled(&contents, &image, 256 << 20, "root").unwrap();
+        filled(&contents, &image, 256 << 20, Purpose::Root).unwrap();
         assert_eq!(read(&image, "/etc/hello"), "a greeting\n");
         let facts = fs::metadata(&image).unwrap();
         assert_eq!(facts.len(), 256 << 20);
@@ -152,7 +161,7 @@ mod tests {
             1,
             "nothing is left beside it"
         );
-        let again = filled(&contents, &image, 256 << 20, "root").unwrap_err();
+        let again = filled(&contents, &image, 256 << 20, Purpose::Root).unwrap_err();
         assert_eq!(again.raw_errno(), Some(17));
     }
 
@@ -175,7 +184,7 @@ mod tests {
                 .success()
         );
         let image = folder.path().join("image");
-        filled(&Contents::Tarball(tarball), &image, 32 << 20, "root").unwrap();
+        filled(&Contents::Tarball(tarball), &image, 32 << 20, Purpose::Root).unwrap();
         assert_eq!(read(&image, "/etc/hello"), "a greeting\n");
     }
 
@@ -188,9 +197,9 @@ mod tests {
         fs::write(source.path().join("large"), vec![1; 8 << 20]).unwrap();
         let contents = Contents::Folder(source.path().to_owned());
         let image = folder.path().join("image");
-        let error = filled(&contents, &image, 4 << 20, "root").unwrap_err();
+        let error = filled(&contents, &image, 4 << 20, Purpose::Root).unwrap_err();
         assert!(error.hint.is_some(), "{error}");
-        let error = filled(&contents, &image, 4096, "root").unwrap_err();
+        let error = filled(&contents, &image, 4096, Purpose::Root).unwrap_err();
         assert!(error.to_string().contains("4096 bytes"), "{error}");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }

@@ -14,5 +14,5 @@ mod filled;
 mod tools;
 
 pub use copy::{Way, copy};
-pub use filled::{Contents, filled};
+pub use filled::{Contents, Purpose, filled};
 pub use tools::tools;

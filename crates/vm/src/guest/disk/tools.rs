@@ -1,7 +1,7 @@
 //! The disk that holds the agent: the second one of every machine, and read-only. What the root
 //! disk holds is up to whoever made it, and no program of ours has to be put there.
 
-use super::filled::{Contents, filled};
+use super::filled::{Contents, Purpose, filled};
 use casemate_core::error::{Error, Result};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -35,7 +35,7 @@ pub fn tools(agent: &Path, image: &Path) -> Result<()> {
         &Contents::Folder(folder.path().to_owned()),
         image,
         size,
-        "casemate-tools",
+        Purpose::Tools,
     )
 }
 
