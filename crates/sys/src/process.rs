@@ -4,9 +4,10 @@
 //! namespaces. A sandbox is made by a single-threaded program, so the plain system call is
 //! enough: the child goes on with a copy of everything. [`early`] is the way for a child whose
 //! namespaces can be made ahead, [`command`] that of a program which has threads, [`nursery`] that of
-//! one which is to be left alone by what it starts.
+//! one which is to be left alone by what it starts, [`confined`] that of one which isn't ours.
 
 pub mod command;
+pub mod confined;
 pub mod early;
 pub mod nursery;
 
