@@ -1,0 +1,171 @@
+//! A machine that runs.
+//!
+//! ```text
+//!   start ──▶ paused ⇄ running          resume, pause
+//!                │        │
+//!                └── snapshot: stopped meanwhile
+//!   any ──▶ ended: its process is gone
+//! ```
+
+use super::fate::Fate;
+use super::process::{Process, connect};
+use super::{AGENT, PATIENCE, QMP, Qemu, snapshot};
+use crate::driver::{Ended, How, Machine, Metrics, Reply, Running};
+use crate::qmp::{Command, Qmp};
+use casemate_core::error::{Error, Result};
+use rustix::fd::OwnedFd;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+/// One QEMU and what is known of it.
+#[derive(Debug)]
+pub(super) struct Machinery {
+    pub(super) machine: Machine,
+    pub(super) folder: PathBuf,
+    pub(super) qmp: Qmp,
+    process: Process,
+    fate: Arc<Fate>,
+    /// Whether it runs, as it was last told; whoever changes that holds it.
+    runs: Mutex<bool>,
+}
+
+impl Machinery {
+    /// Starts QEMU with this command line, and waits until it answers.
+    pub(super) async fn start(
+        qemu: &Qemu,
+        machine: Machine,
+        arguments: Vec<OsString>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let fate = Arc::<Fate>::default();
+        let process = Process::start(
+            &qemu.program,
+            arguments,
+            folder,
+            qemu.dies_with_this,
+            Arc::clone(&fate),
+        )?;
+        let told = Arc::clone(&fate);
+        let spoken = async {
+            let socket = answering(folder, &process).await?;
+            Qmp::connect(socket, PATIENCE, move |event| told.event(&event)).await
+        };
+        let qmp = match spoken.await {
+            Ok(qmp) => qmp,
+            Err(error) => return Err(explained(error, &process).await),
+        };
+        Ok(Self {
+            machine,
+            folder: folder.to_owned(),
+            qmp,
+            process,
+            fate,
+            runs: Mutex::new(false),
+        })
+    }
+
+    /// Has QEMU do something that is quick.
+    pub(super) async fn ask(&self, command: Command<'_>) -> Result<serde_json::Value> {
+        match self.qmp.ask(command, PATIENCE).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(explained(error, &self.process).await),
+        }
+    }
+
+    /// Stops it while this is done, and lets it go on if it ran.
+    pub(super) async fn stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let runs = self.runs.lock().await;
+        if *runs {
+            self.ask(Command::plain("stop")).await?;
+        }
+        let done = work.await;
+        if *runs {
+            self.ask(Command::plain("cont")).await?;
+        }
+        drop(runs);
+        done
+    }
+
+    async fn turn(&self, to: bool) -> Result<()> {
+        let mut runs = self.runs.lock().await;
+        if let Some(ended) = self.process.has_ended() {
+            let step = if to { "resume" } else { "pause" };
+            return Err(Error::rule(format!("{step} a machine"), ended.to_string()));
+        }
+        if *runs != to {
+            let command = if to { "cont" } else { "stop" };
+            self.ask(Command::plain(command)).await?;
+            *runs = to;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until QEMU listens.
+async fn answering(folder: &Path, process: &Process) -> Result<UnixStream> {
+    let fail = |error: &std::io::Error| Error::io("reach QEMU", error);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match connect(folder, QMP) {
+            Ok(socket) => {
+                let socket = std::os::unix::net::UnixStream::from(socket);
+                return UnixStream::from_std(socket).map_err(|error| fail(&error));
+            }
+            Err(error) if process.has_ended().is_some() || Instant::now() > deadline => {
+                return Err(fail(&error));
+            }
+            Err(_) => sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// An error of QEMU's, with what it said if it has ended: that says more.
+async fn explained(error: Error, process: &Process) -> Error {
+    // Its end may be a moment behind its silence.
+    let ended = tokio::time::timeout(Duration::from_millis(200), process.ended());
+    match ended.await {
+        Ok(ended) => Error::rule(error.step, ended.to_string()),
+        Err(_) => error,
+    }
+}
+
+impl Running for Machinery {
+    fn resume(&self) -> Reply<'_, ()> {
+        Box::pin(self.turn(true))
+    }
+
+    fn pause(&self) -> Reply<'_, ()> {
+        Box::pin(self.turn(false))
+    }
+
+    fn snapshot<'a>(&'a self, folder: &'a Path) -> Reply<'a, ()> {
+        Box::pin(snapshot::snapshot(self, folder))
+    }
+
+    fn channel(&self) -> Reply<'_, OwnedFd> {
+        let connected =
+            connect(&self.folder, AGENT).map_err(|error| Error::io("connect to the guest", &error));
+        Box::pin(std::future::ready(connected))
+    }
+
+    fn metrics(&self) -> Reply<'_, Metrics> {
+        Box::pin(std::future::ready(self.process.metrics()))
+    }
+
+    fn end(&self) {
+        if self.process.has_ended().is_none() {
+            self.fate.note(How::Asked);
+        }
+        self.process.kill();
+    }
+
+    fn ended(&self) -> Pin<Box<dyn Future<Output = Ended> + Send + '_>> {
+        Box::pin(self.process.ended())
+    }
+}

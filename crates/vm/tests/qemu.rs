@@ -1,0 +1,284 @@
+//! Machines under a real QEMU, which translates their instructions.
+
+mod world;
+
+use casemate_vm::driver::{Board, Disk, How, Memory, Monitor, Running};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use world::{Line, PATIENCE, World};
+
+async fn restored(
+    world: &World,
+    snapshot: &Path,
+    name: &str,
+    memory: Memory,
+) -> (Arc<dyn Running>, Line) {
+    let place = world.place(name);
+    let restored = world.qemu.restore(snapshot, &place, memory).await;
+    let running = restored.unwrap_or_else(|error| panic!("{error}"));
+    let line = Line::of(&*running).await;
+    (running, line)
+}
+
+async fn how_it_ended(running: &dyn Running) -> casemate_vm::driver::Ended {
+    timeout(PATIENCE, running.ended()).await.expect("it ends")
+}
+
+#[tokio::test]
+async fn a_machine_boots_answers_and_stands_still_when_paused() {
+    let Some(world) = World::find() else { return };
+    let (running, mut line) = world.boot("one", &world.machine()).await;
+    let before = line.ticks().await;
+    running.pause().await.expect("it stops");
+    line.say("tick").await;
+    let silent = timeout(Duration::from_millis(300), line.hear()).await;
+    silent.expect_err("it stands still");
+    running.pause().await.expect("it has stopped already");
+    running.resume().await.expect("it goes on");
+    let after: u64 = line.hear().await.parse().expect("a number");
+    assert!(after >= before);
+    while line.ticks().await <= after {}
+    let metrics = running.metrics().await.expect("it is there");
+    assert!(metrics.resident > 10 << 20 && !metrics.processor.is_zero());
+    line.say("off").await;
+    assert_eq!(how_it_ended(&*running).await.how, How::Off);
+    running.metrics().await.expect_err("it is gone");
+    let error = running.resume().await.expect_err("it is gone");
+    assert!(error.to_string().contains("switched it off"), "{error}");
+}
+
+#[tokio::test]
+async fn a_micro_board_boots_too() {
+    let Some(world) = World::find() else { return };
+    let mut machine = world.machine();
+    machine.board = Board::Micro;
+    let (running, mut line) = world.boot("one", &machine).await;
+    let snapshot = world.folder.path().join("snapshot");
+    line.ask("fill 100000").await;
+    running.snapshot(&snapshot).await.expect("it is written");
+    let (clone, mut other) = restored(&world, &snapshot, "two", Memory::Lent).await;
+    clone.resume().await.expect("it goes on");
+    assert_eq!(other.ask("sum").await, "700000");
+}
+
+#[tokio::test]
+async fn clones_go_on_where_the_snapshot_was_taken_and_can_be_written_again() {
+    let Some(world) = World::find() else { return };
+    let (source, mut line) = world.boot("source", &world.machine()).await;
+    assert_eq!(line.ask("fill 5000000").await, "5000000");
+    source.pause().await.expect("it stops");
+    let snapshot = world.folder.path().join("snapshot");
+    source.snapshot(&snapshot).await.expect("it is written");
+    let memory = fs::metadata(snapshot.join("memory")).expect("its memory");
+    assert_eq!(memory.len(), 128 << 20);
+    assert!(
+        memory.blocks() * 512 < 120 << 20,
+        "what isn't used isn't there"
+    );
+    source.resume().await.expect("it goes on");
+    let at_source = line.ticks().await;
+
+    let (lent, mut first) = restored(&world, &snapshot, "lent", Memory::Lent).await;
+    let (own, mut second) = restored(&world, &snapshot, "own", Memory::Own).await;
+    for (clone, line) in [(&lent, &mut first), (&own, &mut second)] {
+        line.say("tick").await;
+        timeout(Duration::from_millis(200), line.hear())
+            .await
+            .expect_err("it is paused");
+        clone.resume().await.expect("it goes on");
+        let ticks: u64 = line.hear().await.parse().expect("a number");
+        // Both began before the source went on; a tick lasts a millisecond or more of the guest's.
+        assert!(ticks > 0 && ticks < at_source + 100_000);
+        assert_eq!(line.ask("sum").await, "35000000");
+    }
+    // What one writes is its own.
+    assert_eq!(first.ask("fill 10").await, "10");
+    assert_eq!(second.ask("sum").await, "35000000");
+    source.end();
+    assert_eq!(how_it_ended(&*source).await.how, How::Asked);
+
+    for (clone, name, sum) in [(&lent, "lent-again", "70"), (&own, "own-again", "35000000")] {
+        let again = world.folder.path().join(format!("{name}.snapshot"));
+        clone.snapshot(&again).await.expect("it is written");
+        clone.end();
+        let (grandchild, mut line) = restored(&world, &again, name, Memory::Lent).await;
+        grandchild.resume().await.expect("it goes on");
+        assert_eq!(line.ask("sum").await, sum);
+    }
+    // The snapshot is as it was.
+    let (third, mut line) = restored(&world, &snapshot, "third", Memory::Lent).await;
+    third.resume().await.expect("it goes on");
+    assert_eq!(line.ask("sum").await, "35000000");
+}
+
+#[tokio::test]
+async fn a_clone_begins_at_the_tick_of_its_snapshot() {
+    let Some(world) = World::find() else { return };
+    let (source, mut line) = world.boot("source", &world.machine()).await;
+    source.pause().await.expect("it stops");
+    let snapshot = world.folder.path().join("snapshot");
+    // It is asked while it stands still, so that each of the two answers first of all.
+    line.say("tick").await;
+    source.snapshot(&snapshot).await.expect("it is written");
+    let mut ticks = Vec::new();
+    for name in ["one", "two"] {
+        let (clone, mut line) = restored(&world, &snapshot, name, Memory::Lent).await;
+        line.say("tick").await;
+        clone.resume().await.expect("it goes on");
+        ticks.push(line.hear().await.parse::<u64>().expect("a number"));
+        clone.end();
+    }
+    source.resume().await.expect("it goes on");
+    let at_source: u64 = line.hear().await.parse().expect("a number");
+    sleep(Duration::from_millis(50)).await;
+    let later = line.ticks().await;
+    assert!(later > at_source);
+    for tick in ticks {
+        assert!(
+            tick.abs_diff(at_source) < 1000,
+            "{tick} is not near {at_source}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn disks_are_of_the_snapshots_moment() {
+    let Some(world) = World::find() else { return };
+    let disk = world.folder.path().join("disk");
+    let file = fs::File::create(&disk).expect("a disk");
+    file.set_len(8 << 20).expect("it is long");
+    let mut machine = world.machine();
+    machine.disks.push(Disk {
+        path: disk.clone(),
+        read_only: false,
+    });
+    let (source, mut line) = world.boot("source", &machine).await;
+    assert_eq!(line.ask("write before").await, "written");
+    let snapshot = world.folder.path().join("snapshot");
+    source.snapshot(&snapshot).await.expect("it is written");
+    assert_eq!(line.ask("write after").await, "written");
+    let (clone, mut other) = restored(&world, &snapshot, "clone", Memory::Own).await;
+    clone.resume().await.expect("it goes on");
+    assert_eq!(other.ask("read").await, "before");
+    assert_eq!(other.ask("write clone").await, "written");
+    assert_eq!(line.ask("read").await, "after");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_whole_or_not_there() {
+    let Some(world) = World::find() else { return };
+    let (source, mut line) = world.boot("source", &world.machine()).await;
+    let taken = world.place("taken");
+    source
+        .snapshot(&taken)
+        .await
+        .expect_err("the name is taken");
+    let nowhere = world.folder.path().join("no/where");
+    source
+        .snapshot(&nowhere)
+        .await
+        .expect_err("there is no folder");
+    assert_eq!(line.ask("echo alive").await, "alive");
+    let snapshot = world.folder.path().join("snapshot");
+    source.snapshot(&snapshot).await.expect("it is written");
+    let state = fs::read(snapshot.join("state")).expect("its state");
+    fs::write(snapshot.join("state"), &state[..state.len() / 2]).expect("it is cut");
+    let place = world.place("clone");
+    let restored = world.qemu.restore(&snapshot, &place, Memory::Lent).await;
+    let error = restored.err().expect("it is refused").to_string();
+    assert!(error.contains("isn't what was written"), "{error}");
+    let left = fs::read_dir(world.folder.path())
+        .expect("a folder")
+        .flatten();
+    assert!(
+        !left
+            .into_iter()
+            .any(|entry| entry.file_name().to_string_lossy().ends_with(".new"))
+    );
+}
+
+#[tokio::test]
+async fn a_monitor_that_is_killed_is_reported() {
+    let Some(world) = World::find() else { return };
+    let place = world.place("one");
+    let running = world
+        .qemu
+        .start(&world.machine(), &place)
+        .await
+        .expect("it starts");
+    let pid = monitor_of(&place);
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+    assert_eq!(how_it_ended(&*running).await.how, How::Killed(9));
+    let error = running.resume().await.expect_err("it is gone").to_string();
+    assert!(error.contains("signal 9 ended its monitor"), "{error}");
+}
+
+/// The process whose folder this is.
+fn monitor_of(place: &Path) -> i32 {
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    let is_there =
+        |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == place);
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.find(is_there).expect("it is there")
+}
+
+#[tokio::test]
+async fn a_panic_is_reported_with_the_consoles_last_lines() {
+    let Some(world) = World::find() else { return };
+    let (running, mut line) = world.boot("one", &world.machine()).await;
+    line.say("crash").await;
+    let ended = how_it_ended(&*running).await;
+    assert_eq!(ended.how, How::Panicked, "{ended}");
+    let told = |line: &String| line.contains("Kernel panic - not syncing: sysrq triggered crash");
+    assert!(ended.console.iter().any(told), "{ended}");
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_be_says_why() {
+    let Some(world) = World::find() else { return };
+    let mut machine = world.machine();
+    machine.kernel = "/no/such/kernel".into();
+    let place = world.place("one");
+    let error = world
+        .qemu
+        .start(&machine, &place)
+        .await
+        .err()
+        .expect("no kernel");
+    assert!(error.to_string().contains("/no/such/kernel"), "{error}");
+}
+
+#[tokio::test]
+async fn a_monitor_has_nothing_that_it_was_not_given() {
+    let Some(world) = World::find() else { return };
+    let place = world.place("one");
+    let running = world
+        .qemu
+        .start(&world.machine(), &place)
+        .await
+        .expect("it starts");
+    let pid = monitor_of(&place);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1))
+            .map(str::to_owned)
+    };
+    assert_eq!(field("NoNewPrivs:").as_deref(), Some("1"));
+    assert_eq!(field("Seccomp:").as_deref(), Some("2"));
+    assert!(
+        fs::read(format!("/proc/{pid}/environ"))
+            .expect("its environment")
+            .is_empty()
+    );
+    drop(running);
+    // It is killed with its handle.
+    while fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == place) {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
