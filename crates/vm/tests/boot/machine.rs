@@ -20,31 +20,68 @@ pub(crate) struct Machine {
     channel: PathBuf,
 }
 
+/// Kinds of machines, which find their devices in different ways.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// By PCI.
+    Q35,
+    /// At places in memory that ACPI tells of.
+    Microvm,
+}
+
+impl Kind {
+    /// With 256 MiB, of which the guest needs the least.
+    fn arguments(self) -> [&'static str; 2] {
+        match self {
+            Self::Q35 => ["-machine", "q35"],
+            Self::Microvm => ["-machine", "microvm,rtc=on"],
+        }
+    }
+
+    /// Without a timer to compare with, a kernel can't measure how fast the processor counts.
+    fn line(self) -> &'static str {
+        match self {
+            Self::Q35 => "",
+            Self::Microvm => " tsc_early_khz=2600000 lpj=10400000",
+        }
+    }
+
+    fn device(self, name: &str) -> String {
+        match self {
+            Self::Q35 => format!("{name}-pci"),
+            Self::Microvm => format!("{name}-device"),
+        }
+    }
+}
+
 impl Machine {
-    pub(crate) fn boot(parts: &Parts, tools: &Path) -> Self {
+    pub(crate) fn boot(kind: Kind, parts: &Parts, tools: &Path) -> Self {
         let console = parts.folder.path().join("console");
         let channel = parts.folder.path().join("channel");
-        let drive = |id: &str, file: &Path, more: &str| {
-            format!("if=none,id={id},format=raw,file={}{more}", file.display())
-        };
+        let line = kind.line();
+        let line =
+            format!("console=ttyS0 loglevel=4 panic=-1 mitigations=off{line} -- --user root");
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"]);
-        qemu.args([
-            "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256",
-        ]);
-        qemu.arg("-kernel")
-            .arg(&parts.kernel)
-            .arg("-initrd")
-            .arg(&parts.initramfs);
-        qemu.args([
-            "-append",
-            "console=ttyS0 loglevel=4 panic=-1 mitigations=off -- --user root",
-        ]);
-        qemu.args(["-drive", &drive("root", &parts.root, "")]);
-        qemu.args(["-device", "virtio-blk-pci,drive=root"]);
-        qemu.args(["-drive", &drive("tools", tools, ",readonly=on")]);
-        qemu.args(["-device", "virtio-blk-pci,drive=tools"]);
-        qemu.args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]);
+        qemu.args(kind.arguments())
+            .args(["-accel", "tcg", "-cpu", "max", "-m", "256"]);
+        qemu.arg("-kernel").arg(&parts.kernel);
+        qemu.arg("-initrd")
+            .arg(&parts.initramfs)
+            .args(["-append", &line]);
+        for (id, file, more) in [("root", &*parts.root, ""), ("tools", tools, ",readonly=on")] {
+            let file = file.display();
+            qemu.args([
+                "-drive",
+                &format!("if=none,id={id},format=raw,file={file}{more}"),
+            ]);
+            qemu.args([
+                "-device",
+                &format!("{},drive={id}", kind.device("virtio-blk")),
+            ]);
+        }
+        qemu.args(["-device", &kind.device("virtio-rng")]);
+        qemu.args(["-device", &kind.device("virtio-serial")]);
         let socket = format!(
             "socket,id=agent,server=on,wait=off,path={}",
             channel.display()

@@ -9,14 +9,14 @@ mod parts;
 
 use casemate_core::guest::{Answer, Request};
 use casemate_mux::{Code, Door};
-use machine::Machine;
+use machine::{Kind, Machine};
 use parts::Parts;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
 fn a_machine_without_an_agent_says_so_and_ends() {
     let Some(parts) = Parts::gather() else { return };
-    let machine = Machine::boot(&parts, &parts.empty_tools());
+    let machine = Machine::boot(Kind::Q35, &parts, &parts.empty_tools());
     let console = machine.wait_for_end();
     let expected = "casemate: first: execute /.casemate/agent: errno 2\n";
     assert!(console.contains(expected), "{console}");
@@ -27,7 +27,7 @@ fn a_machine_without_an_agent_says_so_and_ends() {
 async fn a_machine_serves_its_host_until_it_is_switched_off() {
     let Some(parts) = Parts::gather() else { return };
     let Some(tools) = parts.tools() else { return };
-    let machine = Machine::boot(&parts, &tools);
+    let machine = Machine::boot(Kind::Q35, &parts, &tools);
 
     let session = machine.connect().await;
     let Answer::Status(first) = client::control(&session, &Request::Status).await else {
@@ -100,5 +100,21 @@ async fn a_machine_serves_its_host_until_it_is_switched_off() {
         console.contains("casemate: guest: the agent has ended"),
         "{console}"
     );
+    assert!(!console.contains("Kernel panic"), "{console}");
+}
+
+#[tokio::test]
+async fn a_machine_without_pci_serves_its_host() {
+    let Some(parts) = Parts::gather() else { return };
+    let Some(tools) = parts.tools() else { return };
+    let machine = Machine::boot(Kind::Microvm, &parts, &tools);
+    let session = machine.connect().await;
+    let health = client::get(&session, "/health").await;
+    assert!(health.starts_with("HTTP/1.1 204"), "{health}");
+    let mounts = client::run(&session, "cat /proc/mounts").await;
+    assert!(mounts.contains("/.casemate ext4 ro,"), "{mounts}");
+    let done = client::control(&session, &Request::PowerOff).await;
+    assert_eq!(done, Answer::Done);
+    let console = machine.wait_for_end();
     assert!(!console.contains("Kernel panic"), "{console}");
 }
