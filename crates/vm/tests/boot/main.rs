@@ -11,6 +11,7 @@ use casemate_core::guest::{Answer, Request};
 use casemate_mux::{Code, Door};
 use machine::{Kind, Machine};
 use parts::Parts;
+use std::os::unix::fs::symlink;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
@@ -21,6 +22,18 @@ fn a_machine_without_an_agent_says_so_and_ends() {
     let expected = "casemate: first: execute /.casemate/agent: errno 2\n";
     assert!(console.contains(expected), "{console}");
     assert!(!console.contains("Kernel panic"), "{console}");
+}
+
+#[test]
+fn a_link_on_the_root_disk_is_not_followed() {
+    let Some(parts) = Parts::gather() else { return };
+    let parts = parts.with_root(|root| symlink("/", root.join(".casemate")).unwrap());
+    let machine = Machine::boot(Kind::Q35, &parts, &parts.empty_tools());
+    let console = machine.wait_for_end();
+    assert!(
+        console.contains("casemate: first: open /.casemate: errno 20\n"),
+        "{console}"
+    );
 }
 
 #[tokio::test]

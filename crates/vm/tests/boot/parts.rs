@@ -14,6 +14,7 @@ pub(crate) struct Parts {
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: PathBuf,
     pub(crate) root: PathBuf,
+    tree: PathBuf,
 }
 
 impl Parts {
@@ -47,13 +48,24 @@ impl Parts {
         let initramfs = folder.path().join("initramfs");
         fs::write(&initramfs, initramfs::archive(&kernel.modules).unwrap()).unwrap();
         let busybox = busybox.iter().find(|file| file.is_file()).unwrap();
-        let root = root(folder.path(), busybox);
-        Some(Self {
+        let tree = tree(folder.path(), busybox);
+        let parts = Self {
+            root: folder.path().join("root.ext4"),
             folder,
             kernel: kernel.image,
             initramfs,
-            root,
-        })
+            tree,
+        };
+        Some(parts.with_root(|_| ()))
+    }
+
+    /// The same with another root disk.
+    pub(crate) fn with_root(self, change: impl FnOnce(&Path)) -> Self {
+        change(&self.tree);
+        let _ = fs::remove_file(&self.root);
+        let contents = disk::Contents::Folder(self.tree.clone());
+        disk::filled(&contents, &self.root, ROOT_SIZE, disk::Purpose::Root).unwrap();
+        self
     }
 
     /// A tools disk with the agent; `None` after saying that there is none.
@@ -103,7 +115,7 @@ fn agent(folder: &Path) -> Option<PathBuf> {
 }
 
 /// The smallest root in which a shell runs.
-fn root(folder: &Path, busybox: &Path) -> PathBuf {
+fn tree(folder: &Path, busybox: &Path) -> PathBuf {
     let root = folder.join("root");
     for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "run", "root"] {
         fs::create_dir_all(root.join(name)).unwrap();
@@ -114,15 +126,7 @@ fn root(folder: &Path, busybox: &Path) -> PathBuf {
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
-    let image = folder.join("root.ext4");
-    disk::filled(
-        &disk::Contents::Folder(root),
-        &image,
-        ROOT_SIZE,
-        disk::Purpose::Root,
-    )
-    .unwrap();
-    image
+    root
 }
 
 fn there(program: &str) -> bool {
