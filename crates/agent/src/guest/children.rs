@@ -65,6 +65,9 @@ impl Children {
             let begin = Instant::now();
             let agent = self.start()?;
             let how = reap_until(agent)?;
+            while power::is_ending() {
+                std::thread::park();
+            }
             power::say(&format!("the agent has ended: {how}"));
             failures = match begin.elapsed() < SHORT {
                 true => failures + 1,

@@ -34,7 +34,10 @@ pub(super) async fn converse(
         let is_last = request.is_err();
         let ends = request == Ok(Request::PowerOff);
         let answer = match request {
-            Ok(request) => answer(request, children).unwrap_or_else(|e| failed(&e.to_string())),
+            Ok(request) => {
+                let answered = answer(request, children).await;
+                answered.unwrap_or_else(|e| failed(&e.to_string()))
+            }
             Err(why) => failed(&why),
         };
         stream.write_all(&encoded(&answer)).await?;
@@ -69,7 +72,7 @@ fn encoded(answer: &Answer) -> Vec<u8> {
     line
 }
 
-fn answer(request: Request, children: &Children) -> Result<Answer> {
+async fn answer(request: Request, children: &Children) -> Result<Answer> {
     match request {
         Request::Status => return status(children).map(Answer::Status),
         Request::SetClock {
@@ -78,7 +81,10 @@ fn answer(request: Request, children: &Children) -> Result<Answer> {
         } => set_clock(seconds, nanoseconds)?,
         Request::AddEntropy { hex } => add_entropy(&hex)?,
         Request::SetHostName { name } => names::set_host_name(&name)?,
-        Request::Sync => rustix::fs::sync(),
+        // It waits for disks, and other connections don't.
+        Request::Sync => tokio::task::spawn_blocking(rustix::fs::sync)
+            .await
+            .map_err(|e| Error::rule("sync", e.to_string()))?,
         // Done by the caller, once this answer is on its way.
         Request::PowerOff => {}
     }

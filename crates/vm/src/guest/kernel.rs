@@ -1,13 +1,16 @@
 //! The kernel of a machine, and where it comes from.
 
+use super::debian;
 use super::modules::{self, Module};
-use super::{debian, tool};
 use casemate_core::error::{Error, Result};
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a kernel; one with everything built in and not stripped is larger, and of no use.
-const LARGEST: u64 = 1 << 30;
+/// Bytes of an image that its header may point into, and a release behind that.
+const START: u64 = 0x1_0200 + LONGEST as u64;
+/// Bytes of a release.
+const LONGEST: usize = 64;
 
 /// Where a kernel comes from.
 #[derive(Debug, Clone)]
@@ -93,7 +96,8 @@ fn only(folder: &Path, start: &str) -> Result<PathBuf> {
 fn release(image: &Path) -> Result<Option<String>> {
     let failed = |error| Error::io("read the kernel", &error).on(image.display());
     let file = File::open(image).map_err(failed)?;
-    let bytes = tool::read_bounded(file, LARGEST).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(START).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.get(0x202..0x206) == Some(b"HdrS") {
         return Ok(release_of(&bytes));
     }
@@ -108,7 +112,6 @@ fn release(image: &Path) -> Result<Option<String>> {
 }
 
 fn release_of(image: &[u8]) -> Option<String> {
-    const LONGEST: usize = 64;
     let place = image.get(0x20e..0x210)?;
     let start = usize::from(u16::from_le_bytes([place[0], place[1]])) + 0x200;
     let text = image.get(start..)?.iter().take(LONGEST);

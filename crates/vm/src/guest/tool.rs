@@ -88,7 +88,11 @@ pub(super) fn output(
                 Some(status) => status.to_string(),
                 None => format!("no end after {} s", limit.as_secs()),
             };
-            let words = last_words(&mut complained).map_err(failed)?;
+            let mut words = last_words(&mut complained).map_err(failed)?;
+            // Some complain where others print.
+            if words.is_empty() {
+                words = last_words(&mut said).map_err(failed)?;
+            }
             Err(Error::rule(step, format!("{program}: {how}{words}")))
         }
     }
@@ -164,6 +168,8 @@ mod tests {
     #[test]
     fn a_failure_has_its_last_words() {
         let error = output("try", shell("echo no way >&2; exit 3"), 9, LONG).unwrap_err();
+        assert_eq!(error.to_string(), "try: sh: exit status: 3: no way");
+        let error = output("try", shell("echo no way; exit 3"), 9, LONG).unwrap_err();
         assert_eq!(error.to_string(), "try: sh: exit status: 3: no way");
     }
 

@@ -78,7 +78,12 @@ fn debootstrap(
     if !packages.is_empty() {
         command.arg(format!("--include={}", packages.join(",")));
     }
-    command.arg("--").arg(suite).arg(root).args(mirror);
+    // It knows no end of options, so nothing else may look like one.
+    let root = std::path::absolute(root).map_err(|e| Error::io(step, &e))?;
+    if let Some(mirror) = mirror.filter(|mirror| !mirror.contains("://")) {
+        return Err(Error::rule(step, "a mirror is a URL").on(mirror));
+    }
+    command.arg(suite).arg(root).args(mirror);
     tool::output(step, command, SAID, INSTALL).map(drop)
 }
 
