@@ -1,6 +1,6 @@
 //! The kernel of a machine, and where it comes from.
 
-use super::debian;
+use super::debian::Package;
 use super::modules::{self, Module};
 use casemate_core::error::{Error, Result};
 use std::fs::{self, File};
@@ -38,6 +38,8 @@ pub const DEBIAN: &str = "linux-image-cloud-amd64";
 /// A kernel, and what it needs beyond itself.
 #[derive(Debug)]
 pub struct Kernel {
+    /// What it was taken from: a path, or a package with its version.
+    pub from: String,
     /// What QEMU boots.
     pub image: PathBuf,
     /// As `uname -r` in the machine, where the image says it.
@@ -50,22 +52,25 @@ impl Kernel {
     /// Finds it, and fetches it if that is needed.
     pub fn obtain(source: &Source) -> Result<Self> {
         match source {
-            Source::Given { image, modules } => Self::new(image, modules.as_deref()),
+            Source::Given { image, modules } => {
+                Self::new(image.display().to_string(), image, modules.as_deref())
+            }
             Source::Debian { package, cache } => {
-                let root = debian::kernel(package, cache)?;
+                let Package { name, root } = Package::kernel(package, cache)?;
                 let image = only(&root.join("boot"), "vmlinuz-")?;
                 // Where /lib is a link to /usr/lib, packages name the latter.
                 let modules = ["lib/modules", "usr/lib/modules"].map(|path| root.join(path));
                 let modules = modules.iter().find(|folder| folder.is_dir());
                 let modules = modules.map(|folder| only(folder, "")).transpose()?;
-                Self::new(&image, modules.as_deref())
+                Self::new(name, &image, modules.as_deref())
             }
         }
     }
 
-    fn new(image: &Path, modules: Option<&Path>) -> Result<Self> {
+    fn new(from: String, image: &Path, modules: Option<&Path>) -> Result<Self> {
         let modules = modules.map(modules::needed).transpose()?;
         Ok(Self {
+            from,
             release: release(image)?,
             image: image.to_owned(),
             modules: modules.unwrap_or_default(),

@@ -25,4 +25,4 @@ pub mod modules;
 pub mod setup;
 mod tool;
 
-pub use debian::unpacked as debian_package;
+pub use debian::Package;

@@ -9,6 +9,8 @@ mod parts;
 
 use casemate_core::guest::{Answer, Request};
 use casemate_mux::{Code, Door};
+use casemate_vm::guest::initramfs;
+use casemate_vm::guest::modules::Module;
 use machine::{Kind, Machine};
 use parts::Parts;
 use std::os::unix::fs::symlink;
@@ -22,6 +24,22 @@ fn a_machine_without_an_agent_says_so_and_ends() {
     let expected = "casemate: first: execute /.casemate/agent: errno 2\n";
     assert!(console.contains(expected), "{console}");
     assert!(!console.contains("Kernel panic"), "{console}");
+}
+
+#[test]
+fn a_module_that_is_none_is_named() {
+    let Some(parts) = Parts::gather() else { return };
+    let module = Module {
+        name: "odd".to_owned(),
+        contents: b"neither compressed nor a module".to_vec(),
+    };
+    std::fs::write(&parts.initramfs, initramfs::archive(&[module]).unwrap()).unwrap();
+    let machine = Machine::boot(Kind::Q35, &parts, &parts.empty_tools());
+    let console = machine.wait_for_end();
+    assert!(
+        console.contains("casemate: first: load /lib/00-odd.ko: errno 8\n"),
+        "{console}"
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What machines of these tests are made from.
 
 use casemate_vm::guest::kernel::{DEBIAN, Kernel, Source};
-use casemate_vm::guest::{disk, initramfs};
-use std::fs::{self, File};
+use casemate_vm::guest::{Package, disk, initramfs};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,10 +26,6 @@ impl Parts {
             }
         }
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
-        fs::create_dir_all(&cache).unwrap();
-        // Tests are processes side by side, and one download is enough.
-        let lock = File::create(cache.join(".lock")).unwrap();
-        lock.lock().unwrap();
         let package = DEBIAN.to_owned();
         let source = Source::Debian {
             package,
@@ -39,11 +35,10 @@ impl Parts {
             Ok(kernel) => kernel,
             Err(why) => return skip(&why.to_string()),
         };
-        let busybox = match casemate_vm::guest::debian_package("busybox-static", &cache) {
-            Ok(root) => ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path)),
+        let busybox = match Package::obtain("busybox-static", &cache) {
+            Ok(package) => ["bin/busybox", "usr/bin/busybox"].map(|path| package.root.join(path)),
             Err(why) => return skip(&why.to_string()),
         };
-        drop(lock);
         let folder = tempfile::tempdir().unwrap();
         let initramfs = folder.path().join("initramfs");
         fs::write(&initramfs, initramfs::archive(&kernel.modules).unwrap()).unwrap();

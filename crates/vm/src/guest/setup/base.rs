@@ -34,28 +34,39 @@ pub enum Root {
     },
 }
 
-/// Makes the image.
-pub(super) fn image(root: &Root, size: u64, image: &Path) -> Result<()> {
-    let contents = match root {
-        Root::Folder(folder) => Contents::Folder(folder.clone()),
-        Root::Tarball(tarball) => Contents::Tarball(tarball.clone()),
+/// Makes the image, and says what of.
+pub(super) fn image(root: &Root, size: u64, image: &Path) -> Result<String> {
+    let filled = |contents: &Contents| disk::filled(contents, image, size, Purpose::Root);
+    match root {
+        Root::Folder(folder) => {
+            filled(&Contents::Folder(folder.clone()))?;
+            Ok(folder.display().to_string())
+        }
+        Root::Tarball(tarball) => {
+            filled(&Contents::Tarball(tarball.clone()))?;
+            Ok(tarball.display().to_string())
+        }
         Root::Debian {
             suite,
             packages,
             mirror,
         } => {
+            let failed = |error| Error::io("settle the new system", &error);
             let above = image.parent().unwrap_or(Path::new("."));
             let scratch = tempfile::Builder::new()
                 .prefix(".debian-")
                 .tempdir_in(above);
-            let scratch = scratch.map_err(|e| Error::io("make a folder", &e))?;
+            let scratch = scratch.map_err(failed)?;
             let root = scratch.path().join("root");
             debootstrap(suite.as_deref(), packages, mirror.as_deref(), &root)?;
-            settle(&root).map_err(|e| Error::io("settle the new system", &e))?;
-            return disk::filled(&Contents::Folder(root), image, size, Purpose::Root);
+            settle(&root).map_err(failed)?;
+            let version = fs::read_to_string(root.join("etc/debian_version")).map_err(failed)?;
+            filled(&Contents::Folder(root))?;
+            let mut words = vec!["Debian", version.trim()];
+            words.extend(packages.iter().map(String::as_str));
+            Ok(words.join(" "))
         }
-    };
-    disk::filled(&contents, image, size, Purpose::Root)
+    }
 }
 
 fn debootstrap(

@@ -1,8 +1,8 @@
 //! What a folder of parts says of itself.
 
-use super::super::kernel::{Kernel, Source};
+use super::super::kernel::Kernel;
 use super::super::tool;
-use super::{Plan, Root};
+use super::Plan;
 use casemate_core::error::{Error, Result};
 use casemate_core::hex;
 use serde::{Deserialize, Serialize};
@@ -56,24 +56,19 @@ pub struct Part {
 
 impl Manifest {
     /// Of files that have just been made.
-    pub(super) fn of(plan: &Plan, kernel: &Kernel, folder: &Path) -> Result<Self> {
+    pub(super) fn of(
+        plan: &Plan,
+        kernel: &Kernel,
+        root_from: String,
+        folder: &Path,
+    ) -> Result<Self> {
         let part = |name: &str, from: String| Part::of(&folder.join(name), from);
         let modules: Vec<_> = kernel.modules.iter().map(|m| m.name.clone()).collect();
-        let kernel_from = match &plan.kernel {
-            Source::Given { image, .. } => image.display().to_string(),
-            Source::Debian { package, .. } => format!("the package {package}"),
-        };
-        let root_from = match &plan.root {
-            Root::Folder(path) | Root::Tarball(path) => path.display().to_string(),
-            Root::Debian { suite, .. } => {
-                format!("debootstrap {}", suite.as_deref().unwrap_or("as the host"))
-            }
-        };
         Ok(Self {
             version: VERSION,
             made_by: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_release: kernel.release.clone(),
-            kernel: part(KERNEL, kernel_from)?,
+            kernel: part(KERNEL, kernel.from.clone())?,
             initramfs: part(INITRAMFS, format!("{} modules", modules.len()))?,
             modules,
             tools: part(TOOLS, plan.agent.display().to_string())?,

@@ -59,8 +59,8 @@ impl Setup {
         let archive = initramfs::archive(&kernel.modules)?;
         written(&at(INITRAMFS), &archive)?;
         disk::tools(&plan.agent, &at(TOOLS))?;
-        base::image(&plan.root, plan.root_size, &at(ROOT))?;
-        let manifest = Manifest::of(plan, &kernel, place.folder())?;
+        let root_from = base::image(&plan.root, plan.root_size, &at(ROOT))?;
+        let manifest = Manifest::of(plan, &kernel, root_from, place.folder())?;
         written(&at(MANIFEST), &manifest.encoded()?)?;
         place.take(folder)?;
         Self::open(folder)
