@@ -132,7 +132,13 @@ async fn a_clone_begins_at_the_tick_of_its_snapshot() {
         ticks.push(line.hear().await.parse::<u64>().expect("a number"));
         clone.end();
     }
+    // It is the same still, and QEMU writes it once.
+    let again = world.folder.path().join("again");
+    let error = source.snapshot(&again).await.expect_err("it is written");
+    assert!(error.to_string().contains("hint: "), "{error}");
+    assert!(!again.exists());
     source.resume().await.expect("it goes on");
+    source.snapshot(&again).await.expect("it ran meanwhile");
     let at_source: u64 = line.hear().await.parse().expect("a number");
     sleep(Duration::from_millis(50)).await;
     let later = line.ticks().await;

@@ -2,9 +2,11 @@
 //!
 //! A tiny guest counts down in 64-bit kernel mode and halts. Hardware runs it at the processor's
 //! speed; some hosts offer a KVM that emulates a guest's kernel instruction by instruction, a
-//! thousand times slower, on which ordinary guest kernels are unusable or die.
+//! thousand times slower, on which ordinary guest kernels are unusable or die. Where a module is
+//! loaded that is known to do that, speed isn't even asked for.
 //! `Documentation/virt/kvm/api.rst`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -25,6 +27,9 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Slower than this, in instructions a millisecond, is not the processor itself: hardware runs
 /// at millions, an emulator at a few thousand.
 const NATIVE: u32 = 50_000;
+
+/// Modules that run a guest's kernel in the host's user mode, or by emulation (lsmod(8)).
+const EMULATORS: [&str; 1] = ["/sys/module/kvm_pvm"];
 
 const OPEN: usize = 0;
 const API: usize = 1;
@@ -65,10 +70,15 @@ pub fn probe() -> Kvm {
         return device_only();
     }
     let reached = [OPEN, API, CREATE, RUN].map(|at| steps.at(at));
-    judge(reached, steps.found(RATE).map(i32::unsigned_abs))
+    let rate = steps.found(RATE).map(i32::unsigned_abs);
+    judge(reached, rate, has_emulator())
 }
 
-fn judge([open, api, create, run]: [Attempt; 4], rate: Option<u32>) -> Kvm {
+fn has_emulator() -> bool {
+    EMULATORS.iter().any(|module| Path::new(module).exists())
+}
+
+fn judge([open, api, create, run]: [Attempt; 4], rate: Option<u32>, emulated: bool) -> Kvm {
     match open {
         Attempt::Refused(Errno::ACCESS | Errno::PERM) => return Kvm::NoPermission,
         Attempt::Refused(_) | Attempt::NotReached => return Kvm::Absent,
@@ -78,7 +88,7 @@ fn judge([open, api, create, run]: [Attempt; 4], rate: Option<u32>) -> Kvm {
         return Kvm::Refused(errno);
     }
     match rate {
-        Some(rate) if rate >= NATIVE => Kvm::Native { rate },
+        Some(rate) if rate >= NATIVE && !emulated => Kvm::Native { rate },
         Some(rate) => Kvm::Emulated { rate },
         None => Kvm::Stuck,
     }
@@ -101,10 +111,21 @@ mod tests {
 
     #[test]
     fn speed_tells_hardware_from_emulation() {
-        assert_eq!(judge(WORKED, Some(3_000)), Kvm::Emulated { rate: 3_000 });
-        let native = judge(WORKED, Some(2_000_000));
+        let slow = judge(WORKED, Some(3_000), false);
+        assert_eq!(slow, Kvm::Emulated { rate: 3_000 });
+        let native = judge(WORKED, Some(2_000_000), false);
         assert_eq!(native, Kvm::Native { rate: 2_000_000 });
-        assert_eq!(judge(WORKED, None), Kvm::Stuck);
+        assert_eq!(judge(WORKED, None, false), Kvm::Stuck);
+    }
+
+    #[test]
+    fn a_module_that_emulates_is_never_native() {
+        let fast = judge(WORKED, Some(2_000_000), true);
+        assert_eq!(fast, Kvm::Emulated { rate: 2_000_000 });
+        if has_emulator() {
+            let found = probe();
+            assert!(!matches!(found, Kvm::Native { .. }), "{found:?}");
+        }
     }
 
     #[test]
@@ -112,13 +133,13 @@ mod tests {
         let open = |errno| {
             let mut steps = [Attempt::NotReached; 4];
             steps[0] = Attempt::Refused(errno);
-            judge(steps, None)
+            judge(steps, None, false)
         };
         assert_eq!(open(Errno::NOENT), Kvm::Absent);
         assert_eq!(open(Errno::NODEV), Kvm::Absent);
         assert_eq!(open(Errno::ACCESS), Kvm::NoPermission);
         let mut steps = WORKED;
         steps[2] = Attempt::Refused(Errno::BUSY);
-        assert_eq!(judge(steps, None), Kvm::Refused(Errno::BUSY));
+        assert_eq!(judge(steps, None, false), Kvm::Refused(Errno::BUSY));
     }
 }

@@ -8,8 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Makes a new file with the same contents, which shares its blocks with the old one where the file
-/// system can, and else has the same holes; it is for this user alone, and on disk when this
-/// returns.
+/// system can, and else has the same holes. It is for this user alone, and on disk after [`sync`].
 pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let fail = |error: &std::io::Error| Error::io("copy", error).on(from.display());
     let source = File::open(from).map_err(|error| fail(&error))?;
@@ -19,8 +18,13 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
         .mode(0o600)
         .open(to)
         .map_err(|error| Error::io("make", &error).on(to.display()))?;
-    contents(&source, &target).map_err(|errno| fail(&errno.into()))?;
-    target.sync_all().map_err(|error| fail(&error))
+    contents(&source, &target).map_err(|errno| fail(&errno.into()))
+}
+
+/// Waits until a file or folder is on disk.
+pub(super) fn sync(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| Error::io("write", &error).on(path.display()))
 }
 
 fn contents(source: &File, target: &File) -> Result<(), Errno> {

@@ -134,7 +134,8 @@ impl Monitor for Qemu {
         memory: Memory,
     ) -> Reply<'a, Arc<dyn Running>> {
         Box::pin(async move {
-            let manifest = Manifest::read(snapshot)?;
+            let read = snapshot.to_owned();
+            let manifest = snapshot::blocking(move || Manifest::read(&read)).await?;
             let restored = restore::restore(self, &manifest, snapshot, folder, memory).await?;
             Ok(Arc::new(restored) as Arc<dyn Running>)
         })

@@ -31,8 +31,16 @@ pub(super) struct Machinery {
     pub(super) qmp: Qmp,
     process: Process,
     fate: Arc<Fate>,
-    /// Whether it runs, as it was last told; whoever changes that holds it.
-    runs: Mutex<bool>,
+    /// What it was last told; whoever changes that holds it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Runs,
+    Stands,
+    /// It stands, and QEMU writes no state twice.
+    Written,
 }
 
 impl Machinery {
@@ -66,7 +74,7 @@ impl Machinery {
             qmp,
             process,
             fate,
-            runs: Mutex::new(false),
+            state: Mutex::new(State::Stands),
         })
     }
 
@@ -78,30 +86,53 @@ impl Machinery {
         }
     }
 
-    /// Stops it while this is done, and lets it go on if it ran.
-    pub(super) async fn stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let runs = self.runs.lock().await;
-        if *runs {
-            self.ask(Command::plain("stop")).await?;
+    /// Stops it while it is written, and lets it go on if it ran.
+    pub(super) async fn stopped<T>(&self, write: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut state = self.state.lock().await;
+        let before = *state;
+        match before {
+            State::Runs => {
+                self.tell("stop").await?;
+                // So that it can be resumed if nobody waits for this any more.
+                *state = State::Stands;
+            }
+            State::Stands => {}
+            State::Written => {
+                let why = "it was written since it was paused, and is the same";
+                return Err(Error::rule("write a machine", why)
+                    .hint("copy that snapshot, or resume the machine first"));
+            }
         }
-        let done = work.await;
-        if *runs {
-            self.ask(Command::plain("cont")).await?;
+        let written = write.await;
+        if before == State::Runs {
+            self.tell("cont").await?;
+            *state = State::Runs;
+        } else if written.is_ok() {
+            *state = State::Written;
         }
-        drop(runs);
-        done
+        written
     }
 
-    async fn turn(&self, to: bool) -> Result<()> {
-        let mut runs = self.runs.lock().await;
+    async fn tell(&self, command: &str) -> Result<()> {
+        self.ask(Command::plain(command)).await.map(drop)
+    }
+
+    async fn turn(&self, on: bool) -> Result<()> {
+        let mut state = self.state.lock().await;
         if let Some(ended) = self.process.has_ended() {
-            let step = if to { "resume" } else { "pause" };
+            let step = if on { "resume" } else { "pause" };
             return Err(Error::rule(format!("{step} a machine"), ended.to_string()));
         }
-        if *runs != to {
-            let command = if to { "cont" } else { "stop" };
-            self.ask(Command::plain(command)).await?;
-            *runs = to;
+        match (on, *state) {
+            (true, State::Stands | State::Written) => {
+                self.tell("cont").await?;
+                *state = State::Runs;
+            }
+            (false, State::Runs) => {
+                self.tell("stop").await?;
+                *state = State::Stands;
+            }
+            _ => {}
         }
         Ok(())
     }

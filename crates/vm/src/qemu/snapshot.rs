@@ -25,6 +25,8 @@ pub(super) async fn snapshot(machinery: &Machinery, folder: &Path) -> Result<()>
     machinery.stopped(write(machinery, &draft.path)).await?;
     let (machine, version) = (machinery.machine.clone(), machinery.qmp.version().clone());
     let done = blocking(move || {
+        // It runs again: nobody waits for the disk.
+        draft.sync()?;
         let manifest = Manifest::of(&draft.path, machine, version)?;
         manifest.write(&draft.path)?;
         draft.finish()
@@ -58,8 +60,6 @@ async fn write(machinery: &Machinery, draft: &Path) -> Result<()> {
     let (size, draft) = (u64::from(machinery.machine.memory) << 20, draft.to_owned());
     let disks = machinery.machine.disks.clone();
     blocking(move || {
-        let fail = |error: &std::io::Error| Error::io("write", error).on(state.display());
-        file.sync_all().map_err(|error| fail(&error))?;
         match memory.exists() {
             true => copy::copy(&memory, &draft.join(MEMORY))?,
             false => nothing(&draft.join(MEMORY), size)?,
@@ -157,15 +157,22 @@ impl Draft {
         })
     }
 
+    /// Waits until all that is in it is on disk.
+    fn sync(&self) -> Result<()> {
+        let fail = |error: &std::io::Error| Error::io("read", error).on(self.path.display());
+        for entry in fs::read_dir(&self.path).map_err(|error| fail(&error))? {
+            copy::sync(&entry.map_err(|error| fail(&error))?.path())?;
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<()> {
-        let fail = |error: &std::io::Error| Error::io("finish the snapshot", error);
-        let sync = |path: &Path| File::open(path)?.sync_all();
-        sync(&self.path).map_err(|error| fail(&error))?;
-        // A folder takes the place of none that has something in it.
-        fs::rename(&self.path, &self.wanted).map_err(|error| fail(&error))?;
+        copy::sync(&self.path)?;
+        // It doesn't take the place of one that has something in it.
+        fs::rename(&self.path, &self.wanted)
+            .map_err(|error| Error::io("finish", &error).on(self.wanted.display()))?;
         self.is_done = true;
-        let above = self.wanted.parent().unwrap_or(Path::new("/"));
-        sync(above).map_err(|error| fail(&error))
+        copy::sync(self.wanted.parent().unwrap_or(Path::new("/")))
     }
 }
 
