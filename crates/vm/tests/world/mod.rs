@@ -32,6 +32,7 @@ const MODULES: [&str; 8] = [
     "block/virtio_blk",
 ];
 
+#[allow(dead_code, reason = "not every test needs all of it")]
 pub(crate) struct World {
     pub(crate) qemu: Qemu,
     pub(crate) folder: TempDir,
@@ -40,8 +41,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// `None`, and a word why, if this machine lacks something.
+    /// One whose machines run the first program beside this. `None`, and a word why, if this machine
+    /// lacks something.
     pub(crate) fn find() -> Option<Self> {
+        Self::with(build)
+    }
+
+    /// The same with another first program, which is static.
+    pub(crate) fn with(program: impl FnOnce(&Path) -> Option<PathBuf>) -> Option<Self> {
         let skipped = |why: &str| {
             println!("skipped: {why}");
             None
@@ -55,7 +62,7 @@ impl World {
             return skipped("there is no kernel with its modules");
         };
         let folder = tempfile::tempdir().expect("a folder");
-        let Some(first) = build(folder.path()) else {
+        let Some(first) = program(folder.path()) else {
             return skipped("a static program can't be built");
         };
         let initramfs = folder.path().join("initramfs");

@@ -1,0 +1,187 @@
+//! Streams to a guest over its virtio-serial port, while it is written to disk and restored in the
+//! middle of what it says.
+//!
+//! The guest's first program is this one, which the kernel is told to start with the arguments that
+//! make it run [`first_program`].
+
+#[allow(dead_code, reason = "other tests need the rest")]
+mod world;
+
+use casemate_mux::{Code, Door, Guest, Host, Session, Stream};
+use casemate_vm::driver::{Memory, Monitor, Running};
+use rustix::mount::{MountFlags, mount};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, duplex, split};
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Handle};
+use world::{PATIENCE, World};
+
+/// What a kernel is told so that this program is [`first_program`].
+const ARGUMENTS: &str = "quiet loglevel=1 -- --ignored --exact first_program --nocapture";
+
+async fn connect(running: &dyn Running) -> Session {
+    let socket = running.channel().await.expect("it listens");
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    let socket = UnixStream::from_std(socket).expect("a socket");
+    let session = Host::connect(socket, PATIENCE).await;
+    session.unwrap_or_else(|ended| panic!("{ended}"))
+}
+
+/// Sends so many bytes, and checks that they come back.
+async fn echoed(session: &Session, length: u32) {
+    let stream = session.open(Door::Agent).expect("there is room");
+    let sent: Vec<u8> = (0..length).map(|n| (n ^ (n >> 7)) as u8).collect();
+    let (mut from, mut to) = split(stream);
+    let write = async {
+        to.write_all(&sent).await.expect("it is taken");
+        to.shutdown().await.expect("it ends");
+    };
+    let mut back = Vec::new();
+    let ((), read) = tokio::join!(write, from.read_to_end(&mut back));
+    read.expect("it comes back");
+    assert!(back == sent);
+}
+
+#[tokio::test]
+async fn streams_go_on_at_the_source_and_begin_anew_at_its_clones() {
+    let own = |_: &Path| std::env::current_exe().ok();
+    let Some(world) = World::with(own) else {
+        return;
+    };
+    let mut machine = world.machine();
+    machine.memory = 256;
+    machine.command_line = ARGUMENTS.to_owned();
+    let place = world.place("source");
+    let started = world.qemu.start(&machine, &place).await;
+    let source = started.unwrap_or_else(|error| panic!("{error}"));
+    source.resume().await.expect("it runs");
+    let session = connect(&*source).await;
+    session.ping().await.expect("it lives");
+    echoed(&session, 100_000).await;
+    let mut closed = session.open(Door::Port(9)).expect("there is room");
+    let error = closed.opened().await.expect_err("nobody is there");
+    assert_eq!(Code::of(&error), Some(Code::Closed));
+
+    // In the middle of what both say.
+    let snapshot = world.folder.path().join("snapshot");
+    let talks = session.clone();
+    let talk = tokio::spawn(async move { echoed(&talks, 8_000_000).await });
+    while session.kept() == 0 {
+        tokio::task::yield_now().await;
+    }
+    source.snapshot(&snapshot).await.expect("it is written");
+    assert!(!talk.is_finished(), "the snapshot came too late");
+    talk.await.expect("what the source says is whole");
+    for (name, memory) in [("one", Memory::Lent), ("two", Memory::Own)] {
+        let place = world.place(name);
+        let restored = world.qemu.restore(&snapshot, &place, memory).await;
+        let clone = restored.unwrap_or_else(|error| panic!("{error}"));
+        clone.resume().await.expect("it goes on");
+        let session = connect(&*clone).await;
+        echoed(&session, 1_000_000).await;
+    }
+    // Another host takes over, in the middle of the first one's words.
+    let talks = session.clone();
+    let talk = tokio::spawn(async move { echoed(&talks, 8_000_000).await });
+    while session.kept() == 0 {
+        tokio::task::yield_now().await;
+    }
+    talk.abort();
+    let _ = talk.await;
+    drop((session, closed));
+    let session = connect(&*source).await;
+    echoed(&session, 1_000_000).await;
+}
+
+/// The guest's, and no test of the host's.
+#[test]
+#[ignore = "it is the first program of a machine"]
+fn first_program() {
+    if std::process::id() != 1 {
+        return;
+    }
+    for (kind, at) in [("devtmpfs", "/dev"), ("sysfs", "/sys")] {
+        let _ = fs::create_dir(at);
+        mount(kind, at, kind, MountFlags::empty(), None).expect("it is mounted");
+    }
+    for name in fs::read_to_string("/modules").unwrap_or_default().lines() {
+        let module = fs::read(format!("/{name}")).expect("it is there");
+        let no_words = CString::default();
+        if let Err(errno) = rustix::system::init_module(&module, &no_words) {
+            println!("load {name}: {errno}");
+        }
+    }
+    let port = port();
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let (near, far) = duplex(1 << 16);
+    let (from_guest, to_guest) = split(far);
+    let (handle, ours) = (runtime.handle().clone(), port.try_clone().expect("a port"));
+    std::thread::spawn(move || hear(&handle, ours, to_guest));
+    let handle = runtime.handle().clone();
+    std::thread::spawn(move || say(&handle, port, from_guest));
+    let ended = runtime.block_on(Guest::serve(near, handle_stream));
+    panic!("{ended}");
+}
+
+fn handle_stream(door: Door, mut stream: Stream) {
+    if door != Door::Agent {
+        stream.reset(Code::Closed);
+        return;
+    }
+    stream.accept();
+    tokio::spawn(async move {
+        let (mut from, mut to) = split(stream);
+        let _ = copy(&mut from, &mut to).await;
+        let _ = to.shutdown().await;
+    });
+}
+
+fn port() -> File {
+    loop {
+        let ports = fs::read_dir("/sys/class/virtio-ports")
+            .into_iter()
+            .flatten();
+        for entry in ports.flatten() {
+            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+            if name.trim() == casemate_vm::qemu::PORT {
+                let path = PathBuf::from("/dev").join(entry.file_name());
+                let opened = File::options().read(true).write(true).open(path);
+                return opened.expect("it is there");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn hear(handle: &Handle, mut port: File, mut to: impl AsyncWriteExt + Unpin) {
+    let mut block = vec![0; 8192];
+    loop {
+        match port.read(&mut block) {
+            // Nobody is at the other end, for now.
+            Ok(0) | Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            Ok(count) => {
+                let heard = handle.block_on(to.write_all(&block[..count]));
+                heard.expect("somebody listens");
+            }
+        }
+    }
+}
+
+fn say(handle: &Handle, mut port: File, mut from: impl AsyncReadExt + Unpin) {
+    let mut block = vec![0; 8192];
+    loop {
+        let count = handle.block_on(from.read(&mut block));
+        let count = count.expect("somebody speaks");
+        let mut left = &block[..count];
+        while !left.is_empty() {
+            match port.write(left) {
+                Ok(count) => left = &left[count..],
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+}
