@@ -5,6 +5,7 @@ use crate::{Error, Result};
 use casemate_sys::process::wait_any;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
+use std::convert::Infallible;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,16 +60,15 @@ impl Children {
     }
 
     /// Never ends unless the agent can't be kept.
-    fn attend(&self) -> Result<std::convert::Infallible> {
+    fn attend(&self) -> Result<Infallible> {
         let mut failures = 0;
         loop {
             let begin = Instant::now();
-            let agent = self.start()?;
-            let how = reap_until(agent)?;
+            let how = self.one()?;
             while power::is_ending() {
                 std::thread::park();
             }
-            power::say(&format!("the agent has ended: {how}"));
+            power::say(&how);
             failures = match begin.elapsed() < SHORT {
                 true => failures + 1,
                 false => 0,
@@ -78,6 +78,15 @@ impl Children {
                 return Err(Error::rule("keep the agent", why));
             }
             std::thread::sleep(SHORT.saturating_sub(begin.elapsed()));
+        }
+    }
+
+    /// One agent, from its start to its end. That there can be none now is nothing to give up for:
+    /// somebody inside may have made as many processes as there can be.
+    fn one(&self) -> Result<String> {
+        match self.start() {
+            Ok(agent) => Ok(format!("the agent has ended: {}", reap_until(agent)?)),
+            Err(error) => Ok(error.to_string()),
         }
     }
 }
@@ -132,6 +141,22 @@ mod tests {
             Err(Errno::CHILD),
             "{other} is gone too"
         );
+    }
+
+    #[test]
+    fn an_agent_that_cant_be_started_is_no_reason_to_give_up() {
+        let settings = Settings {
+            program: "/none".into(),
+            arguments: Vec::new(),
+            agent: Vec::new(),
+        };
+        let children = Children::new(settings, std::fs::File::open("/dev/null").unwrap().into());
+        let why = children.one().unwrap();
+        assert!(
+            why.starts_with("start the agent /none: No such file"),
+            "{why}"
+        );
+        assert_eq!(children.starts(), 0);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod power;
 
 use crate::{Error, Result};
 use children::Children;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub fn run(settings: Settings) -> Result<()> {
     power::off()
 }
 
-fn attend(settings: Settings) -> Result<std::convert::Infallible> {
+fn attend(settings: Settings) -> Result<Infallible> {
     mounts::make()?;
     names::settle()?;
     let socket = doors::agent_socket()?;
@@ -67,7 +68,15 @@ fn attend(settings: Settings) -> Result<std::convert::Infallible> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        // The one thread that waits for disks stays: when there are as many processes in the
+        // machine as there can be, there is no new one.
+        .max_blocking_threads(1)
+        .thread_keep_alive(crate::FOREVER)
         .build()
         .map_err(|e| Error::io("start the runtime", &e))?
-        .block_on(doors::serve(children))
+        .block_on(async {
+            let first = tokio::task::spawn_blocking(|| ()).await;
+            first.map_err(|e| Error::rule("start a thread", e.to_string()))?;
+            doors::serve(children).await
+        })
 }

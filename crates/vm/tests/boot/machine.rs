@@ -120,6 +120,15 @@ impl Machine {
         String::from_utf8_lossy(&bytes).replace('\r', "")
     }
 
+    /// Waits until it has written this on its console.
+    pub(crate) async fn wait_for(&self, words: &str) {
+        let begin = Instant::now();
+        while !self.console().contains(words) {
+            assert!(begin.elapsed() < PATIENCE, "{}", self.console());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Its console, once it has switched itself off.
     pub(crate) fn wait_for_end(mut self) -> String {
         let begin = Instant::now();

@@ -144,6 +144,17 @@ async fn a_machine_without_pci_serves_its_host() {
     assert!(health.starts_with("HTTP/1.1 204"), "{health}");
     let mounts = client::run(&session, "cat /proc/mounts").await;
     assert!(mounts.contains("/.casemate ext4 ro,"), "{mounts}");
+    // There is no agent, and can be none, nor any other new process: process 1 still does what its
+    // host asks.
+    let full = "agent=$(pidof agent); echo 20 > /proc/sys/kernel/threads-max; kill -9 $agent";
+    client::run(&session, full).await;
+    machine
+        .wait_for("casemate: guest: start the agent /.casemate/agent: Resource")
+        .await;
+    assert_eq!(
+        client::control(&session, &Request::Sync).await,
+        Answer::Done
+    );
     let done = client::control(&session, &Request::PowerOff).await;
     assert_eq!(done, Answer::Done);
     let console = machine.wait_for_end();
