@@ -9,19 +9,13 @@ mod world;
 
 use casemate_mux::{Code, Door, Guest, Host, Session, Stream};
 use casemate_vm::driver::{Memory, Monitor, Running};
-use rustix::mount::{MountFlags, mount};
-use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, duplex, split};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Handle};
 use world::{PATIENCE, World};
-
-/// What a kernel is told so that this program is [`first_program`].
-const ARGUMENTS: &str = "quiet loglevel=1 -- --ignored --exact first_program --nocapture";
 
 async fn connect(running: &dyn Running) -> Session {
     let socket = running.channel().await.expect("it listens");
@@ -48,13 +42,8 @@ async fn echoed(session: &Session, length: u32) {
 
 #[tokio::test]
 async fn streams_go_on_at_the_source_and_begin_anew_at_its_clones() {
-    let own = |_: &Path| std::env::current_exe().ok();
-    let Some(world) = World::with(own) else {
-        return;
-    };
-    let mut machine = world.machine();
-    machine.memory = 256;
-    machine.command_line = ARGUMENTS.to_owned();
+    let Some(world) = World::find() else { return };
+    let machine = world.machine();
     let place = world.place("source");
     let started = world.qemu.start(&machine, &place).await;
     let source = started.unwrap_or_else(|error| panic!("{error}"));
@@ -101,21 +90,9 @@ async fn streams_go_on_at_the_source_and_begin_anew_at_its_clones() {
 #[test]
 #[ignore = "it is the first program of a machine"]
 fn first_program() {
-    if std::process::id() != 1 {
+    let Some(port) = world::first::begin() else {
         return;
-    }
-    for (kind, at) in [("devtmpfs", "/dev"), ("sysfs", "/sys")] {
-        let _ = fs::create_dir(at);
-        mount(kind, at, kind, MountFlags::empty(), None).expect("it is mounted");
-    }
-    for name in fs::read_to_string("/modules").unwrap_or_default().lines() {
-        let module = fs::read(format!("/{name}")).expect("it is there");
-        let no_words = CString::default();
-        if let Err(errno) = rustix::system::init_module(&module, &no_words) {
-            println!("load {name}: {errno}");
-        }
-    }
-    let port = port();
+    };
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let (near, far) = duplex(1 << 16);
     let (from_guest, to_guest) = split(far);
@@ -138,23 +115,6 @@ fn handle_stream(door: Door, mut stream: Stream) {
         let _ = copy(&mut from, &mut to).await;
         let _ = to.shutdown().await;
     });
-}
-
-fn port() -> File {
-    loop {
-        let ports = fs::read_dir("/sys/class/virtio-ports")
-            .into_iter()
-            .flatten();
-        for entry in ports.flatten() {
-            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-            if name.trim() == casemate_vm::qemu::PORT {
-                let path = PathBuf::from("/dev").join(entry.file_name());
-                let opened = File::options().read(true).write(true).open(path);
-                return opened.expect("it is there");
-            }
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn hear(handle: &Handle, mut port: File, mut to: impl AsyncWriteExt + Unpin) {

@@ -1,15 +1,16 @@
-//! What the tests need of the world: QEMU, a kernel of the distribution's with its modules, and a
-//! first program of their own in an initramfs.
+//! What the tests need of the world: QEMU, a kernel of the distribution's with its modules, and
+//! themselves as the first program in an initramfs.
 //!
 //! A kernel's package is looked for in `CASEMATE_TEST_KERNEL` (a folder into which one was unpacked:
 //! with `boot/` and `lib/modules/`), then on this system.
+
+pub(crate) mod first;
 
 use casemate_vm::driver::{Accelerator, Board, Machine, Monitor, Running};
 use casemate_vm::qemu::Qemu;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -32,7 +33,6 @@ const MODULES: [&str; 8] = [
     "block/virtio_blk",
 ];
 
-#[allow(dead_code, reason = "not every test needs all of it")]
 pub(crate) struct World {
     pub(crate) qemu: Qemu,
     pub(crate) folder: TempDir,
@@ -41,14 +41,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// One whose machines run the first program beside this. `None`, and a word why, if this machine
-    /// lacks something.
+    /// `None`, and a word why, if this machine lacks something.
     pub(crate) fn find() -> Option<Self> {
-        Self::with(build)
-    }
-
-    /// The same with another first program, which is static.
-    pub(crate) fn with(program: impl FnOnce(&Path) -> Option<PathBuf>) -> Option<Self> {
         let skipped = |why: &str| {
             println!("skipped: {why}");
             None
@@ -62,9 +56,7 @@ impl World {
             return skipped("there is no kernel with its modules");
         };
         let folder = tempfile::tempdir().expect("a folder");
-        let Some(first) = program(folder.path()) else {
-            return skipped("a static program can't be built");
-        };
+        let first = std::env::current_exe().expect("it is there");
         let initramfs = folder.path().join("initramfs");
         fs::write(&initramfs, archive(&first, &modules)).expect("it is written");
         Some(Self {
@@ -78,10 +70,10 @@ impl World {
     pub(crate) fn machine(&self) -> Machine {
         Machine {
             vcpus: 1,
-            memory: 128,
+            memory: 256,
             kernel: self.kernel.clone(),
             initramfs: self.initramfs.clone(),
-            command_line: "quiet loglevel=1".to_owned(),
+            command_line: first::WORDS.to_owned(),
             disks: Vec::new(),
             accelerator: Accelerator::Tcg,
             board: Board::Pci,
@@ -121,26 +113,6 @@ fn kernel(root: &Path) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
-/// The first program.
-fn build(folder: &Path) -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/world/guest.rs");
-    let program = folder.join("init");
-    let built = Command::new("rustc")
-        .args([
-            "--edition",
-            "2024",
-            "-O",
-            "-C",
-            "target-feature=+crt-static",
-        ])
-        .args(["-C", "panic=abort", "-C", "strip=symbols", "-o"])
-        .args([&program, &source])
-        .status();
-    built
-        .is_ok_and(|status| status.success())
-        .then_some(program)
-}
-
 /// An initramfs (`Documentation/driver-api/early-userspace/buffer-format.rst`).
 fn archive(first: &Path, modules: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -149,7 +121,7 @@ fn archive(first: &Path, modules: &Path) -> Vec<u8> {
         &mut bytes,
         "init",
         0o100_755,
-        &fs::read(first).expect("it was built"),
+        &fs::read(first).expect("it runs"),
     );
     for module in MODULES {
         // One that is absent is built in.
