@@ -297,6 +297,67 @@ async fn a_monitor_has_nothing_that_it_was_not_given() {
     }
 }
 
+/// A keeper that is killed, and whether its machine went with it.
+async fn machine_ends_with_its_keeper(mode: &str) -> Option<bool> {
+    let world = World::find()?;
+    let place = world.place("one");
+    let mut keeper = std::process::Command::new(std::env::current_exe().expect("it runs"))
+        .args(["--ignored", "--exact", "keeper", "--nocapture"])
+        .env("KEEPER_MODE", mode)
+        .env("KEEPER_PLACE", &place)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let pid = loop {
+        // It listens, so it is all there.
+        if place.join("qmp.sock").exists() {
+            break monitor_of(&place);
+        }
+        assert!(
+            keeper.try_wait().expect("a child").is_none(),
+            "it has ended"
+        );
+        sleep(Duration::from_millis(5)).await;
+    };
+    keeper.kill().expect("it is there");
+    keeper.wait().expect("it has ended");
+    let is_there = || fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == place);
+    // What the kernel does to it takes a moment.
+    for _ in 0..100 {
+        if !is_there() {
+            return Some(true);
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+    Some(false)
+}
+
+#[tokio::test]
+async fn a_machine_ends_with_its_keeper_unless_it_is_to_outlive_it() {
+    let ends = machine_ends_with_its_keeper("bound").await;
+    assert!(ends.is_none_or(|ends| ends));
+    let ends = machine_ends_with_its_keeper("outliving").await;
+    assert!(ends.is_none_or(|ends| !ends));
+}
+
+/// Another process of the host's, which is killed.
+#[tokio::test]
+#[ignore = "it is a part of another test"]
+async fn keeper() {
+    let Some(place) = std::env::var_os("KEEPER_PLACE") else {
+        return;
+    };
+    let mut world = World::find().expect("it was found before");
+    if std::env::var("KEEPER_MODE").is_ok_and(|mode| mode == "outliving") {
+        world.qemu = world.qemu.outliving();
+    }
+    let started = world.qemu.start(&world.machine(), Path::new(&place)).await;
+    let _running = started.unwrap_or_else(|error| panic!("{error}"));
+    std::future::pending().await
+}
+
 /// The guest's, and no test of the host's: it counts, and does what it is asked, a line each.
 #[test]
 #[ignore = "it is the first program of a machine"]
