@@ -290,6 +290,10 @@ async fn a_monitor_has_nothing_that_it_was_not_given() {
             .expect("its environment")
             .is_empty()
     );
+    for name in ["memory", "qmp.sock", "agent.sock"] {
+        let mode = fs::metadata(place.join(name)).expect("it is there").mode();
+        assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+    }
     drop(running);
     // It is killed with its handle.
     while fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == place) {

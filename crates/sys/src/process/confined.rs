@@ -9,6 +9,7 @@
 
 use crate::Errno;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::Mode;
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, getppid, pidfd_open,
     set_parent_process_death_signal, setrlimit, setsid,
@@ -85,6 +86,8 @@ impl Confined {
                     return Err(Errno::SRCH.into());
                 }
             }
+            // What it makes is its user's alone.
+            rustix::process::umask(Mode::RWXG | Mode::RWXO);
             limit(Resource::Core, 0)?;
             limit(Resource::Nofile, descriptors)?;
             rustix::thread::set_no_new_privs(true)?;
@@ -181,12 +184,15 @@ mod tests {
         // A descriptor that a program would inherit.
         let open = rustix::io::dup(File::open("/").unwrap()).unwrap();
         let (said, status) = run(&format!(
-            "grep NoNewPrivs /proc/self/status; ulimit -n; ulimit -c; pwd; echo \"home: $HOME\"; \
+            "grep NoNewPrivs /proc/self/status; ulimit -n; ulimit -c; umask; pwd; echo \"home: $HOME\"; \
              test -e /proc/$$/fd/2 && test ! -e /proc/$$/fd/{} && echo closed; \
              cut -d' ' -f6 /proc/$$/stat | grep -qx $$ && echo leads; exit 7",
             open.as_raw_fd()
         ));
-        assert_eq!(said, "NoNewPrivs:\t1\n20\n0\n/\nhome: \nclosed\nleads\n");
+        assert_eq!(
+            said,
+            "NoNewPrivs:\t1\n20\n0\n0077\n/\nhome: \nclosed\nleads\n"
+        );
         assert_eq!(status, Ok(7));
     }
 
