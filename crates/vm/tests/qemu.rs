@@ -182,6 +182,26 @@ async fn disks_are_of_the_snapshots_moment() {
     assert_eq!(begins(&snapshot.join("disk0")), b"before");
 }
 
+/// Needs a folder on a file system with less than 6 MiB left, which only root can make.
+#[tokio::test]
+async fn a_machine_whose_disk_is_full_goes_on() {
+    let Some(full) = std::env::var_os("CASEMATE_SMALL_DISK") else {
+        println!("skipped: CASEMATE_SMALL_DISK names no folder on a small disk");
+        return;
+    };
+    let Some(world) = World::find() else { return };
+    let disk = tempfile::NamedTempFile::new_in(full).expect("a disk");
+    disk.as_file().set_len(16 << 20).expect("it is long");
+    let mut machine = world.machine();
+    machine.disks.push(Disk {
+        path: disk.path().to_owned(),
+        read_only: false,
+    });
+    let (_running, mut line) = world.boot("one", &machine).await;
+    assert_ne!(line.ask("flood 12000000").await, "written");
+    assert_eq!(line.ask("echo alive").await, "alive");
+}
+
 #[tokio::test]
 async fn a_snapshot_is_whole_or_not_there() {
     let Some(world) = World::find() else { return };
@@ -419,6 +439,15 @@ fn first_program() {
                     |e| e.to_string(),
                     |()| String::from_utf8_lossy(&sector).trim().to_owned(),
                 )
+            }
+            "flood" => {
+                let block = vec![7; rest.parse().expect("a number")];
+                let disk = fs::File::options().write(true).open("/dev/vda");
+                let written = disk.and_then(|mut disk| {
+                    disk.write_all(&block)?;
+                    disk.sync_all()
+                });
+                written.map_or_else(|e| e.kind().to_string(), |()| "written".to_owned())
             }
             "crash" => {
                 fs::write("/proc/sysrq-trigger", "c").expect("it is there");

@@ -51,7 +51,9 @@ impl Arguments<'_> {
             let block =
                 json!({ "driver": "raw", "node-name": node, "read-only": read_only, "file": file });
             add(&["-blockdev", &block.to_string()]);
-            let device = self.device("virtio-blk", &json!({ "drive": node }));
+            // By default a machine whose disk is full is stopped, and nobody hears of it.
+            let told = json!({ "drive": node, "werror": "report", "rerror": "report" });
+            let device = self.device("virtio-blk", &told);
             add(&["-device", &device]);
         }
         add(&["-chardev", "stdio,id=console,signal=off"]);
@@ -190,6 +192,13 @@ mod tests {
         let file = |word: &&String| word.contains(r#""filename":"/a,b\"c""#);
         assert!(line.iter().any(|word| file(&word)), "{line:?}");
         assert!(line.iter().any(|word| word == "/k,ernel"));
+    }
+
+    #[test]
+    fn a_full_disk_is_the_guests_to_hear_of() {
+        let line = line(&machine(), Origin::Kernel).expect("it is right");
+        let disk = line.iter().find(|word| word.contains("virtio-blk-pci"));
+        assert!(disk.is_some_and(|disk| disk.contains(r#""werror":"report""#)));
     }
 
     #[test]
