@@ -1,5 +1,6 @@
 //! The program that the kernel starts first. Its source is the folder `program`; `build.rs`
-//! compiles it, and here it is embedded.
+//! compiles it, and here it is embedded. It is no crate, so `cargo fmt` doesn't reach it: run
+//! `rustfmt --edition 2024` on its `main.rs`.
 
 use casemate_core::error::{Error, Result};
 
