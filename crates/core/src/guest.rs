@@ -5,6 +5,7 @@
 //! may answer in the place of our program.
 
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 
 /// The most bytes of a request or an answer, its end of line included. A longer one ends the
 /// conversation.
@@ -12,6 +13,18 @@ pub const LINE: usize = 4096;
 
 /// The most bytes of randomness in one request.
 pub const ENTROPY: usize = 512;
+
+/// A machine's one interface, if it has one. The addresses are the same in all machines, so that one
+/// that is restored needs no other.
+pub const INTERFACE: &str = "eth0";
+/// Its address.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// The mask of its network.
+pub const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
+/// The way to everywhere else.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// Who resolves names.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

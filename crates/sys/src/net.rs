@@ -1,28 +1,86 @@
-//! The one interface that a sandbox has: loopback.
+//! The interfaces that a sandbox has: loopback, and that of a virtual machine.
 
 use crate::socket::option;
 use crate::{Errno, check};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::net::Ipv4Addr;
 
 /// Brings `lo` up in the current network namespace (netdevice(7), SIOCSIFFLAGS); with it come
 /// 127.0.0.1 and ::1.
 pub fn loopback_up() -> Result<(), Errno> {
-    let socket = socket_with(
+    up(&datagrams()?, "lo")
+}
+
+/// Gives an interface its address, and makes it the way to everywhere (netdevice(7), SIOCSIFADDR,
+/// SIOCSIFNETMASK; SIOCADDRT as in route(8)).
+pub fn interface_up(
+    name: &str,
+    address: Ipv4Addr,
+    mask: Ipv4Addr,
+    gateway: Ipv4Addr,
+) -> Result<(), Errno> {
+    let socket = datagrams()?;
+    for (call, address) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
+        let mut request = request(name)?;
+        request.ifr_ifru.ifru_addr = socket_address(address);
+        // SAFETY: request names an interface and holds an address, as both calls read them.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), call, &raw const request) };
+        check(result.into())?;
+    }
+    up(&socket, name)?;
+    // SAFETY: an all-zero rtentry is valid.
+    let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+    route.rt_dst = socket_address(Ipv4Addr::UNSPECIFIED);
+    route.rt_genmask = socket_address(Ipv4Addr::UNSPECIFIED);
+    route.rt_gateway = socket_address(gateway);
+    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    // SAFETY: route holds addresses, and no pointer to a name, as SIOCADDRT reads them.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT, &raw const route) };
+    check(result.into())?;
+    Ok(())
+}
+
+fn datagrams() -> Result<OwnedFd, Errno> {
+    socket_with(
         AddressFamily::INET,
         SocketType::DGRAM,
         SocketFlags::CLOEXEC,
         None,
-    )?;
+    )
+}
+
+fn request(name: &str) -> Result<libc::ifreq, Errno> {
     // SAFETY: an all-zero ifreq is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_name[0] = b'l' as libc::c_char;
-    request.ifr_name[1] = b'o' as libc::c_char;
+    if name.len() >= request.ifr_name.len() {
+        return Err(Errno::NAMETOOLONG);
+    }
+    for (to, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = byte as libc::c_char;
+    }
+    Ok(request)
+}
+
+fn up(socket: &OwnedFd, name: &str) -> Result<(), Errno> {
+    let mut request = request(name)?;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: request names an interface and holds its flags, as SIOCSIFFLAGS reads them.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     check(result.into())?;
     Ok(())
+}
+
+/// An address without a port (ip(7)).
+fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
+    // SAFETY: all zeros are a sockaddr.
+    let mut all: libc::sockaddr = unsafe { std::mem::zeroed() };
+    all.sa_family = libc::AF_INET as libc::sa_family_t;
+    // The address follows the port, in the order of the network.
+    for (to, byte) in all.sa_data[2..].iter_mut().zip(address.octets()) {
+        *to = byte as libc::c_char;
+    }
+    all
 }
 
 /// A socket address as connect(2) takes it: bytes that the kernel judges.

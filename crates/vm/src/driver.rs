@@ -102,6 +102,9 @@ pub struct Machine {
     pub accelerator: Accelerator,
     /// See there.
     pub board: Board,
+    /// Whether it has a network: that of its monitor, whose connections are the machine's.
+    #[serde(default)]
+    pub network: bool,
 }
 
 /// Whose the memory of a restored machine is.

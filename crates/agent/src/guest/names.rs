@@ -1,6 +1,8 @@
-//! What the machine is called, and its loopback interface.
+//! What the machine is called, and its interfaces.
 
 use crate::{Error, Result};
+use casemate_core::guest::{ADDRESS, GATEWAY, INTERFACE, MASK, RESOLVER};
+use std::path::Path;
 
 /// Until the host says otherwise.
 const NAME: &str = "sandbox";
@@ -11,7 +13,23 @@ const LONGEST: usize = 63;
 pub(super) fn settle() -> Result<()> {
     casemate_sys::net::loopback_up()
         .map_err(|e| Error::errno("bring up the loopback interface", e.raw_os_error()))?;
-    set_host_name(NAME)
+    set_host_name(NAME)?;
+    match Path::new("/sys/class/net").join(INTERFACE).exists() {
+        true => connect(),
+        false => Ok(()),
+    }
+}
+
+/// Sets up the machine's interface, and who resolves names.
+fn connect() -> Result<()> {
+    casemate_sys::net::interface_up(INTERFACE, ADDRESS, MASK, GATEWAY).map_err(|e| {
+        Error::errno("set up the network interface", e.raw_os_error()).on(INTERFACE)
+    })?;
+    let file = Path::new("/etc/resolv.conf");
+    // A link may lead to where nothing is yet.
+    let _ = std::fs::remove_file(file);
+    std::fs::write(file, format!("nameserver {RESOLVER}\n"))
+        .map_err(|e| Error::io("write", &e).on(file.display()))
 }
 
 /// Calls the machine so.

@@ -70,6 +70,15 @@ impl Arguments<'_> {
             "-device",
             &self.device("virtio-rng", &json!({ "rng": "rng" })),
         ]);
+        if self.machine.network {
+            add(&["-netdev", "user,id=net,ipv6=off"]);
+            let mut card = json!({ "netdev": "net", "mac": MAC });
+            if self.machine.board == Board::Pci {
+                // Nothing is to be booted from it.
+                card["romfile"] = json!("");
+            }
+            add(&["-device", &self.device("virtio-net", &card)]);
+        }
         if self.machine.board == Board::Pci {
             add(&["-device", "pvpanic"]);
         }
@@ -139,6 +148,9 @@ impl Arguments<'_> {
     }
 }
 
+/// Of every machine's card: none of them sees another's.
+const MAC: &str = "02:00:00:00:00:01";
+
 /// QEMU's own filter of system calls: it needs to start no program and to become nobody else.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -169,6 +181,7 @@ mod tests {
             }],
             accelerator: Accelerator::Tcg,
             board: Board::Pci,
+            network: false,
         }
     }
 

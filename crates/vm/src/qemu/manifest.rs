@@ -119,6 +119,7 @@ mod tests {
             disks: Vec::new(),
             accelerator: Accelerator::Tcg,
             board: Board::Micro,
+            network: false,
         };
         let qemu = Version {
             number: (7, 2, 22),

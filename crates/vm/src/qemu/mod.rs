@@ -107,7 +107,7 @@ impl Monitor for Qemu {
             pages: false,
             fork: true,
             channel: true,
-            network: false,
+            network: true,
             rates: false,
             balloon: false,
             metrics: true,

@@ -2,11 +2,13 @@
 //! themselves as the first program in an initramfs.
 //!
 //! A kernel's package is looked for in `CASEMATE_TEST_KERNEL` (a folder into which one was unpacked:
-//! with `boot/` and `lib/modules/`), then on this system.
+//! with `boot/` and `lib/modules/`), then on this system; else Debian's is fetched.
 
 pub(crate) mod first;
 
 use casemate_vm::driver::{Accelerator, Board, Machine, Monitor, Running};
+use casemate_vm::guest::kernel::{DEBIAN, Kernel, Source};
+use casemate_vm::guest::modules;
 use casemate_vm::qemu::Qemu;
 use std::fs;
 use std::io::Write;
@@ -20,18 +22,6 @@ use tokio::time::timeout;
 
 /// Machines are translated here, on whatever processor this has.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-
-/// In the order in which they have to be loaded; a kernel may have some built in.
-const MODULES: [&str; 8] = [
-    "virtio/virtio",
-    "virtio/virtio_ring",
-    "virtio/virtio_mmio",
-    "virtio/virtio_pci_legacy_dev",
-    "virtio/virtio_pci_modern_dev",
-    "virtio/virtio_pci",
-    "char/virtio_console",
-    "block/virtio_blk",
-];
 
 pub(crate) struct World {
     pub(crate) qemu: Qemu,
@@ -52,7 +42,8 @@ impl World {
         };
         let named = std::env::var_os("CASEMATE_TEST_KERNEL").map(PathBuf::from);
         let roots = named.into_iter().chain([PathBuf::from("/")]);
-        let Some((kernel, modules)) = roots.into_iter().find_map(|root| kernel(&root)) else {
+        let found = roots.into_iter().find_map(|root| kernel(&root));
+        let Some((kernel, modules)) = found.or_else(fetched) else {
             return skipped("there is no kernel with its modules");
         };
         let folder = tempfile::tempdir().expect("a folder");
@@ -77,6 +68,7 @@ impl World {
             disks: Vec::new(),
             accelerator: Accelerator::Tcg,
             board: Board::Pci,
+            network: false,
         }
     }
 
@@ -99,6 +91,16 @@ impl World {
     }
 }
 
+/// Debian's, which is fetched once.
+fn fetched() -> Option<(PathBuf, PathBuf)> {
+    let source = Source::Debian {
+        package: DEBIAN.to_owned(),
+        cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages"),
+    };
+    let image = Kernel::obtain(&source).ok()?.image;
+    kernel(image.parent()?.parent()?)
+}
+
 /// A kernel below a folder, and its modules.
 fn kernel(root: &Path) -> Option<(PathBuf, PathBuf)> {
     let entries = fs::read_dir(root.join("boot")).ok()?;
@@ -107,14 +109,12 @@ fn kernel(root: &Path) -> Option<(PathBuf, PathBuf)> {
         let modules = root
             .join("lib/modules")
             .join(name.strip_prefix("vmlinuz-")?);
-        modules
-            .is_dir()
-            .then(|| (entry.path(), modules.join("kernel/drivers")))
+        modules.is_dir().then(|| (entry.path(), modules))
     })
 }
 
 /// An initramfs (`Documentation/driver-api/early-userspace/buffer-format.rst`).
-fn archive(first: &Path, modules: &Path) -> Vec<u8> {
+fn archive(first: &Path, folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut names = String::new();
     add(
@@ -123,14 +123,9 @@ fn archive(first: &Path, modules: &Path) -> Vec<u8> {
         0o100_755,
         &fs::read(first).expect("it runs"),
     );
-    for module in MODULES {
-        // One that is absent is built in.
-        let Ok(contents) = fs::read(modules.join(format!("{module}.ko"))) else {
-            continue;
-        };
-        let name = module.rsplit('/').next().unwrap_or(module);
-        add(&mut bytes, name, 0o100_644, &contents);
-        names += &format!("{name}\n");
+    for module in modules::needed(folder).expect("a kernel's modules") {
+        add(&mut bytes, &module.name, 0o100_644, &module.contents);
+        names += &format!("{}\n", module.name);
     }
     add(&mut bytes, "modules", 0o100_644, names.as_bytes());
     add(&mut bytes, "TRAILER!!!", 0, &[]);

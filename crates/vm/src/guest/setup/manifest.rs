@@ -21,7 +21,7 @@ pub(super) const ROOT: &str = "root.ext4";
 const VERSION: u32 = 1;
 /// Bytes of a manifest.
 const LARGEST: u64 = 1 << 20;
-const REMEDY: &str = "set the virtual machines up again";
+const REMEDY: &str = "`casemate vm setup` makes it, or makes it again";
 
 /// What is in the folder, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
