@@ -28,6 +28,22 @@ enum Users {
     One,
 }
 
+/// How a virtual machine's first program calls this one.
+pub(crate) const GUEST: &str = "--guest";
+
+/// Is process 1 of a machine: it returns only where it isn't.
+pub(crate) fn guest() -> ExitCode {
+    let settings = casemate_agent::guest::Settings {
+        program: "/proc/self/exe".into(),
+        arguments: vec!["agent".into()],
+        agent: vec!["--users".into(), "real".into()],
+    };
+    if let Err(error) = casemate_agent::guest::run(settings) {
+        crate::printer::error(&error.to_string());
+    }
+    ExitCode::from(casemate_core::exit::FAILED)
+}
+
 /// Serves until the sandbox ends.
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let raw = args.listener_fd;

@@ -21,6 +21,7 @@ mod run;
 mod serve;
 mod state;
 mod unit;
+mod vm;
 mod wasm;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ enum Command {
     Egress(Box<egress_alone::EgressArgs>),
     /// Run a Wasm program in a process of its own
     Wasm(wasm::WasmArgs),
+    /// Prepare what virtual machines are made from
+    Vm(vm::VmArgs),
     /// Serve the platform: what E2B's clients talk to
     Serve(Box<serve::ServeArgs>),
     /// Make a sandbox on the platform
@@ -82,13 +85,19 @@ enum Command {
     #[command(hide = true)]
     Keep(keep::KeepArgs),
     #[command(hide = true)]
+    Vmm(vm::VmmArgs),
+    #[command(hide = true)]
     WasmTool(wasm::ToolArgs),
 }
 
 fn main() -> ExitCode {
     // The processes of the Wasm wall are this program, too.
     casemate_wasm::process::role(&casemate_wasm::worker::Wasm);
-    let code = command();
+    let code = match std::env::args_os().nth(1) {
+        // Nobody says that but a machine's first program.
+        Some(first) if first == agent::GUEST => agent::guest(),
+        _ => command(),
+    };
     // What the entry point began for a run that never came.
     drop(casemate_jail::HeadStart::take());
     code
@@ -130,6 +139,8 @@ fn command() -> ExitCode {
         Command::Key(args) => platform::key(args),
         Command::Agent(args) => agent::run(args),
         Command::Keep(args) => keep::run(args),
+        Command::Vm(args) => vm::run(args),
+        Command::Vmm(args) => vm::vmm(args),
         Command::WasmTool(args) => wasm::tool(args),
     };
     result.unwrap_or_else(|error| {

@@ -4,19 +4,22 @@ use crate::credentials::CredentialArgs;
 use crate::egress::Outlet;
 use crate::observe::ObserveArgs;
 use crate::report_file::ReportFile;
+use crate::vm::{ImageArgs, Once};
 use crate::{policy, printer};
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus, parse_duration};
+use casemate_core::sandbox::{Outward, Resources};
 use casemate_core::spec::{Access, EnvRule, Grant, Network, Root, SandboxSpec, Terminal};
 use casemate_egress::proxy::Learning;
 use casemate_jail::Plan;
 use casemate_jail::gate::Gate;
 use casemate_policy::Document;
 use clap::{Args, ValueEnum};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +33,11 @@ use std::time::Duration;
     124 time limit reached; 125 Casemate failed; 126 not executable; 127 not found."
 )]
 pub(crate) struct RunArgs {
+    /// What it runs behind
+    #[arg(long, value_name = "WALL", value_enum, default_value_t = Wall::Process)]
+    wall: Wall,
+    #[command(flatten)]
+    images: ImageArgs,
     /// Apply a policy's filesystem_policy, landlock and process sections
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -113,6 +121,14 @@ pub(crate) struct RunArgs {
     command: Vec<OsString>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wall {
+    /// A process wall: this machine's kernel
+    Process,
+    /// A virtual machine with a kernel of its own
+    Vm,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Net {
     /// Nothing but a loopback interface
@@ -125,6 +141,13 @@ enum Net {
 
 /// Runs the program; the exit code is its own, or says why there is none.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
+    if args.wall == Wall::Vm {
+        let ended = args.in_machine().map_err(Failure::from);
+        return ended.and_then(Once::run).unwrap_or_else(|failure| {
+            printer::error(&failure.error.to_string());
+            ExitCode::from(failure.code)
+        });
+    }
     match attempt(args, None) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -149,6 +172,69 @@ impl RunArgs {
                     .hint("leave it out"),
             ),
         }
+    }
+
+    /// The same in a machine. Nothing of what was asked for is left out in silence.
+    fn in_machine(self) -> Result<Once> {
+        let absent = [
+            ("--policy", self.policy.is_some()),
+            ("--ro", !self.ro.is_empty()),
+            ("--rw", !self.rw.is_empty()),
+            ("--hide", !self.hide.is_empty()),
+            ("--workdir", self.workdir.is_some()),
+            ("--pids", self.pids.is_some()),
+            ("--net", matches!(self.net, Some(Net::Host | Net::Policy))),
+            ("--tcp-connect", self.tcp_connect.is_some()),
+            ("--tcp-bind", self.tcp_bind.is_some()),
+            ("--root", self.root.is_some()),
+            ("--report", self.report.is_some()),
+            ("--allow-missing", !self.allow_missing.is_empty()),
+        ];
+        if let Some((flag, _)) = absent.into_iter().find(|(_, is_given)| *is_given) {
+            return Err(Error::rule(
+                format!("use {flag}"),
+                "a virtual machine doesn't have it yet",
+            )
+            .hint("leave it out, or run without --wall vm"));
+        }
+        let text = |word: OsString| {
+            word.into_string().map_err(|word| {
+                Error::rule("run in a virtual machine", "it is not UTF-8").on(word.display())
+            })
+        };
+        let mut environment = BTreeMap::new();
+        for rule in self.env.iter().map(environment_rule) {
+            let (name, value) = match rule? {
+                EnvRule::Set(name, value) => (name, Some(value)),
+                EnvRule::Pass(name) => {
+                    let value = std::env::var_os(&name);
+                    (name, value)
+                }
+            };
+            if let Some(value) = value {
+                environment.insert(text(name)?, text(value)?);
+            }
+        }
+        let default = Resources::default();
+        let cpus = self.cpus.map(|cpus| cpus.0.div_ceil(1000));
+        let terminals = [
+            std::io::stdin().is_terminal(),
+            std::io::stdout().is_terminal(),
+        ];
+        Ok(Once {
+            command: self.command.into_iter().map(text).collect::<Result<_>>()?,
+            environment,
+            resources: Resources {
+                cpus: cpus.unwrap_or(default.cpus),
+                memory: self.memory.map_or(default.memory, |memory| memory.0),
+                disk: self.disk.map_or(default.disk, |disk| disk.0),
+                ..default
+            },
+            network: Outward::default(),
+            time: self.time,
+            tty: self.tty || (!self.no_tty && terminals == [true, true]),
+            images: self.images,
+        })
     }
 
     /// The program as it was given.

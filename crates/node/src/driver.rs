@@ -20,6 +20,7 @@ use casemate_core::node::{Door, Refusal, Reply};
 use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Makes sandboxes of one kind, and finds them again.
 pub trait Driver: Send + Sync {
@@ -28,6 +29,11 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// What is wrong with the wish.
     fn check(&self, wish: &Wish) -> Result<(), Refusal>;
+
+    /// How long a sandbox may take to come up.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(20)
+    }
 
     /// Waits for what all sandboxes need and may still be in the making.
     fn ready(&self) -> Reply<'_, ()>;

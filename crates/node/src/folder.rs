@@ -8,6 +8,7 @@
 //! | `control.sock` | where it answers |
 //! | `agent.sock` | where the agent does |
 //! | `log` | what either of them had to say |
+//! | `machine` | the files of a virtual machine, if it is one: memory, disks |
 //!
 //! The folder is there before the first process is, and goes after the last one, so whatever a
 //! crash leaves behind can be found.
@@ -30,6 +31,8 @@ pub(crate) const KEEPER: &str = "keeper.json";
 /// Whose it is: without it, a sandbox is one that nobody was given.
 pub(crate) const OWNED: &str = "owned.json";
 pub(crate) const LOG: &str = "log";
+/// The files of a virtual machine.
+pub(crate) const MACHINE: &str = "machine";
 
 /// The folder of all sandboxes of a node.
 #[derive(Debug, Clone)]

@@ -22,5 +22,6 @@ mod local;
 mod wall;
 
 pub use driver::{Body, Driver};
+pub use keeper::Accelerator;
 pub use local::{Handle, Local};
-pub use wall::{Check, Settings, Wall};
+pub use wall::{Check, Machines, Settings, Wall, hatch};

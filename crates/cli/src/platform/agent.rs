@@ -45,6 +45,16 @@ impl Agent {
         }
     }
 
+    /// An agent that is reached without a server.
+    pub(super) fn direct(id: String, token: Option<String>, direct: http::Direct) -> Self {
+        Self {
+            site: Site::direct("sandbox", direct),
+            id,
+            token,
+            user: None,
+        }
+    }
+
     /// The user that was named.
     pub(super) fn user(&self) -> Option<&str> {
         self.user.as_deref()

@@ -17,11 +17,14 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustix::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of an answer that is read as a whole.
@@ -40,6 +43,21 @@ pub(super) struct Site {
     base: String,
     /// This user's own server, and nobody else's, is meant.
     own: Option<Own>,
+    /// Makes connections, where there is no server in between.
+    direct: Option<Direct>,
+}
+
+/// A way to somebody without a server.
+#[derive(Clone)]
+pub(crate) struct Direct(pub(crate) Arc<dyn Fn() -> Dialled + Send + Sync>);
+
+/// A connection that is made.
+pub(crate) type Dialled = Pin<Box<dyn Future<Output = std::io::Result<OwnedFd>> + Send>>;
+
+impl fmt::Debug for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Direct")
+    }
 }
 
 /// A server of this user's on this machine. Whoever listens has to be this user, or nothing is sent.
@@ -68,6 +86,19 @@ pub(super) enum Failed {
 pub(super) type Answer<T> = Result<T, Failed>;
 
 impl Site {
+    /// Somebody who is reached without a server.
+    pub(super) fn direct(name: &'static str, direct: Direct) -> Self {
+        Self {
+            secure: false,
+            host: name.to_owned(),
+            port: 80,
+            authority: HeaderValue::from_static(name),
+            base: String::new(),
+            own: None,
+            direct: Some(direct),
+        }
+    }
+
     /// Reads a URL.
     pub(super) fn parse(url: &str, own: Option<Own>) -> Result<Self, Error> {
         let bad = |why: &str| {
@@ -94,6 +125,7 @@ impl Site {
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| bad("odd host"))?,
             base: uri.path().trim_end_matches('/').to_owned(),
             own,
+            direct: None,
         })
     }
 

@@ -17,6 +17,7 @@ mod spans;
 mod watched;
 mod ways;
 
+use crate::vm::ImageArgs;
 use crate::{printer, state};
 use canisters::CanisterArgs;
 use casemate_control::{Control, SystemClock};
@@ -25,7 +26,7 @@ use casemate_core::layer::Layer;
 use casemate_core::limits::ByteSize;
 use casemate_core::node::Node;
 use casemate_gateway::{Gateway, Metrics};
-use casemate_node::{Handle, Local, Wall};
+use casemate_node::{Handle, Local};
 use clap::{Args, ValueEnum};
 use front::{Front, FrontArgs};
 use ipnet::IpNet;
@@ -55,6 +56,11 @@ pub(crate) struct ServeArgs {
     /// The root file system of the template `base` [default: a view of this machine's]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// What sandboxes are
+    #[arg(long, value_name = "WALL", value_enum, default_value_t = Wall::Process)]
+    wall: Wall,
+    #[command(flatten)]
+    images: ImageArgs,
     /// Keep up to so many sandboxes ready, as they are used
     #[arg(long, value_name = "N", default_value_t = 8)]
     warm: usize,
@@ -80,6 +86,15 @@ pub(crate) struct ServeArgs {
     /// Keep no file with the first key for the commands of this user
     #[arg(long)]
     no_client_file: bool,
+}
+
+/// See [`ServeArgs::wall`].
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Wall {
+    /// Processes of this machine's kernel
+    Process,
+    /// Virtual machines, each with a kernel of its own
+    Vm,
 }
 
 /// See [`ServeArgs::drain`].
@@ -174,7 +189,11 @@ async fn serve(args: ServeArgs, observation: &mut Observation) -> Result<()> {
 async fn node(args: &ServeArgs, data: &Path) -> Result<Arc<Local>> {
     let program =
         std::env::current_exe().map_err(|error| Error::io("find this program", &error))?;
-    let wall = Wall::open(casemate_node::Settings {
+    let machines = match args.wall {
+        Wall::Process => None,
+        Wall::Vm => Some(args.images.machines()?),
+    };
+    let wall = casemate_node::Wall::open(casemate_node::Settings {
         folder: data.join("sandboxes"),
         // A service's home may be one that it can't write to.
         skeletons: crate::state::cache()
@@ -189,6 +208,8 @@ async fn node(args: &ServeArgs, data: &Path) -> Result<Arc<Local>> {
         bandwidth: args.bandwidth.map(|size| size.0),
         reach: args.allow_ip.clone(),
         check: crate::keep::check,
+        machines,
+        attached: false,
     })?;
     Ok(Local::open(wall, args.warm).await)
 }

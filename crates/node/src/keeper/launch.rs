@@ -3,10 +3,11 @@
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus};
 use casemate_core::sandbox::{Resources, SandboxId, Wish};
-use casemate_core::spec::{Network, Root, SandboxSpec, Terminal};
+use casemate_core::spec::{Access, Grant, Network, Root, SandboxSpec, Terminal};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The user that programs are unless another one is named.
@@ -42,7 +43,42 @@ pub struct Launch {
     /// Addresses that it may reach besides the public ones.
     #[serde(default)]
     pub reach: Vec<IpNet>,
+    /// Whether it ends with the process that started it.
+    #[serde(default)]
+    pub attached: bool,
+    /// The virtual machine that the sandbox is; `None` if it is processes of this machine's kernel.
+    #[serde(default)]
+    pub machine: Option<Machine>,
 }
+
+/// What a virtual machine is made from. Whoever runs it is behind the wall, as an agent would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Kernel and images, which it shares with others.
+    pub images: PathBuf,
+    /// Its own files.
+    pub own: PathBuf,
+    /// What its processors are.
+    pub accelerator: Accelerator,
+}
+
+/// What a machine's processors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accelerator {
+    /// This machine's (KVM).
+    Kvm,
+    /// Programs that read its code. They are no security boundary: for development and tests.
+    Emulation,
+}
+
+/// Where virtual processors come from.
+const KVM: &str = "/dev/kvm";
+
+/// Memory of whoever runs a machine, beside the machine's own: code that was translated, and devices.
+const BESIDE: u64 = 512 << 20;
+/// Processes and threads of whoever runs it.
+const THREADS: u32 = 256;
 
 impl Launch {
     /// What the wall is asked for. The agent's socket has this number.
@@ -70,7 +106,7 @@ impl Launch {
         };
         let command = ["casemate-agent", "agent", "--users", users, "--listener-fd"];
         let command = command.into_iter().map(Into::into);
-        SandboxSpec {
+        let spec = SandboxSpec {
             command: command.chain([listener.to_string().into()]).collect(),
             given: true,
             // The keeper's own, which stays outside: programs start in their home.
@@ -98,6 +134,65 @@ impl Launch {
             allow_missing: allow_missing.collect(),
             allow_carriers: BTreeSet::new(),
             protect_carriers: BTreeSet::new(),
+        };
+        match &self.machine {
+            Some(machine) => machine.specification(spec, resources, listener),
+            None => spec,
+        }
+    }
+}
+
+impl Machine {
+    /// The same sandbox with a machine in it, instead of an agent.
+    fn specification(
+        &self,
+        spec: SandboxSpec,
+        resources: &Resources,
+        listener: i32,
+    ) -> SandboxSpec {
+        let grant = |path: &PathBuf, access| Grant {
+            path: path.clone(),
+            access,
+            origin: "the machine's files".into(),
+            required: true,
+            or_fresh: false,
+        };
+        let mut command: Vec<OsString> = ["casemate-vmm", "vmm", "--listener-fd"]
+            .map(OsString::from)
+            .into();
+        command.push(listener.to_string().into());
+        for (flag, value) in [
+            ("--memory", resources.memory.to_string().into()),
+            ("--cpus", resources.cpus.to_string().into()),
+            ("--images", self.images.clone().into_os_string()),
+            ("--own", self.own.clone().into_os_string()),
+        ] {
+            command.extend([flag.into(), value]);
+        }
+        let mut grants = vec![
+            grant(&self.images, Access::ReadOnly),
+            grant(&self.own, Access::ReadWrite),
+        ];
+        match self.accelerator {
+            Accelerator::Kvm => grants.push(grant(&KVM.into(), Access::ReadWrite)),
+            Accelerator::Emulation => command.push("--emulate".into()),
+        }
+        let memory = ByteSize(resources.memory.saturating_add(BESIDE));
+        SandboxSpec {
+            command,
+            grants,
+            limits: Limits {
+                memory: Limit::new(None, memory),
+                pids: Limit::new(None, THREADS),
+                ..spec.limits
+            },
+            workdir: self.own.clone(),
+            // The caller's own, whose files these are; as root, without any of its rights.
+            identity: None,
+            outside: None,
+            user: None,
+            rooted: false,
+            ..spec
         }
     }
 }

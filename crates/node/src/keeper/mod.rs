@@ -14,7 +14,7 @@ pub(crate) mod launch;
 pub(crate) mod same;
 pub(crate) mod wire;
 
-pub use launch::Launch;
+pub use launch::{Accelerator, Launch, Machine};
 
 use crate::folder::{AGENT, CONTROL, Folder, KEEPER, LAUNCH};
 use casemate_core::error::{Error, Result};
@@ -57,7 +57,10 @@ pub fn keep(
 ) -> Result<()> {
     let folder = Folder::at(path);
     let launch: Launch = folder.read(LAUNCH)?;
-    detach()?;
+    match launch.attached {
+        true => attach()?,
+        false => detach()?,
+    }
     // As long as this process lives, nobody removes what lies below its sandbox.
     let skeleton = launch.skeleton.as_deref().map(skeleton::hold);
     let _skeleton = skeleton.transpose()?;
@@ -105,6 +108,19 @@ pub fn keep(
         eprintln!("the agent ended: {:?}", finished.outcome);
     }
     Ok(())
+}
+
+/// Dies with whoever started it.
+fn attach() -> Result<()> {
+    let fail =
+        |errno: rustix::io::Errno| Error::errno("stay with who started this", errno.raw_os_error());
+    let parent = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(fail)?;
+    match rustix::process::getppid() == parent {
+        true => Ok(()),
+        false => Err(Error::rule("stay with who started this", "it has ended")),
+    }
 }
 
 /// Leaves the daemon's session and working folder: whatever ends those doesn't end this.

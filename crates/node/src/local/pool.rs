@@ -5,7 +5,7 @@
 //! its own. They are made when nobody waits for one that is asked for.
 
 use super::Local;
-use super::start::{Draft, PATIENCE};
+use super::start::Draft;
 use casemate_core::sandbox::{Outward, SandboxId, Wish};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,7 +142,8 @@ async fn fill(local: Arc<Local>, wish: Wish) {
             Err(_) => return local.pool.ready().filling = false,
         };
         // One that is never up must not keep the others from being made.
-        let prepared = tokio::time::timeout(PATIENCE, local.prepare(&id, &wish)).await;
+        let prepared =
+            tokio::time::timeout(local.driver.patience(), local.prepare(&id, &wish)).await;
         match prepared {
             Ok(Ok(draft)) => local.pool.ready().drafts.push_back(draft),
             // Who wants one will hear why.

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// How long a sandbox may take to come up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long whatever all of them need may take.
 const PREPARATION: Duration = Duration::from_secs(60);
 
@@ -95,10 +93,11 @@ impl Local {
             };
             draft.settle(id, wish).await
         };
-        let result = tokio::time::timeout(PATIENCE, started).await;
+        let patience = self.driver.patience();
+        let result = tokio::time::timeout(patience, started).await;
         drop(asked);
         self.pool.used(self, wish);
-        self.keep(result.map_err(|_| Refusal::Slow(PATIENCE))??);
+        self.keep(result.map_err(|_| Refusal::Slow(patience))??);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! One sandbox behind the wall, as the daemon has it: a keeper's process, and its folder.
 
 use super::dial::Stock;
+use super::hatch;
 use super::ids::Taken;
 use super::line::Line;
 use crate::driver::Body;
@@ -15,13 +16,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
+
+/// How long a keeper that failed may take to say why, and how often it is looked.
+const PARTING: Duration = Duration::from_secs(2);
+const LOOKS: u32 = 200;
 
 /// See the module.
 pub(super) struct Walled {
     line: Arc<Line>,
     process: Arc<OwnedFd>,
+    is_machine: bool,
     /// Sockets of its network that were not used yet.
     stock: Stock,
     written: Mutex<Written>,
@@ -55,6 +62,7 @@ impl Walled {
         Ok(Self {
             line: Arc::new(Line::new(place?)),
             process: Arc::new(process),
+            is_machine: launch.machine.is_some(),
             stock: Stock::default(),
             written: Mutex::new(Written { folder, launch }),
             says: Mutex::new(says),
@@ -88,10 +96,17 @@ impl Walled {
             let read = word.read_to_end(&mut said).await;
             read.map_err(|error| Error::io("wait for a sandbox's keeper", &error))?;
         }
-        match said == READY {
-            true => Ok(()),
-            false => Err(Error::rule("start a sandbox", self.folder().last_words())),
+        if said == READY {
+            return Ok(());
         }
+        // It says why when it has nothing more to do.
+        for _ in 0..LOOKS {
+            if !self.lives() {
+                break;
+            }
+            tokio::time::sleep(PARTING / LOOKS).await;
+        }
+        Err(Error::rule("start a sandbox", self.folder().last_words()))
     }
 
     fn agent(&self) -> Result<OwnedFd> {
@@ -131,9 +146,10 @@ impl Body for Walled {
 
     fn dial(&self, to: Door) -> Reply<'_, OwnedFd> {
         Box::pin(async move {
-            match to {
-                Door::Agent => Ok(self.agent()?),
-                Door::Port(port) => self.stock.dial(&self.line, port).await,
+            match (to, self.is_machine) {
+                (_, true) => hatch::dial(self.agent()?, to).await,
+                (Door::Agent, false) => Ok(self.agent()?),
+                (Door::Port(port), false) => self.stock.dial(&self.line, port).await,
             }
         })
     }

@@ -3,19 +3,21 @@
 //! - [`body`]: one sandbox: its keeper's process and folder
 //! - [`line`]: what is asked of a keeper
 //! - [`dial`]: connections into a sandbox
+//! - [`hatch`]: connections into one that is a virtual machine
 //! - [`above`]: what lies above the host's system folders, for ordinary users
 //! - [`ids`]: users that sandboxes have outside, for root
 
 mod above;
 mod body;
 mod dial;
+pub mod hatch;
 mod ids;
 mod line;
 
 use crate::driver::{Attached, Body, Driver};
-use crate::folder::{Folder, Folders, KEEPER, LAUNCH, OWNED};
-use crate::keeper::Launch;
+use crate::folder::{Folder, Folders, KEEPER, LAUNCH, MACHINE, OWNED};
 use crate::keeper::same::Process;
+use crate::keeper::{Accelerator, Launch, Machine};
 use above::Above;
 use body::Walled;
 use casemate_core::error::{Error, Result};
@@ -27,10 +29,17 @@ use ipnet::IpNet;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::BTreeSet;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::process::{Child, Command};
+
+/// How long processes may take to be up.
+const UP: Duration = Duration::from_secs(20);
+/// How long a machine may take, whose processor may be emulated on a machine that is busy.
+const BOOT: Duration = Duration::from_secs(120);
 
 /// The template that is always there.
 const BASE: &str = "base";
@@ -57,6 +66,19 @@ pub struct Settings {
     pub reach: Vec<IpNet>,
     /// Knows whether a network that is asked for could be put in force.
     pub check: Check,
+    /// What virtual machines are made from; `None` keeps sandboxes that are processes.
+    pub machines: Option<Machines>,
+    /// Whether sandboxes end with this process.
+    pub attached: bool,
+}
+
+/// See [`Settings::machines`].
+#[derive(Debug, Clone)]
+pub struct Machines {
+    /// Kernel and images: what `casemate vm setup` made.
+    pub images: PathBuf,
+    /// What their processors are.
+    pub accelerator: Accelerator,
 }
 
 /// Says what is wrong with the network that is asked for, by the field's name, where sandboxes may
@@ -152,12 +174,31 @@ impl Wall {
     }
 }
 
+/// Makes the folder of a machine's own files.
+fn machine_of(machines: &Machines, folder: &Folder) -> Result<Machine> {
+    let own = folder.path().join(MACHINE);
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&own);
+    made.map_err(|error| Error::io("make a machine's folder", &error).on(own.display()))?;
+    Ok(Machine {
+        images: machines.images.clone(),
+        own,
+        accelerator: machines.accelerator,
+    })
+}
+
 impl Driver for Wall {
     fn check(&self, wish: &Wish) -> Result<(), Refusal> {
         if wish.template != BASE {
             return Err(Refusal::NoTemplate(wish.template.clone()));
         }
         self.check_network(&wish.network)
+    }
+
+    fn patience(&self) -> Duration {
+        match self.settings.machines {
+            Some(_) => BOOT,
+            None => UP,
+        }
     }
 
     fn ready(&self) -> Reply<'_, ()> {
@@ -172,7 +213,11 @@ impl Driver for Wall {
     }
 
     fn start(&self, id: &SandboxId, wish: &Wish) -> Result<Arc<dyn Body>> {
-        let taken = self.outside()?;
+        let taken = match self.settings.machines {
+            // Their files are this user's.
+            Some(_) => None,
+            None => self.outside()?,
+        };
         let launch = Launch {
             id: id.clone(),
             wish: wish.clone(),
@@ -183,10 +228,18 @@ impl Driver for Wall {
             connections: self.settings.connections,
             bandwidth: self.settings.bandwidth,
             reach: self.settings.reach.clone(),
+            attached: self.settings.attached,
+            machine: None,
         };
         let folder = self.folders.of(id);
         folder.create()?;
-        let started = folder.write(LAUNCH, &launch).and_then(|()| {
+        let machine = self.settings.machines.as_ref();
+        let machine = machine.map(|machines| machine_of(machines, &folder));
+        let made = machine.transpose().and_then(|machine| {
+            let launch = Launch { machine, ..launch };
+            folder.write(LAUNCH, &launch).map(|()| launch)
+        });
+        let started = made.and_then(|launch| {
             let (mut keeper, process) = self.spawn(&folder)?;
             Walled::new(folder.clone(), launch, process, keeper.stdout.take(), taken)
         });

@@ -42,7 +42,7 @@ pub(in super::super) async fn conduct(server: &Server, agent: &Agent, own: Condu
         stdin: Some(input.is_some()),
         ..StartRequest::default()
     };
-    let begun = Session::start(server, agent.clone(), order).await;
+    let begun = Session::start(Some(server), agent.clone(), order).await;
     let mut session = begun.map_err(|failure| failure.error)?;
     let tag = session.tag.clone();
     let feeding = async {

@@ -20,6 +20,7 @@ mod terminal;
 
 use super::agent::Agent;
 use super::create::variables;
+use super::http::Direct;
 use super::server::{Server, ServerArgs};
 use super::{run, say};
 use attendant::Attendant;
@@ -104,7 +105,7 @@ pub(crate) fn exec(args: ExecArgs) -> anyhow::Result<ExitCode> {
         let order = order.with(around);
         match args.detach {
             true => detached(&server, agent, &order).await,
-            false => attended(&server, agent, &order).await,
+            false => attended(Some(&server), agent, &order).await,
         }
     })
 }
@@ -125,8 +126,34 @@ pub(crate) fn shell(args: ShellArgs) -> anyhow::Result<ExitCode> {
             tty: true,
         };
         let (server, agent, around) = place(&args.id, args.common, true).await?;
-        attended(&server, agent, &order.with(around)).await
+        attended(Some(&server), agent, &order.with(around)).await
     })
+}
+
+/// Runs a command in a sandbox that is reached without a server, with standard input and output as
+/// its own; the exit code is the command's.
+pub(crate) async fn directly(
+    id: String,
+    direct: Direct,
+    command: &[String],
+    tty: bool,
+) -> Result<ExitCode> {
+    let [program, arguments @ ..] = command else {
+        return Err(Error::rule("run a command", "there is none"));
+    };
+    let term = tty.then(|| std::env::var("TERM").ok()).flatten();
+    let term = term.map(|term| ("TERM".to_owned(), term));
+    let order = Order {
+        config: ProcessConfig {
+            cmd: program.clone(),
+            args: arguments.to_vec(),
+            envs: term.into_iter().collect(),
+            ..ProcessConfig::default()
+        },
+        interactive: true,
+        tty,
+    };
+    attended(None, Agent::direct(id, None, direct), &order).await
 }
 
 /// What is to be run.
@@ -175,7 +202,7 @@ async fn place(id: &str, common: Common, tty: bool) -> Result<(Server, Agent, Pr
 }
 
 async fn detached(server: &Server, agent: Agent, order: &Order) -> Result<ExitCode> {
-    let begun = Session::start(server, agent, |tag| order.request(tag)).await;
+    let begun = Session::start(Some(server), agent, |tag| order.request(tag)).await;
     let session = match begun {
         Ok(session) => session,
         Err(failure) => return refused(failure),
@@ -190,7 +217,7 @@ fn refused(failure: casemate_core::exit::Failure) -> Result<ExitCode> {
     Ok(ExitCode::from(failure.code))
 }
 
-async fn attended(server: &Server, agent: Agent, order: &Order) -> Result<ExitCode> {
+async fn attended(server: Option<&Server>, agent: Agent, order: &Order) -> Result<ExitCode> {
     // Before the command runs: a signal meanwhile is for it.
     let signals = attendant::Signals::new()?;
     let begun = Session::start(server, agent.clone(), |tag| order.request(tag)).await;

@@ -21,7 +21,8 @@ const LOST: &str = "casemate-lost";
 
 /// See the module.
 pub(super) struct Session<'a> {
-    server: &'a Server,
+    /// Who knows whether the sandbox lives; `None` if nobody is between it and this program.
+    server: Option<&'a Server>,
     agent: Agent,
     /// A name that nothing else has: unlike a number, it is known before the command is.
     pub(super) tag: String,
@@ -37,7 +38,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Starts a command.
     pub(super) async fn start(
-        server: &'a Server,
+        server: Option<&'a Server>,
         agent: Agent,
         order: impl FnOnce(String) -> StartRequest,
     ) -> Result<Self, Failure> {
@@ -107,13 +108,16 @@ impl<'a> Session<'a> {
 
     /// Follows it anew, from where it was left.
     async fn attach(&mut self, why: Failed) -> Result<()> {
+        let Some(server) = self.server else {
+            return Err(why.during("follow a command in a sandbox", &self.agent.id));
+        };
         let mut patience = Patience::new();
         let mut failed = why;
         loop {
             patience.wait(failed).await?;
             // The sandbox may have ended, which is no reason to wait.
             let path = format!("/sandboxes/{}", self.agent.id);
-            failed = match self.server.get::<Value>(&path).await {
+            failed = match server.get::<Value>(&path).await {
                 Ok(_) => match self.try_attach().await {
                     Ok(()) => return Ok(()),
                     Err(failed) => failed,

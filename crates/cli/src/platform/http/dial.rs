@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Socket {
     Plain(TcpStream),
     Secure(Box<TlsStream<TcpStream>>),
+    Direct(UnixStream),
 }
 
 impl Socket {
@@ -45,6 +46,11 @@ impl Socket {
     }
 
     async fn try_open(site: &Site) -> io::Result<Self> {
+        if let Some(direct) = &site.direct {
+            let stream = std::os::unix::net::UnixStream::from(direct.0().await?);
+            stream.set_nonblocking(true)?;
+            return UnixStream::from_std(stream).map(Self::Direct);
+        }
         let address = site.own.as_ref().and_then(|own| own.address);
         let stream = match address {
             Some(address) => TcpStream::connect(address).await?,
@@ -117,6 +123,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Direct(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -130,6 +137,7 @@ impl AsyncWrite for Socket {
         let written = match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Direct(stream) => Pin::new(stream).poll_write(cx, bytes),
         };
         written.map(|written| match written {
             // A server that refuses a file answers before it has read all, and closes: that is to be
@@ -150,6 +158,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Direct(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -157,6 +166,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Direct(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

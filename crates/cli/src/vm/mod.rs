@@ -1,0 +1,203 @@
+//! `casemate vm`: what virtual machines are made from, and whether this machine can run them.
+//!
+//! - [`machine`]: one that is made and met
+//! - [`once`]: one command in a machine of its own
+//! - [`vmm`]: who runs a machine, behind the wall
+
+mod machine;
+mod once;
+mod vmm;
+
+pub(crate) use once::Once;
+pub(crate) use vmm::{VmmArgs, vmm};
+
+use crate::{printer, state};
+use casemate_core::error::{Error, Result};
+use casemate_core::limits::ByteSize;
+use casemate_core::sandbox::Resources;
+use casemate_node::{Accelerator, Machines};
+use casemate_sys::probe::kvm;
+use casemate_vm::guest::kernel::{DEBIAN, Source};
+use casemate_vm::guest::setup::{Plan, Root, Setup};
+use casemate_vm::{accelerator, driver};
+use clap::{Args, Subcommand};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+// The arguments of `casemate vm`.
+#[derive(Args)]
+pub(crate) struct VmArgs {
+    #[command(subcommand)]
+    command: VmCommand,
+}
+
+#[derive(Subcommand)]
+enum VmCommand {
+    /// Prepare a kernel and the image of the template `base`
+    Setup(SetupArgs),
+}
+
+#[derive(Args)]
+struct SetupArgs {
+    #[command(flatten)]
+    place: Place,
+    /// A kernel, as QEMU boots it [default: Debian's cloud kernel]
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The folder of that kernel's modules, such as /lib/modules/6.1.0, if it needs any to start
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    modules: Option<PathBuf>,
+    /// The root file system of the template `base` [default: Debian's smallest, by debootstrap]
+    #[arg(long, value_name = "DIR|TAR")]
+    root: Option<PathBuf>,
+    /// Debian packages besides the smallest system
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with = "root"
+    )]
+    packages: Vec<String>,
+    /// The size of a machine's root disk, of which it takes what is used
+    #[arg(long, value_name = "SIZE", default_value = "4G")]
+    disk: ByteSize,
+    /// Make no machine that others begin as: each starts its kernel
+    #[arg(long)]
+    cold: bool,
+    /// Run machines where processors must be emulated: for development and tests, no wall
+    #[arg(long)]
+    allow_emulation: bool,
+}
+
+#[derive(Args)]
+struct Place {
+    /// Where kernel and images are [default: vm in the folder of casemate's state]
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+}
+
+impl Place {
+    fn folder(&self) -> Result<PathBuf> {
+        let folder = self.images.clone();
+        folder
+            .or_else(|| Some(state::folder()?.join("vm")))
+            .ok_or_else(|| {
+                Error::rule(
+                    "find the images of machines",
+                    "HOME is not an absolute path",
+                )
+                .hint("give --images DIR, or set HOME or XDG_STATE_HOME")
+            })
+    }
+}
+
+// What a command takes that runs machines.
+#[derive(Args)]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Run machines where processors must be emulated: for development and tests, no wall
+    #[arg(long)]
+    allow_emulation: bool,
+}
+
+/// See the module.
+pub(crate) fn run(args: VmArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        VmCommand::Setup(args) => setup_images(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn setup_images(args: SetupArgs) -> Result<()> {
+    let folder = args.place.folder()?;
+    // What else is kept beside it is nobody else's.
+    if let Some(above) = folder.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(above);
+        made.map_err(|error| Error::io("make a folder", &error).on(above.display()))?;
+    }
+    let kernel = match args.kernel {
+        Some(image) => Source::Given {
+            image,
+            modules: args.modules,
+        },
+        None => Source::Debian {
+            package: DEBIAN.to_owned(),
+            cache: state::cache()
+                .map_or_else(|| folder.join("kernels"), |cache| cache.join("kernels")),
+        },
+    };
+    let root = match args.root {
+        Some(path) if path.is_dir() => Root::Folder(path),
+        Some(path) => Root::Tarball(path),
+        None => Root::Debian {
+            suite: None,
+            packages: args.packages,
+            mirror: None,
+        },
+    };
+    let plan = Plan {
+        kernel,
+        agent: std::env::current_exe().map_err(|error| Error::io("find this program", &error))?,
+        root,
+        root_size: args.disk.0,
+    };
+    // Before what takes minutes.
+    let accelerator = match args.cold {
+        true => None,
+        false => Some(accelerator(args.allow_emulation)?),
+    };
+    let made = Setup::make(&plan, &folder)?;
+    if let Some(accelerator) = accelerator {
+        let resources = Resources::default();
+        let size = machine::Size {
+            memory: resources.memory,
+            processors: resources.cpus,
+        };
+        let accelerator = match accelerator {
+            Accelerator::Kvm => driver::Accelerator::Kvm,
+            Accelerator::Emulation => driver::Accelerator::Tcg,
+        };
+        let folder = std::fs::canonicalize(&folder)
+            .map_err(|error| Error::io("find the images", &error).on(folder.display()))?;
+        let made = Setup::open(&folder)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::io("start the runtime", &error))?;
+        runtime.block_on(machine::prepare(&made, &folder, size, accelerator))?;
+    }
+    let release = made.manifest.kernel_release.as_deref().unwrap_or("unknown");
+    let text = format!(
+        "{}: kernel {release}, {}\n",
+        folder.display(),
+        made.manifest.root.from
+    );
+    printer::say(&text).map_err(|error| Error::rule("print the result", format!("{error:#}")))
+}
+
+impl ImageArgs {
+    /// What machines are made from, and on which processor they run.
+    pub(crate) fn machines(&self) -> Result<Machines> {
+        let images = self.place.folder()?;
+        let images = std::fs::canonicalize(&images).unwrap_or(images);
+        Setup::open(&images)?;
+        Ok(Machines {
+            images,
+            accelerator: accelerator(self.allow_emulation)?,
+        })
+    }
+}
+
+/// What processors machines have here.
+fn accelerator(allow_emulation: bool) -> Result<Accelerator> {
+    match accelerator::choose(kvm::probe(), allow_emulation)? {
+        driver::Accelerator::Kvm => Ok(Accelerator::Kvm),
+        driver::Accelerator::Tcg => {
+            printer::note(&format!("processors are emulated: {}", accelerator::LABEL));
+            Ok(Accelerator::Emulation)
+        }
+    }
+}
