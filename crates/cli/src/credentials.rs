@@ -56,6 +56,11 @@ pub(crate) struct Given {
 }
 
 impl CredentialArgs {
+    /// Whether any is to be given.
+    pub(crate) fn asks(&self) -> bool {
+        self.credentials.is_some() || !self.credential.is_empty()
+    }
+
     /// Reads what is asked for and the secrets themselves, and puts placeholders into the
     /// environment of the run. With what should be said about it.
     ///

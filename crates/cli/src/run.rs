@@ -4,7 +4,7 @@ use crate::credentials::CredentialArgs;
 use crate::egress::Outlet;
 use crate::observe::ObserveArgs;
 use crate::report_file::ReportFile;
-use crate::vm::{ImageArgs, Once};
+use crate::vm::{ImageArgs, Once, Wall};
 use crate::{policy, printer};
 use casemate_core::error::{Error, Result};
 use casemate_core::exit::Failure;
@@ -25,6 +25,9 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The host name inside, unless another one is given.
+const HOSTNAME: &str = "casemate";
 
 // The flags of `casemate run`.
 #[derive(Args)]
@@ -89,7 +92,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", requires = "root")]
     keep: Option<PathBuf>,
     /// The host name inside
-    #[arg(long, value_name = "H", default_value = "casemate", value_parser = hostname)]
+    #[arg(long, value_name = "H", default_value = HOSTNAME, value_parser = hostname)]
     hostname: String,
     /// Make a pseudo-terminal for all three streams
     #[arg(short = 't', overrides_with = "no_tty")]
@@ -119,14 +122,6 @@ pub(crate) struct RunArgs {
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Wall {
-    /// A process wall: this machine's kernel
-    Process,
-    /// A virtual machine with a kernel of its own
-    Vm,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -189,6 +184,15 @@ impl RunArgs {
             ("--root", self.root.is_some()),
             ("--report", self.report.is_some()),
             ("--allow-missing", !self.allow_missing.is_empty()),
+            ("--allow-carrier", !self.allow_carrier.is_empty()),
+            ("--disk", self.disk.is_some()),
+            ("--hostname", self.hostname != HOSTNAME),
+            ("--name", self.name.is_some()),
+            ("a credential", self.credentials.asks()),
+            (
+                self.observe.asks().unwrap_or_default(),
+                self.observe.asks().is_some(),
+            ),
         ];
         if let Some((flag, _)) = absent.into_iter().find(|(_, is_given)| *is_given) {
             return Err(Error::rule(
@@ -227,7 +231,6 @@ impl RunArgs {
             resources: Resources {
                 cpus: cpus.unwrap_or(default.cpus),
                 memory: self.memory.map_or(default.memory, |memory| memory.0),
-                disk: self.disk.map_or(default.disk, |disk| disk.0),
                 ..default
             },
             network: Outward::default(),

@@ -17,7 +17,7 @@ mod spans;
 mod watched;
 mod ways;
 
-use crate::vm::ImageArgs;
+use crate::vm::{ImageArgs, Wall};
 use crate::{printer, state};
 use canisters::CanisterArgs;
 use casemate_control::{Control, SystemClock};
@@ -86,15 +86,6 @@ pub(crate) struct ServeArgs {
     /// Keep no file with the first key for the commands of this user
     #[arg(long)]
     no_client_file: bool,
-}
-
-/// See [`ServeArgs::wall`].
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Wall {
-    /// Processes of this machine's kernel
-    Process,
-    /// Virtual machines, each with a kernel of its own
-    Vm,
 }
 
 /// See [`ServeArgs::drain`].

@@ -15,16 +15,26 @@ use crate::{printer, state};
 use casemate_core::error::{Error, Result};
 use casemate_core::limits::ByteSize;
 use casemate_core::sandbox::Resources;
-use casemate_node::{Accelerator, Machines};
+use casemate_node::Machines;
 use casemate_sys::probe::kvm;
+use casemate_vm::accelerator;
+use casemate_vm::driver::Accelerator;
 use casemate_vm::guest::kernel::{DEBIAN, Source};
 use casemate_vm::guest::setup::{Plan, Root, Setup};
-use casemate_vm::{accelerator, driver};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// What sandboxes are behind.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wall {
+    /// Processes of this machine's kernel
+    Process,
+    /// Virtual machines, each with a kernel of its own
+    Vm,
+}
 
 // The arguments of `casemate vm`.
 #[derive(Args)]
@@ -112,12 +122,7 @@ pub(crate) fn run(args: VmArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn setup_images(args: SetupArgs) -> Result<()> {
-    let folder = args.place.folder()?;
-    // What else is kept beside it is nobody else's.
-    if let Some(above) = folder.parent() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(above);
-        made.map_err(|error| Error::io("make a folder", &error).on(above.display()))?;
-    }
+    let folder = real(&args.place.folder()?)?;
     let kernel = match args.kernel {
         Some(image) => Source::Given {
             image,
@@ -156,13 +161,6 @@ fn setup_images(args: SetupArgs) -> Result<()> {
             memory: resources.memory,
             processors: resources.cpus,
         };
-        let accelerator = match accelerator {
-            Accelerator::Kvm => driver::Accelerator::Kvm,
-            Accelerator::Emulation => driver::Accelerator::Tcg,
-        };
-        let folder = std::fs::canonicalize(&folder)
-            .map_err(|error| Error::io("find the images", &error).on(folder.display()))?;
-        let made = Setup::open(&folder)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -178,6 +176,21 @@ fn setup_images(args: SetupArgs) -> Result<()> {
     printer::say(&text).map_err(|error| Error::rule("print the result", format!("{error:#}")))
 }
 
+/// The folder by a path without links, which is the one that a wall brings in. Those above it are made:
+/// what else is kept beside it is nobody else's.
+fn real(folder: &Path) -> Result<PathBuf> {
+    let fail = |error: std::io::Error| Error::io("make a folder for", &error).on(folder.display());
+    let folder = std::path::absolute(folder).map_err(fail)?;
+    let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else {
+        return Ok(folder);
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(above);
+    let above = made
+        .and_then(|()| std::fs::canonicalize(above))
+        .map_err(fail)?;
+    Ok(above.join(name))
+}
+
 impl ImageArgs {
     /// What machines are made from, and on which processor they run.
     pub(crate) fn machines(&self) -> Result<Machines> {
@@ -186,18 +199,19 @@ impl ImageArgs {
         Setup::open(&images)?;
         Ok(Machines {
             images,
-            accelerator: accelerator(self.allow_emulation)?,
+            accelerator: match accelerator(self.allow_emulation)? {
+                Accelerator::Kvm => casemate_node::Accelerator::Kvm,
+                Accelerator::Tcg => casemate_node::Accelerator::Emulation,
+            },
         })
     }
 }
 
 /// What processors machines have here.
 fn accelerator(allow_emulation: bool) -> Result<Accelerator> {
-    match accelerator::choose(kvm::probe(), allow_emulation)? {
-        driver::Accelerator::Kvm => Ok(Accelerator::Kvm),
-        driver::Accelerator::Tcg => {
-            printer::note(&format!("processors are emulated: {}", accelerator::LABEL));
-            Ok(Accelerator::Emulation)
-        }
+    let chosen = accelerator::choose(kvm::probe(), allow_emulation)?;
+    if chosen == Accelerator::Tcg {
+        printer::note(&format!("processors are emulated: {}", accelerator::LABEL));
     }
+    Ok(chosen)
 }

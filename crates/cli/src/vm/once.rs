@@ -7,7 +7,7 @@ use super::ImageArgs;
 use crate::platform;
 use crate::state;
 use casemate_core::error::{Error, Result};
-use casemate_core::exit::Failure;
+use casemate_core::exit::{Failure, TIME};
 use casemate_core::node::{Door, Node};
 use casemate_core::sandbox::{Outward, Resources, SandboxId, Wish};
 use casemate_node::{Handle, Local, Wall};
@@ -30,9 +30,6 @@ pub(crate) struct Once {
     pub(crate) tty: bool,
     pub(crate) images: ImageArgs,
 }
-
-/// The code of a command whose time was up.
-const LATE: u8 = 124;
 
 impl Once {
     /// Runs the command to its end; the code is its own.
@@ -102,7 +99,7 @@ impl Once {
                 Ok(ended) => Ok(ended?),
                 Err(_) => {
                     crate::printer::line(&format!("ended: time limit of {time:?} reached"));
-                    Ok(ExitCode::from(LATE))
+                    Ok(ExitCode::from(TIME))
                 }
             },
         }

@@ -21,7 +21,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 
 /// How long whoever connects may take to say where to.
@@ -130,16 +130,9 @@ async fn admit(mut client: UnixStream, session: Session) {
 }
 
 async fn asked(client: &mut UnixStream) -> Option<Door> {
-    let mut line = Vec::new();
-    loop {
-        match client.read_u8().await.ok()? {
-            b'\n' => break,
-            _ if line.len() == hatch::LONGEST => return None,
-            byte => line.push(byte),
-        }
-    }
-    match std::str::from_utf8(&line).ok()?.split_once(' ') {
-        None if line == b"agent" => Some(Door::Agent),
+    let line = hatch::line_of(client).await.ok()?;
+    match line.split_once(' ') {
+        None if line == "agent" => Some(Door::Agent),
         Some(("port", port)) => port.parse().ok().map(Door::Port),
         _ => None,
     }

@@ -53,13 +53,16 @@ async fn ask(socket: OwnedFd, to: Door) -> Result<OwnedFd, Refusal> {
 }
 
 /// A line, byte by byte: what follows it is for somebody else.
-async fn line_of(stream: &mut UnixStream) -> std::io::Result<String> {
+///
+/// # Errors
+/// The stream ended first, or the line is longer than [`LONGEST`].
+pub async fn line_of(stream: &mut UnixStream) -> std::io::Result<String> {
     let mut line = Vec::new();
     loop {
         match stream.read_u8().await? {
             b'\n' => return Ok(String::from_utf8_lossy(&line).into_owned()),
             _ if line.len() == LONGEST => {
-                return Err(std::io::Error::other("its answer doesn't end"));
+                return Err(std::io::Error::other("a line that doesn't end"));
             }
             byte => line.push(byte),
         }

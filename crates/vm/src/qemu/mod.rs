@@ -15,13 +15,11 @@
 //! - [`fate`]: what is known of how a machine ends
 //! - [`running`]: a machine that runs
 //! - [`snapshot`], [`restore`]: a machine on disk, and back; [`manifest`]: what it was
-//! - [`copy`]: files that cost no more than what is in them
 //!
 //! See docs/decisions/0025-qemu.md for why it is used as it is.
 
 mod arguments;
 mod clock;
-mod copy;
 mod fate;
 mod manifest;
 mod process;

@@ -4,8 +4,9 @@ use super::arguments::{Arguments, Origin};
 use super::manifest::{Manifest, STATE};
 use super::running::Machinery;
 use super::snapshot::{blocking, hand_over, settled};
-use super::{MEMORY, Qemu, copy};
+use super::{MEMORY, Qemu};
 use crate::driver::Memory;
+use crate::guest::disk;
 use crate::qmp::Command;
 use casemate_core::error::{Error, Result};
 use serde_json::json;
@@ -37,7 +38,7 @@ pub(super) async fn restore(
     }
     let (from, to) = (snapshot.to_owned(), folder.to_owned());
     let copied = blocking(move || {
-        let copy = |name: &String| copy::copy(&from.join(name), &to.join(name));
+        let copy = |name: &String| disk::copy(&from.join(name), &to.join(name));
         copies.iter().try_for_each(copy)
     });
     copied.await?;

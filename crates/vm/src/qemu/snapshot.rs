@@ -9,7 +9,8 @@
 
 use super::manifest::{Manifest, STATE};
 use super::running::Machinery;
-use super::{MEMORY, copy, patience};
+use super::{MEMORY, patience};
+use crate::guest::disk::copy;
 use crate::qmp::Command;
 use casemate_core::error::{Error, Result};
 use rustix::fd::AsFd;
@@ -61,11 +62,11 @@ async fn write(machinery: &Machinery, draft: &Path) -> Result<()> {
     let disks = machinery.machine.disks.clone();
     blocking(move || {
         match memory.exists() {
-            true => copy::copy(&memory, &draft.join(MEMORY))?,
+            true => copy(&memory, &draft.join(MEMORY))?,
             false => nothing(&draft.join(MEMORY), size)?,
         }
         for (number, disk) in disks.iter().enumerate().filter(|(_, disk)| !disk.read_only) {
-            copy::copy(&disk.path, &draft.join(format!("disk{number}")))?;
+            copy(&disk.path, &draft.join(format!("disk{number}")))?;
         }
         Ok(())
     })
@@ -124,6 +125,12 @@ fn reason(answer: &Value) -> String {
     crate::qmp::short(why.unwrap_or("QEMU doesn't say why"))
 }
 
+/// Waits until a file or folder is on disk.
+fn sync(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| Error::io("write", &error).on(path.display()))
+}
+
 /// A folder in the making; it is removed unless it is finished.
 struct Draft {
     path: PathBuf,
@@ -161,18 +168,18 @@ impl Draft {
     fn sync(&self) -> Result<()> {
         let fail = |error: &std::io::Error| Error::io("read", error).on(self.path.display());
         for entry in fs::read_dir(&self.path).map_err(|error| fail(&error))? {
-            copy::sync(&entry.map_err(|error| fail(&error))?.path())?;
+            sync(&entry.map_err(|error| fail(&error))?.path())?;
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<()> {
-        copy::sync(&self.path)?;
+        sync(&self.path)?;
         // It doesn't take the place of one that has something in it.
         fs::rename(&self.path, &self.wanted)
             .map_err(|error| Error::io("finish", &error).on(self.wanted.display()))?;
         self.is_done = true;
-        copy::sync(self.wanted.parent().unwrap_or(Path::new("/")))
+        sync(self.wanted.parent().unwrap_or(Path::new("/")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Copies of images.
+//! Copies of files that cost no more than what is in them: disks, and memory.
 
 use casemate_core::error::{Error, Result};
 use rustix::fs::{ioctl_ficlone, seek};
@@ -8,37 +8,28 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// How a copy was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// It shares its blocks until one side writes (FICLONE in ioctl_ficlonerange(2)).
-    Cloned,
-    /// What holds data was copied, holes are holes.
-    Copied,
-}
-
 /// Makes `to` a copy of the file `from`; only its owner may open it. It must not be there yet, and
-/// is gone again if this fails. Nothing is synced.
-pub fn copy(from: &Path, to: &Path) -> Result<Way> {
+/// is gone again if this fails. It shares its blocks until one side writes (FICLONE in
+/// ioctl_ficlonerange(2)) where the file system can; else what holds data is copied, and holes are
+/// holes. Nothing is synced.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let failed = |what, path: &Path, error| Error::io(what, &error).on(path.display());
-    let source = File::open(from).map_err(|e| failed("open the image", from, e))?;
+    let source = File::open(from).map_err(|e| failed("open", from, e))?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
-    let target = options
-        .open(to)
-        .map_err(|e| failed("make the image", to, e))?;
+    let target = options.open(to).map_err(|e| failed("make", to, e))?;
     contents(&source, &target).map_err(|error| {
         let _ = std::fs::remove_file(to);
-        failed("copy the image to", to, error)
+        failed("copy to", to, error)
     })
 }
 
-fn contents(source: &File, target: &File) -> io::Result<Way> {
+fn contents(source: &File, target: &File) -> io::Result<()> {
     match ioctl_ficlone(target, source) {
-        Ok(()) => Ok(Way::Cloned),
+        Ok(()) => Ok(()),
         // The file system can't, or there are two of them.
         Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::XDEV | Errno::INVAL | Errno::NOSYS) => {
-            sparse(source, target).map(|()| Way::Copied)
+            sparse(source, target)
         }
         Err(errno) => Err(errno.into()),
     }
@@ -140,5 +131,35 @@ mod tests {
         fs::write(&to, "mine").unwrap();
         assert_eq!(copy(&from, &to).unwrap_err().raw_errno(), Some(17));
         assert_eq!(fs::read(&to).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_copy_has_the_same_bytes_and_holes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let file = File::create(&from).expect("a file");
+        file.set_len(64 << 20).expect("it is long");
+        for at in [0, 1 << 20, (40 << 20) + 5, (64 << 20) - 3] {
+            file.write_all_at(b"abc", at).expect("it is written");
+        }
+        copy(&from, &to).expect("it is copied");
+        let same = std::fs::read(&from).expect("a file") == std::fs::read(&to).expect("a file");
+        assert!(same);
+        let taken = to.metadata().expect("a file").blocks() * 512;
+        assert!(taken <= 1 << 20, "{taken}");
+        copy(&from, &to).expect_err("there is one already");
+    }
+
+    #[test]
+    fn a_copy_between_file_systems_is_one_too() {
+        let (there, here) = (tempfile::tempdir_in("/dev/shm"), tempfile::tempdir());
+        let (Ok(there), Ok(here)) = (there, here) else {
+            return;
+        };
+        let (from, to) = (there.path().join("from"), here.path().join("to"));
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n >> 3) as u8).collect();
+        std::fs::write(&from, &bytes).expect("it is written");
+        copy(&from, &to).expect("it is copied");
+        assert!(std::fs::read(&to).expect("a file") == bytes);
     }
 }

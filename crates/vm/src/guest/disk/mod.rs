@@ -13,6 +13,6 @@ mod copy;
 mod filled;
 mod tools;
 
-pub use copy::{Way, copy};
+pub use copy::copy;
 pub use filled::{Contents, Purpose, filled};
 pub use tools::tools;
