@@ -2,10 +2,11 @@
 //!
 //! The first call sets the token, and every later one has to know it: a node that comes back
 //! does, and somebody inside the sandbox doesn't. Until then nothing asks for a token, since a
-//! socket that only its node can reach is no one else's to use.
+//! socket that only its node can reach is no one else's to use. In a virtual machine that begins as
+//! another one was, process 1 has the agent forget that one's.
 
-use crate::Agent;
 use crate::error::Refusal;
+use crate::{Agent, FORGET};
 use axum::extract::{FromRequest, Request, State};
 use axum::{Json, http::StatusCode};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What is in force.
 pub(crate) struct Given {
@@ -104,6 +106,19 @@ impl Order {
         }
         Ok(())
     }
+}
+
+/// Forgets who may come in whenever the signal for that comes.
+pub(crate) fn forget_when_told(agent: &Arc<Agent>) -> crate::Result<()> {
+    let kind = SignalKind::from_raw(FORGET.as_raw());
+    let mut told = signal(kind).map_err(|e| crate::Error::io("wait for a signal", &e))?;
+    let agent = Arc::clone(agent);
+    tokio::spawn(async move {
+        while told.recv().await.is_some() {
+            agent.given().token = None;
+        }
+    });
+    Ok(())
 }
 
 /// How long its few bytes may take: nobody who calls it has shown a token yet.

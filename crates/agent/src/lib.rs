@@ -47,7 +47,12 @@ pub struct Settings {
     pub user: String,
     /// The folder that an empty path means; the user's home if absent.
     pub workdir: Option<std::path::PathBuf>,
+    /// Whether [`FORGET`] makes it forget its token. Nobody inside may be able to send that.
+    pub forgetful: bool,
 }
+
+/// What has an agent forget who may use it: process 1 of a machine that begins as another one was.
+pub(crate) const FORGET: rustix::process::Signal = rustix::process::Signal::HUP;
 
 /// What all requests share.
 pub(crate) struct Agent {
@@ -115,6 +120,9 @@ pub async fn serve(settings: Settings) -> Result<()> {
 async fn attend(settings: Settings, births: process::Births) -> Result<()> {
     blocking::begin().await;
     let agent = Arc::new(Agent::new(&settings, births));
+    if settings.forgetful {
+        init::forget_when_told(&agent)?;
+    }
     let router = http::router(&agent);
     connection::serve(settings.listener, router).await
 }

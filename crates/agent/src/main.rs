@@ -10,6 +10,7 @@ const USAGE: &str = "usage: casemate-agent (--listener-fd N | --listen ADDRESS:P
   --listener-fd N   a listening socket, Unix or TCP, that is open as this descriptor
   --listen A:P      listen there
   --guest           be process 1 of a virtual machine, and keep an agent there
+  --forgetful       SIGHUP makes it forget its token
   --alone           run every command as the agent's own user
   --user NAME       the user of requests that name none (user)
   --workdir FOLDER  what an empty path means (the user's home)
@@ -51,6 +52,7 @@ fn settings(arguments: Vec<String>) -> Result<Settings> {
     let mut identities = Identities::Real;
     let mut user = "user".to_owned();
     let mut workdir = None;
+    let mut forgetful = false;
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let mut value = || {
@@ -60,6 +62,7 @@ fn settings(arguments: Vec<String>) -> Result<Settings> {
         let bad = |value: &str| wrong(format!("{argument}: '{value}' is not one"));
         match argument.as_str() {
             "--alone" => identities = Identities::Alone,
+            "--forgetful" => forgetful = true,
             "--user" => user = value()?,
             "--workdir" => workdir = Some(value()?.into()),
             "--listener-fd" => {
@@ -82,5 +85,6 @@ fn settings(arguments: Vec<String>) -> Result<Settings> {
         identities,
         user,
         workdir,
+        forgetful,
     })
 }

@@ -15,6 +15,9 @@ pub(crate) struct AgentArgs {
     /// Whether commands run as the users they are started for
     #[arg(long, value_enum, default_value_t = Users::One)]
     users: Users,
+    /// SIGHUP makes it forget its token
+    #[arg(long)]
+    forgetful: bool,
     /// The user of requests that name none
     #[arg(long, value_name = "NAME", default_value = "user")]
     user: String,
@@ -57,6 +60,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         },
         user: args.user,
         workdir: None,
+        forgetful: args.forgetful,
     };
     casemate_agent::run(settings)?;
     Ok(ExitCode::SUCCESS)

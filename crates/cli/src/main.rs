@@ -74,6 +74,10 @@ enum Command {
     Pause(platform::PauseArgs),
     /// Let paused sandboxes go on
     Resume(platform::ResumeArgs),
+    /// Make others that go on from where a sandbox stands
+    Fork(platform::ForkArgs),
+    /// Write sandboxes as they stand; list and remove what was written
+    Snapshot(platform::SnapshotArgs),
     /// End sandboxes
     Kill(platform::KillArgs),
     /// Print all that is known of a sandbox
@@ -134,6 +138,8 @@ fn command() -> ExitCode {
         Command::Port(args) => platform::port(args),
         Command::Pause(args) => platform::pause(args),
         Command::Resume(args) => platform::resume(args),
+        Command::Fork(args) => platform::fork(args),
+        Command::Snapshot(args) => platform::snapshot(args),
         Command::Kill(args) => platform::kill(args),
         Command::Inspect(args) => platform::inspect(args),
         Command::Key(args) => platform::key(args),

@@ -49,6 +49,7 @@ fn machines(stage: &Stage) {
     a_killed_command_leaves_nothing(stage);
     stage.assert_nothing_left();
     sandboxes(stage);
+    on_disk(stage);
 }
 
 fn run(stage: &Stage, flags: &[&str], command: &[&str]) -> Ended {
@@ -169,7 +170,11 @@ fn a_killed_command_leaves_nothing(stage: &Stage) {
     stage.assert_nothing_left();
     assert_eq!(run(stage, &[], &["true"]).code, 0);
     let runs = stage.path("home/.local/state/casemate/vm-runs");
-    assert_eq!(fs::read_dir(runs).unwrap().count(), 0);
+    let left: Vec<_> = fs::read_dir(&runs).unwrap().flatten().collect();
+    if !left.is_empty() {
+        support::works(std::process::Command::new("find").arg(&runs).arg("-ls"));
+    }
+    assert!(left.is_empty(), "{left:?}");
 }
 
 fn sandboxes(stage: &Stage) {
@@ -233,8 +238,130 @@ fn sandboxes(stage: &Stage) {
     stage.assert_nothing_left();
 }
 
+/// Machines that are written, forked, put to sleep and woken.
+fn on_disk(stage: &Stage) {
+    let mut serving = Serving::with(stage, &SERVE);
+    let one = serving.create(&["--no-internet", "--timeout", "never", "--env", "X=y"]);
+    let asks = |serving: &Serving<'_>, id: &str, script: &str| {
+        serving.says(&["exec", id, "--", "sh", "-c", script])
+    };
+    let boot = |serving: &Serving<'_>, id: &str| asks(serving, id, &format!("cat {BOOT_ID}"));
+    let count = "n=0; while :; do n=$((n+1)); echo $n > /tmp/n; sleep 0.1; done";
+    serving.says(&["exec", "-d", &one, "--", "sh", "-c", count]);
+    asks(
+        &serving,
+        &one,
+        "until test -s /tmp/n; do sleep 0.1; done; echo one > /home/user/file",
+    );
+    let first = boot(&serving, &one);
+    let counted = |serving: &Serving<'_>, id: &str| -> u64 {
+        let said = asks(serving, id, "until test -s /tmp/n; do :; done; cat /tmp/n");
+        said.trim().parse().unwrap()
+    };
+    let goes_on = |serving: &Serving<'_>, id: &str| {
+        let before = counted(serving, id);
+        wait_until(PATIENCE, "what ran to go on", || {
+            counted(serving, id) > before
+        });
+    };
+    let now = |serving: &Serving<'_>, id: &str| -> u64 {
+        asks(serving, id, "date +%s").trim().parse().unwrap()
+    };
+    // Asleep, nothing of it runs; the server may end meanwhile.
+    assert_eq!(serving.says(&["pause", &one]), format!("{one}\n"));
+    assert_eq!(monitors(&one), 0);
+    let refused = serving.run(&["exec", &one, "--", "true"]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    serving.kill();
+    serving.restart_with(&SERVE);
+    assert!(serving.says(&["ps", "--all"]).contains("paused"));
+    serving.says(&["resume", &one]);
+    assert_eq!(boot(&serving, &one), first);
+    goes_on(&serving, &one);
+    assert_eq!(
+        asks(&serving, &one, "cat /home/user/file; echo $X"),
+        "one\ny\n"
+    );
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    assert!(now(&serving, &one).abs_diff(clock.unwrap().as_secs()) < 60);
+    // A snapshot is of its moment, and what it is of goes on.
+    let written = serving.says(&["snapshot", "create", &one, "--name", "mine"]);
+    let written = written.trim();
+    asks(&serving, &one, "echo two > /home/user/file");
+    goes_on(&serving, &one);
+    let other = serving.create(&["--template", "mine", "--env", "X=z"]);
+    assert_eq!(boot(&serving, &other), first);
+    assert_eq!(
+        asks(&serving, &other, "cat /home/user/file; echo $X"),
+        "one\nz\n"
+    );
+    goes_on(&serving, &other);
+    // What they draw is not the same.
+    let random = "cat /proc/sys/kernel/random/uuid";
+    assert_ne!(asks(&serving, &one, random), asks(&serving, &other, random));
+    serving.says(&["snapshot", "remove", "mine"]);
+    assert!(!serving.says(&["snapshot", "list"]).contains(written));
+    let refused = serving.run(&["create", "--template", written]);
+    assert!(refused.err.contains("not found"), "{refused:?}");
+    // Forks go on from here, each by itself.
+    let forks = serving.says(&["fork", &one, "-n", "2"]);
+    let forks: Vec<&str> = forks.lines().collect();
+    assert_eq!(forks.len(), 2);
+    for fork in &forks {
+        assert_eq!(
+            asks(&serving, fork, "cat /home/user/file; echo $X"),
+            "two\ny\n"
+        );
+        asks(&serving, fork, &format!("echo {fork} > /home/user/file"));
+        goes_on(&serving, fork);
+    }
+    assert_eq!(
+        asks(&serving, forks[0], "cat /home/user/file"),
+        format!("{}\n", forks[0])
+    );
+    goes_on(&serving, &one);
+    // A fork sleeps as well as what it was made of.
+    serving.says(&["pause", forks[0]]);
+    serving.says(&["resume", forks[0]]);
+    goes_on(&serving, forks[0]);
+    // Without its memory it starts anew, with its files.
+    for id in [&one, forks[1]] {
+        asks(&serving, id, "echo kept > /home/user/file");
+        serving.says(&["pause", "--files", id]);
+        serving.says(&["resume", id]);
+        assert_ne!(boot(&serving, id), first);
+        assert_eq!(
+            asks(&serving, id, "cat /home/user/file; echo $X"),
+            "kept\ny\n"
+        );
+        assert_eq!(asks(&serving, id, "test -e /tmp/n || echo none"), "none\n");
+    }
+    // What sleeps is killed, too.
+    serving.says(&["pause", &one]);
+    serving.says(&["kill", &one, &other, forks[0], forks[1]]);
+    for folder in ["sandboxes", "snapshots"] {
+        let left = serving.data().join(folder);
+        wait_until(Duration::from_secs(20), "their files to go", || {
+            fs::read_dir(&left).unwrap().count() == 0
+        });
+    }
+    serving.stop();
+    stage.assert_nothing_left();
+}
+
+/// How many processes run a machine.
+fn monitors(id: &str) -> usize {
+    monitors_of(id).len()
+}
+
 /// The process that runs a machine, which has its folder's name among its arguments.
 fn monitor(id: &str) -> Pid {
+    let found = monitors_of(id);
+    assert_eq!(found.len(), 1, "{found:?}");
+    Pid::from_raw(found[0]).unwrap()
+}
+
+fn monitors_of(id: &str) -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let is_it = |pid: &i32| {
@@ -242,7 +369,5 @@ fn monitor(id: &str) -> Pid {
         let line = String::from_utf8_lossy(&line).into_owned();
         line.split('\0').next().unwrap().contains("qemu-system") && line.contains(id)
     };
-    let found: Vec<i32> = pids.filter(is_it).collect();
-    assert_eq!(found.len(), 1, "{found:?}");
-    Pid::from_raw(found[0]).unwrap()
+    pids.filter(is_it).collect()
 }

@@ -10,6 +10,7 @@ use crate::meters::{Level, Line, Numbers, Team};
 use crate::problem::Problem;
 use crate::quota::{Quotas, Rates};
 use crate::settings::Settings;
+use crate::snapshots::Snapshots;
 use crate::store::{Change, Sqlite, Store};
 use crate::timers::Timers;
 use casemate_core::error::{Error, Result};
@@ -36,6 +37,7 @@ pub struct Control {
     /// Held by who changes keys.
     pub(crate) desk: Gate<()>,
     pub(crate) census: Census,
+    pub(crate) snapshots: Snapshots,
     pub(crate) rates: Rates,
     pub(crate) repeats: Repeats,
     pub(crate) timers: Timers,
@@ -109,6 +111,7 @@ impl Control {
             keys: Keyring::default(),
             desk: Gate::default(),
             census: Census::default(),
+            snapshots: Snapshots::default(),
             rates: Rates::default(),
             repeats: Repeats::default(),
             timers: Timers::default(),
@@ -121,6 +124,7 @@ impl Control {
         });
         control.take_keys().await?;
         control.reconcile().await?;
+        control.take_snapshots().await?;
         Ok(control)
     }
 

@@ -108,7 +108,7 @@ impl Control {
 mod tests {
     use super::Ledger;
     use crate::store::{Answer, Change, Page, Store, Stored};
-    use crate::{Entry, Key, Record};
+    use crate::{Entry, Key, Record, Snapshot};
     use casemate_core::error::Error;
     use casemate_core::sandbox::SandboxId;
     use jiff::Timestamp;
@@ -145,6 +145,10 @@ mod tests {
         }
 
         fn sandbox<'a>(&'a self, _: &'a SandboxId) -> Stored<'a, Option<Record>> {
+            unreachable!()
+        }
+
+        fn snapshots(&self) -> Stored<'_, Vec<Snapshot>> {
             unreachable!()
         }
 

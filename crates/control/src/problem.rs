@@ -72,7 +72,7 @@ impl Problem {
 
     /// E2B has this, and this server doesn't (yet).
     pub(crate) fn unsupported(what: &str) -> Self {
-        Self::bad(format!("{what}: not supported on the process wall"))
+        Self::bad(format!("{what}: not supported here"))
     }
 
     /// Something of ours failed.
@@ -101,6 +101,7 @@ impl Problem {
             Refusal::Unknown => Self::missing("the node keeps no such sandbox"),
             Refusal::NoTemplate(name) => Self::not_found("template", &name),
             Refusal::Invalid(why) => Self::bad(why),
+            Refusal::Unsupported(what) => Self::unsupported(what),
             Refusal::State(denied) => denied.into(),
             Refusal::Closed(_) => Self::new(StatusCode::BAD_GATEWAY, refusal.to_string()),
             Refusal::Full(why) => Self {

@@ -2,7 +2,7 @@
 
 use crate::problem::Problem;
 use casemate_core::hex;
-use casemate_core::sandbox::SandboxId;
+use casemate_core::sandbox::{SandboxId, SnapshotId};
 
 /// Random bytes.
 pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], Problem> {
@@ -20,6 +20,11 @@ pub(crate) fn token() -> Result<String, Problem> {
 /// The id of a new sandbox.
 pub(crate) fn sandbox() -> Result<SandboxId, Problem> {
     bytes().map(SandboxId::of)
+}
+
+/// The id of a new snapshot.
+pub(crate) fn snapshot() -> Result<SnapshotId, Problem> {
+    bytes().map(SnapshotId::of)
 }
 
 /// A UUID of version 4 (RFC 9562 §5.4).

@@ -3,7 +3,7 @@
 use crate::clock::later;
 use crate::network::Network;
 use casemate_core::sandbox::lifecycle::State;
-use casemate_core::sandbox::{SandboxId, Wish};
+use casemate_core::sandbox::{Resources, SandboxId, SnapshotId, Wish};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +21,9 @@ pub enum AtEnd {
     Kill,
     /// It is paused.
     Pause,
+    /// It is paused without its memory: it starts anew with its files.
+    #[serde(rename = "pause-files")]
+    PauseFiles,
 }
 
 /// When and how a sandbox ends.
@@ -80,6 +83,25 @@ pub struct Record {
     pub ended: Option<Timestamp>,
     /// When it is to end.
     pub lifetime: Lifetime,
+}
+
+/// What was written of a sandbox, which others can be made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Which.
+    pub id: SnapshotId,
+    /// The API key that made it.
+    pub key: String,
+    /// What its owner calls it; the last one of a name has it.
+    pub name: Option<String>,
+    /// What it was made of.
+    pub sandbox: SandboxId,
+    /// What that had.
+    pub resources: Resources,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// Whether it is there: one that isn't was being made, or is to go.
+    pub ready: bool,
 }
 
 impl Record {

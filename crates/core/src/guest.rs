@@ -45,6 +45,9 @@ pub enum Request {
         /// In hexadecimal digits; [`ENTROPY`] bytes at most.
         hex: String,
     },
+    /// Have the agent forget who may use it: a machine that begins as another one was isn't that
+    /// one's owner's.
+    Release,
     /// Be called this.
     SetHostName {
         /// A label of letters, digits and hyphens.

@@ -4,7 +4,7 @@
 //! process, another machine, or a simulation.
 
 use crate::error::Error;
-use crate::sandbox::{Outward, SandboxId, Usage, Wish};
+use crate::sandbox::{Keep, Outward, SandboxId, SnapshotId, Usage, Wish};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -21,11 +21,24 @@ pub trait Node: Send + Sync {
     /// Ends a sandbox and everything in it. Answers when nothing of it is left.
     fn kill<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()>;
 
-    /// Stops everything that runs in a sandbox. Its memory stays held.
-    fn pause<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()>;
+    /// Whether sandboxes can rest on disk: with their files alone, or with their memory.
+    fn stores(&self) -> bool;
 
-    /// Continues what was stopped.
-    fn resume<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()>;
+    /// Stops everything that runs in a sandbox.
+    fn pause<'a>(&'a self, id: &'a SandboxId, keep: Keep) -> Reply<'a, ()>;
+
+    /// Continues what was stopped, with what it is to be by now.
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()>;
+
+    /// Writes a sandbox as it stands under a name that nothing has yet, whole or not at all; it goes
+    /// on as before. Others can be made from that ([`Wish::from`]).
+    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()>;
+
+    /// Removes a snapshot. What was made from it isn't touched.
+    fn discard<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()>;
+
+    /// The snapshots that are kept here.
+    fn snapshots(&self) -> Reply<'_, Vec<SnapshotId>>;
 
     /// Replaces where a sandbox may connect to.
     fn restrict<'a>(&'a self, id: &'a SandboxId, outward: &'a Outward) -> Reply<'a, ()>;
@@ -79,6 +92,8 @@ pub enum Refusal {
     NoTemplate(String),
     /// The wish can't be fulfilled as it stands; the text names the field.
     Invalid(String),
+    /// There is no such thing here.
+    Unsupported(&'static str),
     /// The sandbox's state doesn't have this.
     State(crate::sandbox::lifecycle::Denied),
     /// Nothing listens on that port.
@@ -97,6 +112,7 @@ impl fmt::Display for Refusal {
             Self::Unknown => f.write_str("no such sandbox"),
             Self::NoTemplate(name) => write!(f, "template '{name}' not found"),
             Self::Invalid(why) | Self::Full(why) => f.write_str(why),
+            Self::Unsupported(what) => write!(f, "{what} is not supported here"),
             Self::State(denied) => denied.fmt(f),
             Self::Closed(port) => write!(f, "nothing listens on port {port}"),
             Self::Slow(after) => write!(f, "no answer after {after:?}"),

@@ -65,7 +65,10 @@ impl Answer {
                 format!("The sandbox gave no answer within {after:?}"),
             ),
             // What exactly broke is about the machine, and the node's log has it.
-            Refusal::NoTemplate(_) | Refusal::Invalid(_) | Refusal::Failed(_) => failed(
+            Refusal::NoTemplate(_)
+            | Refusal::Invalid(_)
+            | Refusal::Unsupported(_)
+            | Refusal::Failed(_) => failed(
                 StatusCode::BAD_GATEWAY,
                 "The sandbox can't be reached".into(),
             ),

@@ -9,7 +9,8 @@
 //!                     │       │                                                         │
 //!                     └───────┴──────▶ cut ──▶ ended ◀── end ◀── dial, pause, usage … ◀─┤
 //!                                                                                       │
-//!  after a restart:                              Driver::left ──▶ Driver::attach ───────┘
+//!  after a restart:                              Driver::left ──▶ Driver::attach ───────┤
+//!  one that rests on disk:                         pause ──▶ Driver::wake ──▶ up, own ──┘
 //! ```
 //!
 //! A [`Body`] that is dropped goes on: sandboxes outlive the daemon. Who makes one and can't give
@@ -17,7 +18,7 @@
 
 use casemate_core::error::Result;
 use casemate_core::node::{Door, Refusal, Reply};
-use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
+use casemate_core::sandbox::{Keep, Outward, SandboxId, SnapshotId, Usage, Wish};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,9 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// What is wrong with the wish.
     fn check(&self, wish: &Wish) -> Result<(), Refusal>;
+
+    /// Whether what is paused can rest on disk.
+    fn stores(&self) -> bool;
 
     /// How long a sandbox may take to come up.
     fn patience(&self) -> Duration {
@@ -55,12 +59,56 @@ pub trait Driver: Send + Sync {
 
     /// Takes one of them over. Of one that has ended, or was nobody's, the rest is removed.
     fn attach<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, Option<Attached>>;
+
+    /// Begins to continue one that rests on disk, which goes on resting there if this fails.
+    ///
+    /// # Errors
+    /// What failed.
+    fn wake(&self, id: &SandboxId, wish: &Wish) -> Result<Woken>;
+
+    /// Removes one that rests on disk.
+    fn remove(&self, id: &SandboxId);
+
+    /// What was written of sandboxes.
+    fn snapshots(&self) -> Vec<SnapshotId>;
+
+    /// Removes one of these.
+    ///
+    /// # Errors
+    /// What is still there of it is no snapshot any more.
+    fn discard(&self, name: &SnapshotId) -> Result<(), Refusal>;
+}
+
+/// A sandbox that is being continued from disk.
+pub struct Woken {
+    /// It. It rests again if it ends before it's somebody's ([`Body::own`]).
+    pub body: Arc<dyn Body>,
+    /// Whether its agent is new, and knows nobody.
+    pub is_new: bool,
+}
+
+/// Where a sandbox is that is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// In memory.
+    Held,
+    /// On disk: its body has no more use.
+    Stored,
+}
+
+/// How a body ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parting {
+    /// For good. What its last words were, if there are any.
+    Over(String),
+    /// What it was is on disk.
+    Stored,
 }
 
 /// A sandbox that was taken over.
 pub struct Attached {
-    /// It.
-    pub body: Arc<dyn Body>,
+    /// It, unless it rests on disk.
+    pub body: Option<Arc<dyn Body>>,
     /// Whether its programs are stopped.
     pub paused: bool,
 }
@@ -88,11 +136,14 @@ pub trait Body: Send + Sync {
     /// A stream to something in it.
     fn dial(&self, to: Door) -> Reply<'_, OwnedFd>;
 
-    /// Stops everything.
-    fn pause(&self) -> Reply<'_, ()>;
+    /// Stops everything. What doesn't rest in memory has ended when this answers.
+    fn pause(&self, keep: Keep) -> Reply<'_, Rest>;
 
     /// Continues it.
     fn resume(&self) -> Reply<'_, ()>;
+
+    /// Writes it as it stands under a name, whole or not at all, and lets it go on.
+    fn snapshot<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()>;
 
     /// Replaces where it may connect to.
     fn restrict<'a>(&'a self, outward: &'a Outward) -> Reply<'a, ()>;
@@ -106,7 +157,7 @@ pub trait Body: Send + Sync {
     /// Ends it at once, whatever state it is in, and doesn't wait.
     fn cut(&self);
 
-    /// Waits for its end, however that comes, and removes what is left of it. What its last words
-    /// were, if there are any. One caller, once.
-    fn ended(&self) -> Reply<'_, String>;
+    /// Waits for its end, however that comes, and removes what is left of one that is over. One
+    /// caller, once.
+    fn ended(&self) -> Reply<'_, Parting>;
 }

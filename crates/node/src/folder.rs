@@ -9,6 +9,8 @@
 //! | `agent.sock` | where the agent does |
 //! | `log` | what either of them had to say |
 //! | `machine` | the files of a virtual machine, if it is one: memory, disks |
+//! | `asleep.json` | what is kept of one that rests on disk |
+//! | `waking.json` | the same, while it is being continued |
 //!
 //! The folder is there before the first process is, and goes after the last one, so whatever a
 //! crash leaves behind can be found.
@@ -31,6 +33,10 @@ pub(crate) const KEEPER: &str = "keeper.json";
 /// Whose it is: without it, a sandbox is one that nobody was given.
 pub(crate) const OWNED: &str = "owned.json";
 pub(crate) const LOG: &str = "log";
+/// It rests on disk, and nothing of it runs.
+pub(crate) const ASLEEP: &str = "asleep.json";
+/// It did, and is being continued.
+pub(crate) const WAKING: &str = "waking.json";
 /// The files of a virtual machine.
 pub(crate) const MACHINE: &str = "machine";
 
@@ -122,6 +128,13 @@ impl Folder {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 
+    /// Waits until all of its file system is on disk, as far as that is possible.
+    pub(crate) fn flush(&self) {
+        if let Ok(folder) = std::fs::File::open(&self.0) {
+            let _ = rustix::fs::syncfs(folder);
+        }
+    }
+
     /// Opens the log.
     pub(crate) fn log(&self) -> Result<std::fs::File> {
         let path = self.0.join(LOG);
@@ -155,6 +168,29 @@ impl Folder {
             .map_err(|error| fail(&error))?;
         std::io::Write::write_all(&mut file, &text).map_err(|error| fail(&error))?;
         std::fs::rename(&draft, &path).map_err(|error| fail(&error))
+    }
+
+    /// Whether there is a file.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.join(name).exists()
+    }
+
+    /// Calls a file by another name.
+    pub(crate) fn call(&self, name: &str, other: &str) -> Result<()> {
+        let path = self.0.join(name);
+        std::fs::rename(&path, self.0.join(other))
+            .map_err(|error| Error::io("rename", &error).on(path.display()))
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) fn forget(&self, name: &str) -> Result<()> {
+        let path = self.0.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &error).on(path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads it back.

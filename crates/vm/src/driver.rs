@@ -4,8 +4,9 @@
 //!   Monitor::start ───┐
 //!                     ├──▶ dyn Running ── resume ⇄ pause ── snapshot ──▶ a folder
 //!   Monitor::restore ─┘         │                                          │
-//!        ▲                      └── channel · metrics · end ──▶ Ended      │
-//!        └─────────────────────────────────────────────────────────────────┘
+//!        ▲                      ├── channel · metrics · end ──▶ Ended      │
+//!        └──────────────────────┼──────────────────────────────────────────┘
+//!   Monitor::wake ◀── its files ┴── sleep
 //! ```
 //!
 //! A machine is paused when it has been started or restored, so that all is in place before its
@@ -137,6 +138,11 @@ pub trait Monitor: Send + Sync {
         folder: &'a Path,
         memory: Memory,
     ) -> Reply<'a, Arc<dyn Running>>;
+
+    /// Makes a machine that goes on where it was put to sleep, with the files that it had there; it
+    /// is paused, and can be woken again unless it was resumed. The folder may have another name by
+    /// now: disks are looked for in it and above it.
+    fn wake<'a>(&'a self, folder: &'a Path) -> Reply<'a, Arc<dyn Running>>;
 }
 
 /// A machine. It is ended when this is dropped.
@@ -150,6 +156,10 @@ pub trait Running: Send + Sync {
     /// Writes all of it into a new folder, which is there whole or not at all. It is stopped
     /// meanwhile, and afterwards runs if it did before.
     fn snapshot<'a>(&'a self, folder: &'a Path) -> Reply<'a, ()>;
+
+    /// Stops it and writes into its folder what memory and disks there don't have: once it is ended,
+    /// it can be woken. Resuming it undoes that.
+    fn sleep(&self) -> Reply<'_, ()>;
 
     /// A new connection to the guest's end of the channel; the one before is over.
     fn channel(&self) -> Reply<'_, OwnedFd>;

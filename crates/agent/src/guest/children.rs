@@ -1,14 +1,16 @@
 //! The children of process 1: the agent, and every process that lost its parent.
 
 use super::{Settings, power};
+use crate::FORGET;
 use crate::{Error, Result};
 use casemate_sys::process::wait_any;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::process::{Pid, kill_process};
 use std::convert::Infallible;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// An agent that ends sooner than this is started again after this at the earliest.
@@ -22,6 +24,8 @@ pub(super) struct Children {
     /// Where it listens; a connection that comes while there is no agent waits for the next one.
     socket: OwnedFd,
     starts: AtomicU64,
+    /// The agent's id, or 0.
+    agent: AtomicI32,
 }
 
 impl Children {
@@ -30,6 +34,19 @@ impl Children {
             settings,
             socket,
             starts: AtomicU64::new(0),
+            agent: AtomicI32::new(0),
+        }
+    }
+
+    /// Has the agent forget who may use it. One that is about to be started knows nobody anyway.
+    pub(super) fn release(&self) -> Result<()> {
+        let agent = Pid::from_raw(self.agent.load(Ordering::Relaxed));
+        let Some(agent) = agent else {
+            return Ok(());
+        };
+        match kill_process(agent, FORGET) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(Error::errno("tell the agent", errno.raw_os_error())),
         }
     }
 
@@ -42,6 +59,7 @@ impl Children {
         let mut command = Command::new(&self.settings.program);
         command.args(&self.settings.arguments);
         command.args(["--listener-fd", &self.socket.as_raw_fd().to_string()]);
+        command.arg("--forgetful");
         command.args(&self.settings.agent);
         command.env_clear().env("PATH", PATH).stdin(Stdio::null());
         command
@@ -85,7 +103,12 @@ impl Children {
     /// somebody inside may have made as many processes as there can be.
     fn one(&self) -> Result<String> {
         match self.start() {
-            Ok(agent) => Ok(format!("the agent has ended: {}", reap_until(agent)?)),
+            Ok(agent) => {
+                self.agent.store(agent, Ordering::Relaxed);
+                let how = reap_until(agent);
+                self.agent.store(0, Ordering::Relaxed);
+                Ok(format!("the agent has ended: {}", how?))
+            }
             Err(error) => Ok(error.to_string()),
         }
     }
@@ -177,7 +200,14 @@ mod tests {
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(
             arguments,
-            ["agent", "--listener-fd", &number, "--user", "root"]
+            [
+                "agent",
+                "--listener-fd",
+                &number,
+                "--forgetful",
+                "--user",
+                "root"
+            ]
         );
     }
 }

@@ -81,6 +81,7 @@ async fn answer(request: Request, children: &Children) -> Result<Answer> {
         } => set_clock(seconds, nanoseconds)?,
         Request::AddEntropy { hex } => add_entropy(&hex)?,
         Request::SetHostName { name } => names::set_host_name(&name)?,
+        Request::Release => children.release()?,
         // It waits for disks, and other connections don't.
         Request::Sync => tokio::task::spawn_blocking(rustix::fs::sync)
             .await

@@ -114,10 +114,16 @@ impl Server {
 
     /// All sandboxes in these states, the newest first.
     pub(super) async fn list<T: DeserializeOwned>(&self, states: &str) -> Answer<Vec<T>> {
+        self.pages(&format!("/v2/sandboxes?limit=100&state={states}"))
+            .await
+    }
+
+    /// All that a list has which comes page by page.
+    pub(super) async fn pages<T: DeserializeOwned>(&self, first: &str) -> Answer<Vec<T>> {
         let mut all = Vec::new();
         let mut next = None::<String>;
         for _ in 0..MOST_PAGES {
-            let mut path = format!("/v2/sandboxes?limit=100&state={states}");
+            let mut path = first.to_owned();
             if let Some(next) = &next {
                 path.push_str("&nextToken=");
                 path.extend(form_urlencoded::byte_serialize(next.as_bytes()));

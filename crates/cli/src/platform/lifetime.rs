@@ -20,6 +20,9 @@ pub(crate) struct PauseArgs {
     /// The sandboxes: their ids, the beginnings of them, or their names
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
+    /// Keep their files and not their memory: they start anew (virtual machines)
+    #[arg(long)]
+    files: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -56,7 +59,8 @@ pub(crate) fn pause(args: PauseArgs) -> anyhow::Result<ExitCode> {
         let server = args.server.server()?;
         each(&server, "pause a sandbox", &args.ids, async |id: &str| {
             let path = format!("/sandboxes/{id}/pause");
-            server.change(Method::POST, &path, Some(&json!({}))).await
+            let body = json!({ "memory": !args.files });
+            server.change(Method::POST, &path, Some(&body)).await
         })
         .await
     })

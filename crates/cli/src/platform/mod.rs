@@ -1,9 +1,9 @@
 //! The platform for people: commands that talk to `casemate serve` as E2B's clients do.
 //!
 //! ```text
-//!  create ps inspect pause resume kill logs key ──▶ api ──┐
-//!  exec shell cp ──▶ agent (Connect RPC, files) ──────────┼──▶ http ──▶ server
-//!  port ──▶ a byte stream to a port ──────────────────────┘
+//!  create ps inspect pause resume fork snapshot kill logs key ──▶ api ──┐
+//!  exec shell cp ──▶ agent (Connect RPC, files) ───────────────────────┼──▶ http ──▶ server
+//!  port ──▶ a byte stream to a port ───────────────────────────────────┘
 //! ```
 //!
 //! Which [server] that is, and the key, come from flags, from E2B's variables, or from the
@@ -27,6 +27,7 @@ mod lines;
 mod port;
 mod ps;
 mod server;
+mod snapshot;
 
 pub(crate) use client_file::ClientFile;
 pub(crate) use cp::{CpArgs, cp};
@@ -40,6 +41,7 @@ pub(crate) use lines::{Wanted, lines};
 pub(crate) use port::{PortArgs, port};
 pub(crate) use ps::{PsArgs, ps};
 pub(crate) use server::{ServerArgs, urls};
+pub(crate) use snapshot::{ForkArgs, SnapshotArgs, fork, snapshot};
 
 use casemate_core::error::{Error, Result};
 use std::process::ExitCode;

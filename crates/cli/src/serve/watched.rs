@@ -2,7 +2,7 @@
 //! clients are told less.
 
 use casemate_core::node::{Door, Ended, Kept, Node, Refusal, Reply};
-use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
+use casemate_core::sandbox::{Keep, Outward, SandboxId, SnapshotId, Usage, Wish};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tracing::{Instrument as _, Span, info_span};
@@ -27,6 +27,10 @@ fn watched<'a, T: 'a>(span: Span, reply: Reply<'a, T>) -> Reply<'a, T> {
 }
 
 impl Node for Watched {
+    fn stores(&self) -> bool {
+        self.0.stores()
+    }
+
     fn create<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
         let span = info_span!("create", sandbox = id.as_str());
         watched(span, self.0.create(id, wish))
@@ -37,14 +41,28 @@ impl Node for Watched {
         watched(span, self.0.kill(id))
     }
 
-    fn pause<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
+    fn pause<'a>(&'a self, id: &'a SandboxId, keep: Keep) -> Reply<'a, ()> {
         let span = info_span!("pause", sandbox = id.as_str());
-        watched(span, self.0.pause(id))
+        watched(span, self.0.pause(id, keep))
     }
 
-    fn resume<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
         let span = info_span!("resume", sandbox = id.as_str());
-        watched(span, self.0.resume(id))
+        watched(span, self.0.resume(id, wish))
+    }
+
+    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()> {
+        let span = info_span!("snapshot", sandbox = id.as_str(), snapshot = name.as_str());
+        watched(span, self.0.snapshot(id, name))
+    }
+
+    fn discard<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()> {
+        let span = info_span!("discard", snapshot = name.as_str());
+        watched(span, self.0.discard(name))
+    }
+
+    fn snapshots(&self) -> Reply<'_, Vec<SnapshotId>> {
+        watched(info_span!("snapshots"), self.0.snapshots())
     }
 
     fn restrict<'a>(&'a self, id: &'a SandboxId, outward: &'a Outward) -> Reply<'a, ()> {

@@ -3,6 +3,7 @@
 
 use casemate_core::error::{Error, Result};
 use casemate_core::guest::{Answer, LINE, Request};
+use casemate_core::sandbox::Keep;
 use casemate_mux::{Door, Host, Session};
 use casemate_vm::driver::{Accelerator, Board, Disk, Machine, Memory, Monitor, Running};
 use casemate_vm::guest::disk;
@@ -40,29 +41,142 @@ pub(super) struct Life {
     pub(super) session: Session,
 }
 
-/// Makes a machine in a folder of its own. It goes on where the one that is ready stands, if that is
-/// of this size; else its kernel starts.
-pub(super) async fn begin(
-    setup: &Setup,
-    images: &Path,
-    own: &Path,
-    size: Size,
-    accelerator: Accelerator,
-) -> Result<Life> {
-    let folder = own.join("run");
+/// What a machine begins as.
+pub(super) enum Origin<'a> {
+    /// The template: where the one that is ready stands, if that is of this size; else its kernel
+    /// starts.
+    Images,
+    /// What was written of another.
+    Snapshot(&'a Path),
+    /// What it was when it was put to sleep.
+    Asleep(Keep),
+}
+
+/// What machines are made from, and how.
+pub(super) struct Maker<'a> {
+    pub(super) setup: Setup,
+    pub(super) images: &'a Path,
+    pub(super) size: Size,
+    pub(super) accelerator: Accelerator,
+}
+
+impl Maker<'_> {
+    /// Makes a machine, or makes one go on, whose files are in a folder of its own.
+    pub(super) async fn begin(&self, own: &Path, origin: Origin<'_>) -> Result<Life> {
+        let folder = own.join(RUN);
+        match origin {
+            Origin::Asleep(Keep::Memory) => {
+                let life = meet(Qemu::find()?.wake(&folder).await?).await?;
+                settle(&life.session).await?;
+                Ok(life)
+            }
+            Origin::Asleep(Keep::Files) => {
+                // Whoever switched it off may have been killed before.
+                keep_files(own)?;
+                make(&folder)?;
+                self.boot(own, &folder).await
+            }
+            Origin::Snapshot(snapshot) => {
+                make(&folder)?;
+                let life = restored(snapshot, &folder).await?;
+                // It was somebody's.
+                tell(&life.session, &[Request::Release]).await?;
+                Ok(life)
+            }
+            Origin::Images => {
+                make(&folder)?;
+                let ready = ready(self.images, self.size);
+                if ready.exists() {
+                    return restored(&ready, &folder).await;
+                }
+                disk::copy(&self.setup.root(), &own.join(ROOT))?;
+                self.boot(own, &folder).await
+            }
+        }
+    }
+
+    /// Makes one that others of its size begin as.
+    pub(super) async fn prepare(&self) -> Result<()> {
+        let scratch = self.images.join(".preparing");
+        let _ = std::fs::remove_dir_all(&scratch);
+        let folder = scratch.join(RUN);
+        make(&scratch)?;
+        make(&folder)?;
+        let made = async {
+            disk::copy(&self.setup.root(), &scratch.join(ROOT))?;
+            let life = self.boot(&scratch, &folder).await?;
+            // The agent is there when it answers, and what it was started from is in memory.
+            greet(&life.session).await?;
+            tell(&life.session, &[Request::Sync]).await?;
+            life.running.snapshot(&ready(self.images, self.size)).await
+        };
+        let made = made.await;
+        let _ = std::fs::remove_dir_all(&scratch);
+        made
+    }
+
+    /// Starts the kernel, with the root disk that is there.
+    async fn boot(&self, own: &Path, folder: &Path) -> Result<Life> {
+        let machine = Machine {
+            vcpus: u8::try_from(self.size.processors).unwrap_or(u8::MAX),
+            memory: u32::try_from(self.size.memory >> 20).unwrap_or(u32::MAX),
+            kernel: self.setup.kernel(),
+            initramfs: self.setup.initramfs(),
+            command_line: String::new(),
+            disks: vec![
+                Disk {
+                    path: own.join(ROOT),
+                    read_only: false,
+                },
+                Disk {
+                    path: self.setup.tools(),
+                    read_only: true,
+                },
+            ],
+            accelerator: self.accelerator,
+            board: Board::Pci,
+            network: true,
+        };
+        let running = Qemu::find()?.start(&machine, folder).await?;
+        meet(running).await
+    }
+}
+
+/// Where its monitor has what it needs, and its root disk if it was booted: one that was restored
+/// has that among the monitor's.
+const RUN: &str = "run";
+const ROOT: &str = "root";
+const RESTORED_ROOT: &str = "run/disk0";
+
+/// Puts the files of a machine that was switched off where one is booted from.
+pub(super) fn keep_files(own: &Path) -> Result<()> {
+    let fail =
+        |error: std::io::Error| Error::io("keep a machine's files", &error).on(own.display());
+    let restored = own.join(RESTORED_ROOT);
+    if restored.exists() {
+        std::fs::rename(restored, own.join(ROOT)).map_err(fail)?;
+    }
+    match std::fs::remove_dir_all(own.join(RUN)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder for nobody else.
+fn make(folder: &Path) -> Result<()> {
     std::fs::DirBuilder::new()
         .mode(0o700)
-        .create(&folder)
-        .map_err(|error| Error::io("make a machine's folder", &error).on(folder.display()))?;
-    let ready = ready(images, size);
-    if ready.exists() {
-        // Lent memory would have to be a file that the monitor may write.
-        let running = Qemu::find()?.restore(&ready, &folder, Memory::Own).await?;
-        let life = meet(running).await?;
-        settle(&life.session).await?;
-        return Ok(life);
-    }
-    boot(setup, own, &folder, size, accelerator).await
+        .create(folder)
+        .map_err(|error| Error::io("make a machine's folder", &error).on(folder.display()))
+}
+
+/// One that goes on where a snapshot was taken, and isn't the only one.
+async fn restored(snapshot: &Path, folder: &Path) -> Result<Life> {
+    // Lent memory would have to be a file that the monitor may write.
+    let running = Qemu::find()?.restore(snapshot, folder, Memory::Own).await?;
+    let life = meet(running).await?;
+    settle(&life.session).await?;
+    Ok(life)
 }
 
 /// Where a machine of this size stands ready.
@@ -71,81 +185,22 @@ fn ready(images: &Path, size: Size) -> PathBuf {
     images.join(format!("{READY}-{mib}-{}", size.processors))
 }
 
-/// Makes one that others of its size begin as.
-pub(super) async fn prepare(
-    setup: &Setup,
-    images: &Path,
-    size: Size,
-    accelerator: Accelerator,
-) -> Result<()> {
-    let scratch = images.join(".preparing");
-    let _ = std::fs::remove_dir_all(&scratch);
-    let folder = scratch.join("run");
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|error| Error::io("make a machine's folder", &error).on(folder.display()))?;
-    let made = async {
-        let life = boot(setup, &scratch, &folder, size, accelerator).await?;
-        // The agent is there when it answers, and what it was started from is in memory.
-        let mut stream = life.session.open(Door::Agent).map_err(unmet)?;
-        let greeted = async {
-            let hello = b"GET /health HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n";
-            stream.write_all(hello).await?;
-            let mut answer = Vec::new();
-            (&mut stream)
-                .take(LINE as u64)
-                .read_to_end(&mut answer)
-                .await?;
-            Ok::<_, std::io::Error>(answer.starts_with(b"HTTP/1.1 2"))
-        };
-        let greeted = tokio::time::timeout(BOOT, greeted).await;
-        match greeted.map_err(std::io::Error::from).flatten() {
-            Ok(true) => {}
-            Ok(false) => return Err(Error::rule("wait for the guest's agent", "it isn't well")),
-            Err(error) => return Err(Error::io("wait for the guest's agent", &error)),
-        }
-        drop(stream);
-        tell(&life.session, &[Request::Sync]).await?;
-        life.running.snapshot(&ready(images, size)).await
+/// Waits until the agent is well.
+async fn greet(session: &Session) -> Result<()> {
+    let mut stream = session.open(Door::Agent).map_err(unmet)?;
+    let greeted = async {
+        let hello = b"GET /health HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n";
+        stream.write_all(hello).await?;
+        let mut answer = Vec::new();
+        stream.take(LINE as u64).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer.starts_with(b"HTTP/1.1 2"))
     };
-    let made = made.await;
-    let _ = std::fs::remove_dir_all(&scratch);
-    made
-}
-
-async fn boot(
-    setup: &Setup,
-    own: &Path,
-    folder: &Path,
-    size: Size,
-    accelerator: Accelerator,
-) -> Result<Life> {
-    let root = own.join("root");
-    disk::copy(&setup.root(), &root)?;
-    let machine = Machine {
-        vcpus: u8::try_from(size.processors).unwrap_or(u8::MAX),
-        memory: u32::try_from(size.memory >> 20).unwrap_or(u32::MAX),
-        kernel: setup.kernel(),
-        initramfs: setup.initramfs(),
-        command_line: String::new(),
-        disks: vec![
-            Disk {
-                path: root,
-                read_only: false,
-            },
-            Disk {
-                path: setup.tools(),
-                read_only: true,
-            },
-        ],
-        accelerator,
-        board: Board::Pci,
-        network: true,
-    };
-    let running = Qemu::find()?.start(&machine, folder).await?;
-    meet(running).await
+    let greeted = tokio::time::timeout(BOOT, greeted).await;
+    match greeted.map_err(std::io::Error::from).flatten() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::rule("wait for the guest's agent", "it isn't well")),
+        Err(error) => Err(Error::io("wait for the guest's agent", &error)),
+    }
 }
 
 /// Lets a machine go on, and waits for a word of its guest.
@@ -194,7 +249,7 @@ async fn settle(session: &Session) -> Result<()> {
 }
 
 /// Tells process 1 of the guest to do things, in order.
-async fn tell(session: &Session, requests: &[Request]) -> Result<()> {
+pub(super) async fn tell(session: &Session, requests: &[Request]) -> Result<()> {
     let step = "tell the guest";
     let fail = |error: std::io::Error| Error::io(step, &error);
     let stream = session.open(Door::Control).map_err(unmet)?;

@@ -165,7 +165,13 @@ fn setup_images(args: SetupArgs) -> Result<()> {
             .enable_all()
             .build()
             .map_err(|error| Error::io("start the runtime", &error))?;
-        runtime.block_on(machine::prepare(&made, &folder, size, accelerator))?;
+        let maker = machine::Maker {
+            setup: made.clone(),
+            images: &folder,
+            size,
+            accelerator,
+        };
+        runtime.block_on(maker.prepare())?;
     }
     let release = made.manifest.kernel_release.as_deref().unwrap_or("unknown");
     let text = format!(

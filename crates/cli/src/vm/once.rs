@@ -75,6 +75,7 @@ impl Once {
         let id = SandboxId::of(random);
         let wish = Wish {
             template: "base".into(),
+            from: None,
             environment: self.environment,
             resources: self.resources,
             network: self.network,

@@ -2,7 +2,7 @@
 //! types it.
 //!
 //! ```text
-//!  daemon ══ hatch: "agent", "port 80" ══▶ vmm ══ mux over virtio-serial ══▶ process 1 of the guest
+//!  daemon ══ hatch: "agent", "sleep" ══▶ vmm ══ mux over virtio-serial ══▶ process 1 of the guest
 //!                                           │ QMP
 //!                                           └────▶ QEMU, in the same wall
 //! ```
@@ -10,22 +10,27 @@
 //! It is behind the wall with its VMM: who takes the VMM over has the machine's files, and a network
 //! on which every connection is decided, as a program in a sandbox of processes has.
 
-use super::machine::{self, Size};
+use super::machine::{self, Life, Maker, Origin, Size};
 use anyhow::Context as _;
 use casemate_core::error::{Error, Result};
+use casemate_core::guest::Request;
+use casemate_core::sandbox::Keep;
 use casemate_mux::{Code, Door, Session};
 use casemate_node::hatch;
 use casemate_vm::driver::Accelerator;
 use casemate_vm::guest::setup::Setup;
-use clap::Args;
-use std::path::PathBuf;
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 
 /// How long whoever connects may take to say where to.
 const MANNERS: Duration = Duration::from_secs(10);
+/// How long a guest may take to switch itself off.
+const OFF: Duration = Duration::from_secs(10);
 /// After a connection that couldn't be taken.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -50,7 +55,36 @@ pub(crate) struct VmmArgs {
     /// Emulate processors
     #[arg(long)]
     emulate: bool,
+    /// Begin as what was written of another, in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "asleep")]
+    from: Option<PathBuf>,
+    /// Go on as what is kept of it among its own files
+    #[arg(long, value_name = "WHAT")]
+    asleep: Option<Kept>,
 }
+
+/// See [`Keep`].
+#[derive(Clone, Copy, ValueEnum)]
+enum Kept {
+    /// All of it
+    Memory,
+    /// Its files
+    Files,
+}
+
+/// What somebody wants of the machine as a whole, and where that is answered.
+struct Order {
+    what: What,
+    client: UnixStream,
+}
+
+enum What {
+    Write,
+    Sleep(Keep),
+}
+
+/// Orders that wait.
+const QUEUE: usize = 4;
 
 /// Runs a machine until it ends.
 pub(crate) fn vmm(args: VmmArgs) -> anyhow::Result<ExitCode> {
@@ -80,29 +114,134 @@ async fn attend(args: &VmmArgs, listener: UnixListener) -> Result<()> {
         true => Accelerator::Tcg,
         false => Accelerator::Kvm,
     };
-    let setup = Setup::open(&args.images)?;
-    let life = machine::begin(&setup, &args.images, &args.own, size, accelerator).await?;
-    let admitting = async {
+    let maker = Maker {
+        setup: Setup::open(&args.images)?,
+        images: &args.images,
+        size,
+        accelerator,
+    };
+    let origin = match (&args.from, args.asleep) {
+        (Some(snapshot), _) => Origin::Snapshot(snapshot),
+        (None, Some(Kept::Memory)) => Origin::Asleep(Keep::Memory),
+        (None, Some(Kept::Files)) => Origin::Asleep(Keep::Files),
+        (None, None) => Origin::Images,
+    };
+    let life = maker.begin(&args.own, origin).await?;
+    let (orders, mut ordered) = mpsc::channel(QUEUE);
+    let session = life.session.clone();
+    tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(admit(stream, life.session.clone()))),
+                Ok((stream, _)) => {
+                    drop(tokio::spawn(admit(stream, session.clone(), orders.clone())));
+                }
                 // Out of descriptors or memory: whoever asks waits.
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
-    };
-    let why = tokio::select! {
-        () = admitting => return Ok(()),
-        ended = life.running.ended() => ended.to_string(),
-        why = life.session.closed() => format!("its guest can't be reached: {why}"),
-    };
-    Err(Error::rule("keep a virtual machine", why))
+    });
+    loop {
+        let why = tokio::select! {
+            Some(order) = ordered.recv() => match order.carry_out(&life, &args.own).await {
+                Done::GoesOn => continue,
+                Done::Ends => return Ok(()),
+            },
+            ended = life.running.ended() => ended.to_string(),
+            why = life.session.closed() => format!("its guest can't be reached: {why}"),
+        };
+        return Err(Error::rule("keep a virtual machine", why));
+    }
 }
 
-/// Lets somebody in, to where they want.
-async fn admit(mut client: UnixStream, session: Session) {
-    let Ok(Some(door)) = tokio::time::timeout(MANNERS, asked(&mut client)).await else {
+/// What becomes of a machine.
+enum Done {
+    GoesOn,
+    Ends,
+}
+
+impl Order {
+    async fn carry_out(mut self, life: &Life, own: &Path) -> Done {
+        let done = match self.what {
+            What::Write => written(life, own).await.map(|()| hatch::IS_WRITTEN),
+            What::Sleep(Keep::Memory) => life.running.sleep().await.map(|()| hatch::IS_ASLEEP),
+            What::Sleep(Keep::Files) => machine::tell(&life.session, &[Request::Sync])
+                .await
+                .map(|()| hatch::IS_ASLEEP),
+        };
+        let is_asleep = done == Ok(hatch::IS_ASLEEP);
+        let answer = done.map_or_else(|error| error.to_string(), str::to_owned);
+        let told = say(&mut self.client, &answer).await;
+        let (What::Sleep(keep), true) = (self.what, is_asleep) else {
+            return Done::GoesOn;
+        };
+        let is_to_end = match told {
+            Ok(()) => hatch::line_of(&mut self.client).await,
+            Err(error) => Err(error),
+        };
+        match (is_to_end.as_deref(), keep) {
+            (Ok(hatch::END), Keep::Memory) => Done::Ends,
+            (Ok(hatch::END), Keep::Files) => {
+                switch_off(life, own).await;
+                Done::Ends
+            }
+            // Whoever wanted it has gone. What can't go on is found dead.
+            _ => {
+                if let Err(error) = life.running.resume().await {
+                    eprintln!("{error}");
+                }
+                Done::GoesOn
+            }
+        }
+    }
+}
+
+/// Writes the machine where the daemon finds it.
+async fn written(life: &Life, own: &Path) -> Result<()> {
+    let folder = own.join(hatch::WRITTEN);
+    // One that nobody has fetched.
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", &error).on(folder.display()))
+        }
+        _ => life.running.snapshot(&folder).await,
+    }
+}
+
+/// Ends a machine of which the files are kept. All that had to be written was, a moment ago.
+async fn switch_off(life: &Life, own: &Path) {
+    let off = async {
+        machine::tell(&life.session, &[Request::PowerOff]).await?;
+        life.running.ended().await;
+        Ok::<_, Error>(())
+    };
+    if !matches!(tokio::time::timeout(OFF, off).await, Ok(Ok(()))) {
+        life.running.end();
+        life.running.ended().await;
+    }
+    if let Err(error) = machine::keep_files(own) {
+        eprintln!("{error}");
+    }
+}
+
+async fn say(client: &mut UnixStream, answer: &str) -> std::io::Result<()> {
+    let answer = answer.replace('\n', " ");
+    let mut line: String = answer.chars().take(hatch::LONGEST / 4).collect();
+    line.push('\n');
+    client.write_all(line.as_bytes()).await
+}
+
+/// Lets somebody in, to where they want, or takes their order.
+async fn admit(mut client: UnixStream, session: Session, orders: mpsc::Sender<Order>) {
+    let Ok(Some(asked)) = tokio::time::timeout(MANNERS, asked(&mut client)).await else {
         return;
+    };
+    let door = match asked {
+        Asked::For(door) => door,
+        Asked::To(what) => {
+            // If nobody takes it any more, the machine has ended.
+            let _ = orders.send(Order { what, client }).await;
+            return;
+        }
     };
     let opened = async {
         let mut stream = session.open(door).map_err(|why| why.to_string())?;
@@ -117,11 +256,9 @@ async fn admit(mut client: UnixStream, session: Session) {
     };
     let (answer, stream) = match opened.await {
         Ok(stream) => (hatch::OPEN.to_owned(), Some(stream)),
-        Err(why) => (why.replace('\n', " "), None),
+        Err(why) => (why, None),
     };
-    let mut line: String = answer.chars().take(hatch::LONGEST / 4).collect();
-    line.push('\n');
-    if client.write_all(line.as_bytes()).await.is_ok()
+    if say(&mut client, &answer).await.is_ok()
         && let Some(mut stream) = stream
     {
         // Whoever breaks off knows why.
@@ -129,11 +266,20 @@ async fn admit(mut client: UnixStream, session: Session) {
     }
 }
 
-async fn asked(client: &mut UnixStream) -> Option<Door> {
+/// What somebody wants.
+enum Asked {
+    For(Door),
+    To(What),
+}
+
+async fn asked(client: &mut UnixStream) -> Option<Asked> {
     let line = hatch::line_of(client).await.ok()?;
-    match line.split_once(' ') {
-        None if line == "agent" => Some(Door::Agent),
-        Some(("port", port)) => port.parse().ok().map(Door::Port),
+    match (line.split_once(' '), line.as_str()) {
+        (Some(("port", port)), _) => Some(Asked::For(Door::Port(port.parse().ok()?))),
+        (_, "agent") => Some(Asked::For(Door::Agent)),
+        (_, "write") => Some(Asked::To(What::Write)),
+        (_, "sleep memory") => Some(Asked::To(What::Sleep(Keep::Memory))),
+        (_, "sleep files") => Some(Asked::To(What::Sleep(Keep::Files))),
         _ => None,
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The one template that there is on the process wall.
+/// The one template that there is.
 pub(crate) const BASE: &str = "base";
 
 /// What a client asked for, checked for form.
@@ -48,10 +48,17 @@ impl Control {
         also: impl FnOnce(&Record) -> Option<Change> + Send,
     ) -> Result<Arc<Record>, Problem> {
         self.short_enough(order.timeout)?;
-        if template(&order.template)? != BASE {
-            return Err(Problem::not_found("template", &order.template));
-        }
         let record = self.record(key, order)?;
+        self.admit(key, record, also).await
+    }
+
+    /// Makes the sandbox of a record that nobody else knows yet.
+    pub(super) async fn admit(
+        &self,
+        key: &Arc<Key>,
+        record: Record,
+        also: impl FnOnce(&Record) -> Option<Change> + Send,
+    ) -> Result<Arc<Record>, Problem> {
         let quotas = key.quotas.or(self.settings.quotas);
         let sandbox = Sandbox::new(record);
         // Nobody else knows it yet, so the gate is free.
@@ -156,8 +163,20 @@ impl Control {
     }
 
     fn record(&self, key: &Key, order: Order) -> Result<Record, Problem> {
+        if order.at_end == AtEnd::PauseFiles && !self.node.stores() {
+            return Err(Problem::unsupported("autoPauseMemory: false"));
+        }
         let now = self.clock.now();
         let is_private = order.network.allow_public_traffic == Some(false);
+        let from = match template(&order.template)? {
+            BASE => None,
+            name => Some(
+                self.snapshots
+                    .find(name)
+                    .filter(|snapshot| snapshot.ready)
+                    .ok_or_else(|| Problem::not_found("template", &order.template))?,
+            ),
+        };
         Ok(Record {
             id: random::sandbox()?,
             key: key.id.clone(),
@@ -165,9 +184,13 @@ impl Control {
             state: State::Creating,
             reason: None,
             wish: Wish {
-                template: BASE.into(),
+                template: from
+                    .as_ref()
+                    .map_or_else(|| BASE.into(), |from| from.id.to_string()),
                 environment: order.environment,
-                resources: order.resources,
+                // What goes on can't be of another size.
+                resources: from.as_ref().map_or(order.resources, |from| from.resources),
+                from: from.map(|from| from.id.clone()),
                 network: order.network.outward(order.policy)?,
                 access_token: order.secure.then(random::token).transpose()?,
             },

@@ -10,7 +10,7 @@ use crate::record::{AtEnd, Record};
 use crate::store::Change;
 use casemate_core::node::{Ended, Refusal};
 use casemate_core::sandbox::lifecycle::State;
-use casemate_core::sandbox::{Outward, SandboxId};
+use casemate_core::sandbox::{Keep, Outward, SandboxId};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -147,7 +147,14 @@ impl Control {
             false => "it was idle",
         };
         match lifetime.at_end {
-            AtEnd::Pause => self.pause_held(&By::Itself, sandbox, why).await,
+            AtEnd::Pause => {
+                self.pause_held(&By::Itself, sandbox, Keep::Memory, why)
+                    .await
+            }
+            AtEnd::PauseFiles => {
+                self.pause_held(&By::Itself, sandbox, Keep::Files, why)
+                    .await
+            }
             AtEnd::Kill => self.kill_held(&By::Itself, sandbox, Some(why)).await,
         }
     }

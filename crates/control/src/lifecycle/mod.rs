@@ -9,6 +9,7 @@
 //! | connect | the end moves, never nearer | it is resumed | not found |
 //! | resume | conflict | it is resumed | not found |
 //! | pause | it is paused | conflict | not found |
+//! | snapshot, fork | it is written, and goes on | conflict | not found |
 //! | timeout, refresh | the end moves | not found | not found |
 //! | wake | nothing to do | it is resumed, if it was made so | not found |
 //! | kill | it is taken down | it is taken down | tried again, or not found |
@@ -23,10 +24,12 @@
 mod change;
 mod create;
 mod end;
+mod fork;
 mod pause;
 mod restart;
 mod resume;
 mod run;
+mod snapshot;
 
 pub(crate) use change::End;
 pub(crate) use create::{BASE, Order};

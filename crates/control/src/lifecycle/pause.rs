@@ -6,17 +6,18 @@ use crate::meters::{Level, Step};
 use crate::problem::Problem;
 use crate::record::Record;
 use crate::store::Change;
+use casemate_core::sandbox::Keep;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 impl Control {
-    /// Pauses a sandbox that runs. Its memory stays held, so nothing of its end is used up: when it
-    /// is resumed it gets a new one.
-    pub(crate) async fn pause(&self, by: &By, id: &str) -> Result<(), Problem> {
+    /// Pauses a sandbox that runs. Nothing of its end is used up: when it is resumed it gets a new
+    /// one.
+    pub(crate) async fn pause(&self, by: &By, id: &str, keep: Keep) -> Result<(), Problem> {
         let sandbox = self.find(id)?;
         let _gate = sandbox.gate.lock().await;
-        self.pause_held(by, &sandbox, "asked").await
+        self.pause_held(by, &sandbox, keep, "asked").await
     }
 
     /// Pauses a sandbox whose gate the caller holds.
@@ -24,6 +25,7 @@ impl Control {
         &self,
         by: &By,
         sandbox: &Sandbox,
+        keep: Keep,
         why: &str,
     ) -> Result<(), Problem> {
         let before = sandbox.record();
@@ -36,7 +38,7 @@ impl Control {
         };
         let mut record = Record::clone(&sandbox.set(pausing));
         let begun = Instant::now();
-        let paused = self.node.pause(&sandbox.id).await;
+        let paused = self.node.pause(&sandbox.id, keep).await;
         self.numbers
             .took(Step::pause, begun.elapsed(), paused.is_ok());
         if let Err(refusal) = paused {
@@ -66,7 +68,7 @@ impl Control {
             "sandbox.pause",
             &sandbox.id,
             None,
-            json!({ "why": why }),
+            json!({ "why": why, "keep": keep }),
         );
         sandbox.set(record.clone());
         sandbox.succeeded();

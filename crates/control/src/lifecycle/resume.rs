@@ -117,7 +117,7 @@ impl Control {
         let quotas = own.unwrap_or_default().or(self.settings.quotas);
         let mut record = Record::clone(&*self.census.readmit(sandbox, resuming, &quotas)?);
         let begun = Instant::now();
-        let resumed = self.node.resume(&sandbox.id).await;
+        let resumed = self.node.resume(&sandbox.id, &before.wish).await;
         self.numbers
             .took(Step::resume, begun.elapsed(), resumed.is_ok());
         if let Err(refusal) = resumed {

@@ -1,20 +1,16 @@
-//! What E2B has and the process wall has not (yet): each route answers as E2B does for something
+//! What E2B has and this has not (yet): each route answers as E2B does for something
 //! that isn't there, or says that it isn't supported.
 
 use super::App;
 use super::auth::{May, READ, RUN};
 use super::params::At;
 use crate::problem::Problem;
-use axum::extract::State;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/sandboxes/{id}/fork", post(fork))
-        .route("/sandboxes/{id}/snapshots", post(snapshot))
-        .route("/snapshots", get(none))
         .route("/access-tokens", post(access_token))
         .route("/access-tokens/{id}", delete(no_access_token))
         .route("/volumes", get(none).post(volume))
@@ -24,16 +20,6 @@ pub(super) fn routes() -> Router<App> {
             "/secrets/{id}",
             get(no_secret).post(no_secret).delete(no_secret),
         )
-}
-
-async fn fork(State(app): State<App>, _: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
-    app.find(&id)?;
-    Err(Problem::unsupported("forking a sandbox"))
-}
-
-async fn snapshot(State(app): State<App>, _: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
-    app.find(&id)?;
-    Err(Problem::unsupported("snapshots"))
 }
 
 async fn none(_: May<READ>) -> Json<Value> {

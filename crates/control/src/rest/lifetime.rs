@@ -103,9 +103,8 @@ async fn pause(
     Json(wanted): Json<Pause>,
 ) -> Result<StatusCode, Problem> {
     app.find(&id)?;
-    wanted.check()?;
     let control = app.clone();
-    app.carry_out(async move { control.pause(&may.by(), &id).await })
+    app.carry_out(async move { control.pause(&may.by(), &id, wanted.keep()).await })
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

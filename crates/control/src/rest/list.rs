@@ -8,7 +8,6 @@ use super::App;
 use super::auth::{May, READ};
 use super::params::{Params, one_of};
 use super::shapes::Listed;
-use crate::lifecycle::BASE;
 use crate::problem::Problem;
 use crate::record::Record;
 use axum::Json;
@@ -55,7 +54,7 @@ pub(super) async fn page(
         let in_state = states.is_empty() || states.contains(&shown(record));
         in_state
             && after.is_none_or(|after| record.created > after)
-            && template.is_none_or(|template| template == BASE)
+            && template.is_none_or(|template| template == record.wish.template)
             && has(record, &labels)
             && from.as_ref().is_none_or(|from| match ascending {
                 true => place_of(record) > *from,

@@ -22,6 +22,7 @@ mod openapi;
 mod params;
 mod sandboxes;
 mod shapes;
+mod snapshots;
 mod teams;
 mod templates;
 
@@ -45,6 +46,7 @@ impl Control {
             .merge(sandboxes::routes())
             .merge(lifetime::routes())
             .merge(network::routes())
+            .merge(snapshots::routes())
             .merge(metrics::routes())
             .merge(logs::routes())
             .merge(templates::routes())

@@ -1,4 +1,4 @@
-//! Templates. On the process wall there is one, `base`: the host's own system folders.
+//! Templates. There is one, `base`, and beside it what was written of sandboxes.
 
 use super::App;
 use super::auth::{May, READ, RUN};
@@ -9,6 +9,7 @@ use crate::settings::ENVD_VERSION;
 use axum::extract::State;
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
+use http::StatusCode;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
@@ -90,9 +91,19 @@ async fn change(_: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
     Err(Problem::unsupported("changing the template 'base'"))
 }
 
-async fn remove(_: May<RUN>, At(id): At<String>) -> Result<(), Problem> {
-    known(&id)?;
-    Err(Problem::unsupported("deleting the template 'base'"))
+/// Snapshots are deleted as templates are.
+async fn remove(
+    State(app): State<App>,
+    may: May<RUN>,
+    At(id): At<String>,
+) -> Result<StatusCode, Problem> {
+    if id == BASE {
+        return Err(Problem::unsupported("deleting the template 'base'"));
+    }
+    let control = app.clone();
+    app.carry_out(async move { control.remove_snapshot(&may.by(), &id).await })
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn tag(_: May<RUN>) -> Problem {

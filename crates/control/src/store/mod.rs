@@ -15,9 +15,9 @@ pub use sqlite::Sqlite;
 
 use crate::audit::Entry;
 use crate::keys::Key;
-use crate::record::Record;
+use crate::record::{Record, Snapshot};
 use casemate_core::error::Error;
-use casemate_core::sandbox::SandboxId;
+use casemate_core::sandbox::{SandboxId, SnapshotId};
 use jiff::Timestamp;
 use std::pin::Pin;
 
@@ -34,6 +34,9 @@ pub trait Store: Send + Sync {
 
     /// One sandbox, be it over or not.
     fn sandbox<'a>(&'a self, id: &'a SandboxId) -> Stored<'a, Option<Record>>;
+
+    /// All snapshots, be they ready or not.
+    fn snapshots(&self) -> Stored<'_, Vec<Snapshot>>;
 
     /// All keys.
     fn keys(&self) -> Stored<'_, Vec<Key>>;
@@ -58,6 +61,10 @@ pub trait Store: Send + Sync {
 pub enum Change {
     /// A sandbox, new or changed.
     Sandbox(Box<Record>),
+    /// A snapshot, new or changed.
+    Snapshot(Box<Snapshot>),
+    /// A snapshot is no more.
+    Discarded(SnapshotId),
     /// A line of the audit journal.
     Audit(Entry),
     /// What was answered to a request that may be repeated.

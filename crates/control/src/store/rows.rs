@@ -3,7 +3,7 @@
 use super::Answer;
 use crate::audit::Entry;
 use crate::keys::Key;
-use crate::record::{Lifetime, Record};
+use crate::record::{Lifetime, Record, Snapshot};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +37,20 @@ impl FromRow<'_, SqliteRow> for Stored<Record> {
                 at_end: word(row, "at_end")?,
                 auto_resume: row.try_get("auto_resume")?,
             },
+        }))
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Stored<Snapshot> {
+    fn from_row(row: &SqliteRow) -> Result<Self> {
+        Ok(Self(Snapshot {
+            id: text(row, "id")?,
+            key: row.try_get("key")?,
+            name: row.try_get("name")?,
+            sandbox: text(row, "sandbox")?,
+            resources: json(row, "resources")?,
+            created: time(row, "created")?,
+            ready: row.try_get("ready")?,
         }))
     }
 }

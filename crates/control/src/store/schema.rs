@@ -6,7 +6,8 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE team (id TEXT NOT NULL) STRICT;
 
     CREATE TABLE keys (
@@ -63,7 +64,19 @@ const STEPS: &[&str] = &["
         PRIMARY KEY (key, request)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX answers_expires ON answers (expires);
-"];
+",
+    "
+    CREATE TABLE snapshots (
+        id TEXT PRIMARY KEY,
+        key TEXT NOT NULL,
+        name TEXT,
+        sandbox TEXT NOT NULL,
+        resources TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        ready INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// The version that this program knows.
 pub(super) const VERSION: usize = STEPS.len();

@@ -9,7 +9,7 @@ use super::write::write;
 use super::{Answer, Change, Page, Store, Stored, file, schema};
 use crate::audit::Entry;
 use crate::keys::Key;
-use crate::record::Record;
+use crate::record::{Record, Snapshot};
 use casemate_core::error::{Error, Result};
 use casemate_core::sandbox::SandboxId;
 use jiff::Timestamp;
@@ -121,6 +121,15 @@ impl Store for Sqlite {
                 .fetch_optional(&mut *self.connection().await)
                 .await?;
             Ok(row.map(|row| row.0))
+        })
+    }
+
+    fn snapshots(&self) -> Stored<'_, Vec<Snapshot>> {
+        self.read(async {
+            let rows: Vec<Row<Snapshot>> = sqlx::query_as("SELECT * FROM snapshots")
+                .fetch_all(&mut *self.connection().await)
+                .await?;
+            Ok(rows.into_iter().map(|row| row.0).collect())
         })
     }
 

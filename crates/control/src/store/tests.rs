@@ -33,6 +33,7 @@ fn record(number: u16) -> Record {
         reason: Some("why".into()),
         wish: Wish {
             template: "base".into(),
+            from: None,
             environment: map(),
             resources: Resources::default(),
             network: Outward {

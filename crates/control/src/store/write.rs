@@ -5,7 +5,7 @@ use super::{Answer, Change};
 use crate::audit::Entry;
 use crate::idempotency::KEPT;
 use crate::keys::Key;
-use crate::record::Record;
+use crate::record::{Record, Snapshot};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 use std::time::Duration;
@@ -19,6 +19,14 @@ const MOST_ENTRIES: i64 = 100_000;
 pub(super) async fn write(connection: &mut SqliteConnection, change: &Change) -> sqlx::Result<()> {
     match change {
         Change::Sandbox(record) => write_sandbox(connection, record).await,
+        Change::Snapshot(snapshot) => write_snapshot(connection, snapshot).await,
+        Change::Discarded(id) => {
+            sqlx::query("DELETE FROM snapshots WHERE id = ?")
+                .bind(id.as_str())
+                .execute(connection)
+                .await?;
+            Ok(())
+        }
         Change::Audit(entry) => write_entry(connection, entry).await,
         Change::Answer(answer) => write_answer(connection, answer).await,
         Change::Key(key) => write_key(connection, key).await,
@@ -77,6 +85,23 @@ async fn write_sandbox(connection: &mut SqliteConnection, record: &Record) -> sq
         .execute(connection)
         .await?;
     }
+    Ok(())
+}
+
+async fn write_snapshot(
+    connection: &mut SqliteConnection,
+    snapshot: &Snapshot,
+) -> sqlx::Result<()> {
+    sqlx::query("INSERT OR REPLACE INTO snapshots VALUES (?,?,?,?,?,?,?)")
+        .bind(snapshot.id.as_str())
+        .bind(&snapshot.key)
+        .bind(&snapshot.name)
+        .bind(snapshot.sandbox.as_str())
+        .bind(to_json(&snapshot.resources)?)
+        .bind(snapshot.created.as_microsecond())
+        .bind(snapshot.ready)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -136,7 +136,6 @@ async fn wrong_fields_are_refused_by_their_path() {
         (with("autoPauseMemory", json!(false)), "autoPauseMemory: false needs autoPause"),
         (json!({"templateID": "base", "autoPause": true, "autoPauseMemory": false, "autoResume": {"enabled": true}}).to_string(),
             "autoPauseMemory: false excludes autoResume"),
-        (json!({"templateID": "base", "autoPause": true, "autoPauseMemory": false}).to_string(), "autoPauseMemory: pausing without memory"),
         (with("volumeMounts", json!([{"name": "v", "path": "/v"}])), "volumeMounts ('v'): not supported"),
         (with("iam", json!({"tokens": {"t": {}}})), "iam.tokens: not supported"),
         (with("casemate", json!({"idleTimeout": 0})), "casemate.idleTimeout: less than 1"),

@@ -21,4 +21,5 @@ mod quotas;
 mod races;
 mod restart;
 mod sdk;
+mod snapshots;
 mod way_in;

@@ -3,6 +3,7 @@
 use crate::sim::{Rig, id};
 use casemate_core::error::Error;
 use casemate_core::node::Refusal;
+use casemate_core::sandbox::Keep;
 use serde_json::json;
 
 #[tokio::test]
@@ -85,10 +86,11 @@ async fn the_node_is_right_about_a_pause() {
     let mut rig = Rig::new().await;
     let name = rig.sandbox(json!({})).await;
     use casemate_core::node::Node as _;
-    rig.sim.pause(&id(&name)).await.unwrap();
+    rig.sim.pause(&id(&name), Keep::Memory).await.unwrap();
     rig.restart().await;
     assert_eq!(rig.state(&name).await, "paused");
-    rig.sim.resume(&id(&name)).await.unwrap();
+    let wish = rig.sim.inside(&id(&name)).unwrap().wish;
+    rig.sim.resume(&id(&name), &wish).await.unwrap();
     rig.restart().await;
     assert_eq!(rig.state(&name).await, "running");
 }

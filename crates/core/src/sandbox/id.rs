@@ -1,74 +1,99 @@
-//! Ids of sandboxes.
+//! Ids of sandboxes, and of what is written of them.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The id of a sandbox: `i` and 20 characters of `[0-9a-z]`, as E2B's clients know it. It is part
-/// of host names (`{port}-{id}.domain`) and of file names, so nothing else is ever accepted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SandboxId(String);
+const LENGTH: usize = 20;
+const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-impl SandboxId {
-    const LENGTH: usize = 20;
-    const ALPHABET: &'static [u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+/// An id of this kind begins with this letter.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $letter:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-    /// An id of random bytes. 20 characters hold some 100 bits: no two are ever alike, and none
-    /// can be guessed.
-    pub fn of(random: [u8; 20]) -> Self {
-        let letters = random
-            .iter()
-            .map(|byte| char::from(Self::ALPHABET[usize::from(*byte) % Self::ALPHABET.len()]));
-        Self(std::iter::once('i').chain(letters).collect())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SandboxId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for SandboxId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix('i').map(str::as_bytes);
-        match rest {
-            Some(rest)
-                if rest.len() == Self::LENGTH
-                    && rest.iter().all(|byte| Self::ALPHABET.contains(byte)) =>
-            {
-                Ok(Self(text.into()))
+        impl $name {
+            /// An id of random bytes. 20 characters hold some 100 bits: no two are ever alike, and
+            /// none can be guessed.
+            pub fn of(random: [u8; LENGTH]) -> Self {
+                Self(spelled($letter, random))
             }
-            _ => Err("a sandbox id is `i` and 20 characters of 0-9 and a-z".into()),
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match is_spelled($letter, text) {
+                    true => Ok(Self(text.into())),
+                    false => Err(format!(
+                        "it is no `{}` and {LENGTH} characters of 0-9 and a-z",
+                        $letter
+                    )),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for SandboxId {
-    type Error = String;
+id!(
+    /// The id of a sandbox: `i` and 20 characters of `[0-9a-z]`, as E2B's clients know it. It is
+    /// part of host names (`{port}-{id}.domain`) and of file names, so nothing else is ever accepted.
+    SandboxId,
+    'i'
+);
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
+id!(
+    /// The id of a sandbox that was written down: `s` and 20 characters of `[0-9a-z]`. Names of
+    /// files are made of it.
+    SnapshotId,
+    's'
+);
+
+fn spelled(letter: char, random: [u8; LENGTH]) -> String {
+    let letters = random
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
+    std::iter::once(letter).chain(letters).collect()
 }
 
-impl From<SandboxId> for String {
-    fn from(id: SandboxId) -> Self {
-        id.0
-    }
+fn is_spelled(letter: char, text: &str) -> bool {
+    text.strip_prefix(letter).is_some_and(|rest| {
+        rest.len() == LENGTH && rest.bytes().all(|byte| ALPHABET.contains(&byte))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::SandboxId;
+    use super::{SandboxId, SnapshotId};
 
     #[test]
     fn ids_are_read_back() {
@@ -92,5 +117,12 @@ mod tests {
         ] {
             assert!(text.parse::<SandboxId>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn one_kind_is_not_the_other() {
+        let id = SnapshotId::of([0; 20]);
+        assert!(id.as_str().parse::<SandboxId>().is_err());
+        assert_eq!(id.as_str().parse(), Ok(id));
     }
 }

@@ -8,7 +8,7 @@
 mod id;
 pub mod lifecycle;
 
-pub use id::SandboxId;
+pub use id::{SandboxId, SnapshotId};
 
 use crate::limits::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,9 @@ use std::net::IpAddr;
 pub struct Wish {
     /// The template's name; `base` is the host's own system folders.
     pub template: String,
+    /// The snapshot that it begins as, if not the template.
+    #[serde(default)]
+    pub from: Option<SnapshotId>,
     /// Variables that every program inside gets.
     pub environment: BTreeMap<String, String>,
     /// What the sandbox may use.
@@ -28,6 +31,17 @@ pub struct Wish {
     pub network: Outward,
     /// What programs and clients need to use the agent; `None` lets everybody.
     pub access_token: Option<String>,
+}
+
+/// What is kept of a sandbox that is paused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// All of it: what ran goes on.
+    #[default]
+    Memory,
+    /// Its files: it starts anew with them.
+    Files,
 }
 
 /// What a sandbox may use.

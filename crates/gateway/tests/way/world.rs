@@ -2,7 +2,7 @@
 
 use casemate_core::node::{Door, Ended, Kept, Node, Refusal, Reply};
 use casemate_core::sandbox::lifecycle::State;
-use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
+use casemate_core::sandbox::{Keep, Outward, SandboxId, SnapshotId, Usage, Wish};
 use casemate_gateway::Traffic;
 use casemate_gateway::{Gateway, Patience, Sandbox, Sandboxes, Settings, Signed, Soon};
 use std::collections::HashMap;
@@ -34,17 +34,29 @@ pub(crate) struct Loopback {
 }
 
 impl Node for Loopback {
+    fn stores(&self) -> bool {
+        false
+    }
     fn create<'a>(&'a self, _: &'a SandboxId, _: &'a Wish) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })
     }
     fn kill<'a>(&'a self, _: &'a SandboxId) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })
     }
-    fn pause<'a>(&'a self, _: &'a SandboxId) -> Reply<'a, ()> {
+    fn pause<'a>(&'a self, _: &'a SandboxId, _: Keep) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })
     }
-    fn resume<'a>(&'a self, _: &'a SandboxId) -> Reply<'a, ()> {
+    fn resume<'a>(&'a self, _: &'a SandboxId, _: &'a Wish) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })
+    }
+    fn snapshot<'a>(&'a self, _: &'a SandboxId, _: &'a SnapshotId) -> Reply<'a, ()> {
+        Box::pin(async { Err(Refusal::Unknown) })
+    }
+    fn discard<'a>(&'a self, _: &'a SnapshotId) -> Reply<'a, ()> {
+        Box::pin(async { Err(Refusal::Unknown) })
+    }
+    fn snapshots(&self) -> Reply<'_, Vec<SnapshotId>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
     fn restrict<'a>(&'a self, _: &'a SandboxId, _: &'a Outward) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })

@@ -2,7 +2,7 @@
 
 use casemate_core::layer::Layer;
 use casemate_core::limits::{ByteSize, Limit, Limits, MilliCpus};
-use casemate_core::sandbox::{Resources, SandboxId, Wish};
+use casemate_core::sandbox::{Keep, Resources, SandboxId, Wish};
 use casemate_core::spec::{Access, Grant, Network, Root, SandboxSpec, Terminal};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,22 @@ pub struct Machine {
     pub own: PathBuf,
     /// What its processors are.
     pub accelerator: Accelerator,
+    /// What it begins as.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// What a machine begins as.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The template's images.
+    #[default]
+    Images,
+    /// What was written of another, in this folder.
+    Snapshot(PathBuf),
+    /// What it was itself, among its own files.
+    Asleep(Keep),
 }
 
 /// What a machine's processors are.
@@ -173,6 +189,15 @@ impl Machine {
             grant(&self.images, Access::ReadOnly),
             grant(&self.own, Access::ReadWrite),
         ];
+        match &self.origin {
+            Origin::Images => {}
+            Origin::Snapshot(folder) => {
+                grants.push(grant(folder, Access::ReadOnly));
+                command.extend(["--from".into(), folder.clone().into_os_string()]);
+            }
+            Origin::Asleep(Keep::Memory) => command.extend(["--asleep".into(), "memory".into()]),
+            Origin::Asleep(Keep::Files) => command.extend(["--asleep".into(), "files".into()]),
+        }
         match self.accelerator {
             Accelerator::Kvm => grants.push(grant(&KVM.into(), Access::ReadWrite)),
             Accelerator::Emulation => command.push("--emulate".into()),

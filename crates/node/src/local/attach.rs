@@ -19,6 +19,8 @@ impl Local {
     pub(super) fn keep(self: &Arc<Self>, kept: Kept) {
         let kept = Arc::new(kept);
         self.table().insert(kept.id.clone(), Arc::clone(&kept));
-        tokio::spawn(kept.watch(Arc::clone(self)));
+        if let Some(body) = kept.body() {
+            tokio::spawn(kept.watch(body, Arc::clone(self)));
+        }
     }
 }

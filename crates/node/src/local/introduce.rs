@@ -13,12 +13,35 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::net::UnixStream;
 
+const STEP: &str = "tell the sandbox's agent who may use it";
+
+/// How often it is told again, and after how long.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(10);
+
 impl Kept {
-    /// Tells it.
+    /// Tells it. One that was another's may take a moment to forget that.
     pub(super) async fn introduce(&self, wish: &Wish) -> Result<(), Refusal> {
-        let step = "tell the sandbox's agent who may use it";
+        let mut told = self.tell(wish).await?;
+        let mut tries = wish.from.as_ref().map_or(0, |_| TRIES);
+        while told == StatusCode::UNAUTHORIZED && tries > 0 {
+            tokio::time::sleep(PAUSE).await;
+            told = self.tell(wish).await?;
+            tries -= 1;
+        }
+        match told {
+            StatusCode::NO_CONTENT | StatusCode::OK => Ok(()),
+            status => Err(Error::rule(STEP, format!("it answered {status}"))
+                .on(&self.id)
+                .into()),
+        }
+    }
+
+    async fn tell(&self, wish: &Wish) -> Result<StatusCode, Refusal> {
+        let step = STEP;
         let fail = |error: std::io::Error| Error::io(step, &error).on(&self.id);
         let other = |error: hyper::Error| Error::rule(step, error.to_string()).on(&self.id);
         let socket = std::os::unix::net::UnixStream::from(self.dial(Door::Agent).await?);
@@ -50,11 +73,6 @@ impl Kept {
             .map_err(|error| Error::rule(step, error.to_string()))?;
         let response = sender.send_request(request).await.map_err(other)?;
         driven.abort();
-        match response.status() {
-            StatusCode::NO_CONTENT | StatusCode::OK => Ok(()),
-            status => Err(Error::rule(step, format!("it answered {status}"))
-                .on(&self.id)
-                .into()),
-        }
+        Ok(response.status())
     }
 }

@@ -15,8 +15,9 @@ mod start;
 mod tests;
 
 use crate::driver::Driver;
+use casemate_core::error::Error;
 use casemate_core::node::{Door, Ended, Kept as Standing, Node, Refusal, Reply};
-use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
+use casemate_core::sandbox::{Keep, Outward, SandboxId, SnapshotId, Usage, Wish};
 use kept::Kept;
 use pool::Pool;
 use rustix::fd::OwnedFd;
@@ -67,11 +68,12 @@ impl Local {
     }
 
     /// Ends all sandboxes, and waits until nothing of them is left.
-    pub async fn end_all(&self) {
+    pub async fn end_all(self: &Arc<Self>) {
         let all: Vec<Arc<Kept>> = self.table().values().cloned().collect();
         let mut ends = tokio::task::JoinSet::new();
         for kept in all {
-            ends.spawn(async move { kept.kill().await });
+            let local = Arc::clone(self);
+            ends.spawn(async move { kept.kill(&local).await });
         }
         while ends.join_next().await.is_some() {}
     }
@@ -94,20 +96,40 @@ fn processors() -> usize {
 pub struct Handle(pub Arc<Local>);
 
 impl Node for Handle {
+    fn stores(&self) -> bool {
+        self.0.driver.stores()
+    }
+
     fn create<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
         Box::pin(self.0.start(id, wish))
     }
 
     fn kill<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
-        Box::pin(async move { self.0.find(id)?.kill().await })
+        Box::pin(async move { self.0.find(id)?.kill(&self.0).await })
     }
 
-    fn pause<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
-        Box::pin(async move { self.0.find(id)?.pause().await })
+    fn pause<'a>(&'a self, id: &'a SandboxId, keep: Keep) -> Reply<'a, ()> {
+        Box::pin(async move { self.0.find(id)?.pause(keep, &self.0).await })
     }
 
-    fn resume<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
-        Box::pin(async move { self.0.find(id)?.resume().await })
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
+        Box::pin(async move { self.0.find(id)?.resume(wish, &self.0).await })
+    }
+
+    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()> {
+        Box::pin(async move { self.0.find(id)?.snapshot(name).await })
+    }
+
+    fn discard<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()> {
+        let (local, name) = (Arc::clone(&self.0), name.clone());
+        Box::pin(async move {
+            let removed = tokio::task::spawn_blocking(move || local.driver.discard(&name)).await;
+            removed.map_err(|error| Error::rule("remove a snapshot", error.to_string()))?
+        })
+    }
+
+    fn snapshots(&self) -> Reply<'_, Vec<SnapshotId>> {
+        Box::pin(async { Ok(self.0.driver.snapshots()) })
     }
 
     fn restrict<'a>(&'a self, id: &'a SandboxId, outward: &'a Outward) -> Reply<'a, ()> {

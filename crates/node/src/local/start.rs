@@ -40,7 +40,8 @@ impl Draft {
     /// Whether somebody with this wish can have it: what can still be changed is where it may
     /// connect to.
     pub(super) fn suits(&self, wish: &Wish) -> bool {
-        self.wish.template == wish.template && self.wish.resources == wish.resources
+        (&self.wish.template, &self.wish.from) == (&wish.template, &wish.from)
+            && self.wish.resources == wish.resources
     }
 
     /// Ends it, and waits until nothing of it is left.

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use super::{Handle, Local};
-use crate::driver::{Attached, Body, Driver};
+use crate::driver::{Attached, Body, Driver, Parting, Rest, Woken};
 use casemate_core::error::{Error, Result};
 use casemate_core::node::{Door, Node, Refusal, Reply};
-use casemate_core::sandbox::{Outward, Resources, SandboxId, Usage, Wish};
+use casemate_core::sandbox::{Keep, Outward, Resources, SandboxId, SnapshotId, Usage, Wish};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -20,6 +21,8 @@ struct Play {
     told: Told,
     /// The step at which its bodies fail.
     fails: &'static str,
+    /// Where what is paused rests.
+    rest: Rest,
     left: Vec<SandboxId>,
 }
 
@@ -27,6 +30,9 @@ struct Actor {
     id: Mutex<SandboxId>,
     told: Told,
     fails: &'static str,
+    rest: Rest,
+    /// It is on disk, should it end.
+    stored: AtomicBool,
     gone: watch::Sender<bool>,
 }
 
@@ -51,12 +57,18 @@ impl Play {
             id: Mutex::new(id.clone()),
             told: Arc::clone(&self.told),
             fails: self.fails,
+            rest: self.rest,
+            stored: AtomicBool::new(false),
             gone: watch::Sender::new(false),
         })
     }
 }
 
 impl Driver for Play {
+    fn stores(&self) -> bool {
+        self.rest == Rest::Stored
+    }
+
     fn check(&self, _: &Wish) -> Result<(), Refusal> {
         Ok(())
     }
@@ -79,7 +91,31 @@ impl Driver for Play {
 
     fn attach<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, Option<Attached>> {
         let body = self.body(id);
+        let body = match self.rest {
+            Rest::Held => Some(body as Arc<dyn Body>),
+            Rest::Stored => None,
+        };
         Box::pin(async move { Ok(Some(Attached { body, paused: true })) })
+    }
+
+    fn wake(&self, id: &SandboxId, _: &Wish) -> Result<Woken> {
+        let body = self.body(id);
+        body.stored.store(true, Ordering::Relaxed);
+        body.tell("wake")?;
+        Ok(Woken { body, is_new: true })
+    }
+
+    fn remove(&self, id: &SandboxId) {
+        let line = format!("remove {id}");
+        self.told.lock().unwrap().push(line);
+    }
+
+    fn snapshots(&self) -> Vec<SnapshotId> {
+        Vec::new()
+    }
+
+    fn discard(&self, _: &SnapshotId) -> Result<(), Refusal> {
+        Ok(())
     }
 }
 
@@ -94,7 +130,9 @@ impl Body for Actor {
     }
 
     fn own(&self) -> Result<()> {
-        self.tell("own")
+        self.tell("own")?;
+        self.stored.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn lives(&self) -> bool {
@@ -116,8 +154,19 @@ impl Body for Actor {
         })
     }
 
-    fn pause(&self) -> Reply<'_, ()> {
-        self.reply("pause")
+    fn pause(&self, _: Keep) -> Reply<'_, Rest> {
+        Box::pin(async move {
+            self.tell("pause")?;
+            if self.rest == Rest::Stored {
+                self.stored.store(true, Ordering::Relaxed);
+                self.gone.send_replace(true);
+            }
+            Ok(self.rest)
+        })
+    }
+
+    fn snapshot<'a>(&'a self, _: &'a SnapshotId) -> Reply<'a, ()> {
+        self.reply("snapshot")
     }
 
     fn resume(&self) -> Reply<'_, ()> {
@@ -142,11 +191,14 @@ impl Body for Actor {
         let _ = self.tell("cut");
     }
 
-    fn ended(&self) -> Reply<'_, String> {
+    fn ended(&self) -> Reply<'_, Parting> {
         Box::pin(async move {
             let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
             let _ = self.tell("ended");
-            Ok(String::new())
+            Ok(match self.stored.load(Ordering::Relaxed) {
+                true => Parting::Stored,
+                false => Parting::Over(String::new()),
+            })
         })
     }
 }
@@ -158,6 +210,7 @@ fn id(letter: u8) -> SandboxId {
 fn wish() -> Wish {
     Wish {
         template: "base".into(),
+        from: None,
         environment: Default::default(),
         resources: Resources::default(),
         network: Outward::default(),
@@ -166,10 +219,16 @@ fn wish() -> Wish {
 }
 
 async fn node(fails: &'static str, left: Vec<SandboxId>) -> (Handle, Told) {
+    resting(Rest::Held, fails, left).await
+}
+
+/// One whose paused sandboxes rest there.
+async fn resting(rest: Rest, fails: &'static str, left: Vec<SandboxId>) -> (Handle, Told) {
     let told = Told::default();
     let play = Play {
         told: Arc::clone(&told),
         fails,
+        rest,
         left,
     };
     (Handle(Local::open(Arc::new(play), 0).await), told)
@@ -210,10 +269,11 @@ async fn whatever_fails_is_taken_down_once() {
 async fn a_life() {
     let (node, told) = node("", Vec::new()).await;
     node.create(&id(1), &wish()).await.unwrap();
-    node.pause(&id(1)).await.unwrap();
-    assert!(matches!(node.pause(&id(1)).await, Err(Refusal::State(_))));
+    node.pause(&id(1), Keep::Memory).await.unwrap();
+    let again = node.pause(&id(1), Keep::Memory).await;
+    assert!(matches!(again, Err(Refusal::State(_))));
     assert!(node.list().await.unwrap()[0].paused);
-    node.resume(&id(1)).await.unwrap();
+    node.resume(&id(1), &wish()).await.unwrap();
     node.kill(&id(1)).await.unwrap();
     let all = ["up", "dial", "own", "pause", "resume", "end", "ended"];
     assert_eq!(steps(&told, 7).await, all);
@@ -224,10 +284,57 @@ async fn a_life() {
 async fn one_that_was_found_is_as_it_was_left_and_its_end_is_told() {
     let (node, told) = node("", vec![id(7)]).await;
     assert!(node.list().await.unwrap()[0].paused);
-    node.resume(&id(7)).await.unwrap();
-    node.0.find(&id(7)).unwrap().body().cut();
+    node.resume(&id(7), &wish()).await.unwrap();
+    node.0.find(&id(7)).unwrap().body().unwrap().cut();
     assert_eq!(node.ended().await.unwrap().id, id(7));
     assert_eq!(steps(&told, 3).await, ["resume", "cut", "ended"]);
+}
+
+#[tokio::test]
+async fn what_rests_on_disk_is_no_end_and_is_woken() {
+    let (node, told) = resting(Rest::Stored, "", Vec::new()).await;
+    node.create(&id(1), &wish()).await.unwrap();
+    node.pause(&id(1), Keep::Memory).await.unwrap();
+    assert!(node.list().await.unwrap()[0].paused);
+    assert!(matches!(
+        node.dial(&id(1), Door::Agent).await,
+        Err(Refusal::State(_))
+    ));
+    assert!(matches!(node.usage(&id(1)).await, Err(Refusal::State(_))));
+    node.resume(&id(1), &wish()).await.unwrap();
+    assert!(!node.list().await.unwrap()[0].paused);
+    node.kill(&id(1)).await.unwrap();
+    let all = [
+        "up", "dial", "own", "pause", "wake", "up", "dial", "own", "end",
+    ];
+    // The first body's end is seen at some time after the pause.
+    let mut seen = steps(&told, all.len() + 2).await;
+    seen.retain(|step| step != "ended");
+    assert_eq!(seen, all);
+    assert_eq!(node.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_rests_on_disk_is_killed_there() {
+    let (node, told) = resting(Rest::Stored, "", vec![id(7)]).await;
+    assert!(node.list().await.unwrap()[0].paused);
+    node.kill(&id(7)).await.unwrap();
+    assert_eq!(steps(&told, 1).await, ["remove"]);
+    assert_eq!(node.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_can_not_be_woken_rests() {
+    for fails in ["wake", "up", "dial", "own"] {
+        let (node, _) = resting(Rest::Stored, fails, vec![id(7)]).await;
+        for _ in 0..2 {
+            let refused = node.resume(&id(7), &wish()).await.unwrap_err();
+            assert!(refused.to_string().contains("it fails"), "{refused}");
+            assert!(node.list().await.unwrap()[0].paused);
+        }
+        node.kill(&id(7)).await.unwrap();
+        assert_eq!(node.list().await.unwrap(), []);
+    }
 }
 
 #[tokio::test]
@@ -236,6 +343,7 @@ async fn what_is_kept_ready_gets_a_name_and_ends_with_the_daemon() {
     let play = Play {
         told: Arc::clone(&told),
         fails: "",
+        rest: Rest::Held,
         left: Vec::new(),
     };
     let node = Handle(Local::open(Arc::new(play), 2).await);

@@ -1,20 +1,30 @@
 //! One sandbox behind the wall, as the daemon has it: a keeper's process, and its folder.
+//!
+//! One that is a virtual machine can rest on disk. Then its folder says so before it ends, and until
+//! it runs again:
+//!
+//! ```text
+//!             asleep           end                 wake              up: own
+//!   runs ────▶ asleep.json ─────────▶ (no keeper) ─────▶ waking.json ────────▶ runs
+//! ```
 
 use super::dial::Stock;
 use super::hatch;
 use super::ids::Taken;
 use super::line::Line;
-use crate::driver::Body;
-use crate::folder::{AGENT, Folder, LAUNCH, OWNED};
+use super::snapshots::Snapshots;
+use crate::driver::{Body, Parting, Rest};
+use crate::folder::{AGENT, ASLEEP, Folder, LAUNCH, MACHINE, OWNED, WAKING};
 use crate::keeper::wire::{Answer, Ask};
 use crate::keeper::{Launch, READY};
 use casemate_core::error::{Error, Result};
 use casemate_core::node::{Door, Refusal, Reply};
-use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
+use casemate_core::sandbox::{Keep, Outward, SandboxId, SnapshotId, Usage, Wish};
 use casemate_sys::channel::connect_stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -23,12 +33,17 @@ use tokio::process::ChildStdout;
 /// How long a keeper that failed may take to say why, and how often it is looked.
 const PARTING: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 200;
+/// How long a machine may take to end that is asleep. Its guest may have to be switched off.
+const FAREWELL: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) struct Walled {
     line: Arc<Line>,
     process: Arc<OwnedFd>,
     is_machine: bool,
+    /// Whether it is on disk, should it end now.
+    rests: AtomicBool,
+    snapshots: Snapshots,
     /// Sockets of its network that were not used yet.
     stock: Stock,
     written: Mutex<Written>,
@@ -52,6 +67,7 @@ impl Walled {
         process: OwnedFd,
         says: Option<ChildStdout>,
         outside: Option<Taken>,
+        snapshots: Snapshots,
     ) -> Result<Self> {
         let place = folder.open();
         if place.is_err() {
@@ -63,6 +79,8 @@ impl Walled {
             line: Arc::new(Line::new(place?)),
             process: Arc::new(process),
             is_machine: launch.machine.is_some(),
+            rests: AtomicBool::new(folder.has(WAKING)),
+            snapshots,
             stock: Stock::default(),
             written: Mutex::new(Written { folder, launch }),
             says: Mutex::new(says),
@@ -109,6 +127,24 @@ impl Walled {
         Err(Error::rule("start a sandbox", self.folder().last_words()))
     }
 
+    /// Puts a machine to sleep, and waits until nothing of it runs.
+    async fn store(&self, keep: Keep) -> Result<(), Refusal> {
+        let stream = hatch::sleep(self.agent()?, keep).await?;
+        self.folder().write(ASLEEP, &keep)?;
+        self.rests.store(true, Ordering::Release);
+        // If it doesn't end by itself, it has written all that matters nevertheless.
+        let _ = tokio::time::timeout(FAREWELL, hatch::end(stream)).await;
+        self.cut();
+        let process = Arc::clone(&self.process);
+        let folder = self.folder();
+        let _ = tokio::task::spawn_blocking(move || {
+            reap(&process);
+            folder.flush();
+        })
+        .await;
+        Ok(())
+    }
+
     fn agent(&self) -> Result<OwnedFd> {
         connect_stream(self.line.place.as_fd(), AGENT)
             .map_err(|errno| Error::errno("reach a sandbox's agent", errno.raw_os_error()))
@@ -136,7 +172,10 @@ impl Body for Walled {
 
     fn own(&self) -> Result<()> {
         let written = self.written();
-        written.folder.write(OWNED, &written.launch.id)
+        written.folder.write(OWNED, &written.launch.id)?;
+        written.folder.forget(WAKING)?;
+        self.rests.store(false, Ordering::Release);
+        Ok(())
     }
 
     fn lives(&self) -> bool {
@@ -154,18 +193,35 @@ impl Body for Walled {
         })
     }
 
-    fn pause(&self) -> Reply<'_, ()> {
+    fn pause(&self, keep: Keep) -> Reply<'_, Rest> {
         Box::pin(async move {
+            if self.is_machine {
+                return self.store(keep).await.map(|()| Rest::Stored);
+            }
+            if keep == Keep::Files {
+                return Err(Refusal::Unsupported("pausing without memory"));
+            }
             let halted = self.line.ask(Ask::Halt).await;
             if halted.is_err() {
                 let _ = self.line.ask(Ask::Continue).await;
             }
-            halted.map(drop)
+            halted.map(|_| Rest::Held)
         })
     }
 
     fn resume(&self) -> Reply<'_, ()> {
         Box::pin(async move { self.line.ask(Ask::Continue).await.map(drop) })
+    }
+
+    fn snapshot<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()> {
+        Box::pin(async move {
+            if !self.is_machine {
+                return Err(Refusal::Unsupported("a snapshot of a sandbox"));
+            }
+            hatch::write(self.agent()?).await?;
+            let written = self.folder().path().join(MACHINE).join(hatch::WRITTEN);
+            Ok(self.snapshots.take(&written, name)?)
+        })
     }
 
     fn restrict<'a>(&'a self, outward: &'a Outward) -> Reply<'a, ()> {
@@ -191,15 +247,19 @@ impl Body for Walled {
         let _ = pidfd_send_signal(&*self.process, Signal::KILL);
     }
 
-    fn ended(&self) -> Reply<'_, String> {
+    fn ended(&self) -> Reply<'_, Parting> {
         Box::pin(async move {
             self.line.until_closed().await;
             let process = Arc::clone(&self.process);
             let _ = tokio::task::spawn_blocking(move || reap(&process)).await;
             let folder = self.folder();
+            let rests = self.rests.load(Ordering::Acquire);
+            if rests && (folder.has(ASLEEP) || super::lies_down(&folder)) {
+                return Ok(Parting::Stored);
+            }
             let words = folder.last_words();
             folder.remove();
-            Ok(words)
+            Ok(Parting::Over(words))
         })
     }
 }

@@ -1,10 +1,19 @@
 //! Connections into a virtual machine: whoever runs it behind the wall has its only way in.
 //!
-//! A connection begins with a line that says where to, and goes on after a line that says whether it
-//! got there. Neither is longer than [`LONGEST`].
+//! A connection begins with a line that says what is wanted, and goes on after a line that says
+//! whether there is that. Neither is longer than [`LONGEST`].
+//!
+//! | wanted | answer | then |
+//! |---|---|---|
+//! | `agent`, `port 80` | `open`, `closed` | the connection is to there |
+//! | `write` | `written` | the machine's folder [`WRITTEN`] is a snapshot of it |
+//! | `sleep memory`, `sleep files` | `asleep` | `end`: it ends, and can be continued by its files. If the connection ends without that, it goes on |
+//!
+//! Any other answer is why not.
 
 use casemate_core::error::Error;
 use casemate_core::node::{Door, Refusal};
+use casemate_core::sandbox::Keep;
 use rustix::fd::OwnedFd;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +27,18 @@ const BOOT: Duration = Duration::from_secs(120);
 /// The longest line, bytes.
 pub const LONGEST: usize = 256;
 
+/// How long it may take to write a machine.
+const WRITING: Duration = Duration::from_secs(120);
+
+/// Where whoever runs a machine puts a snapshot, among the machine's own files.
+pub const WRITTEN: &str = "written";
+/// What is said when that is done.
+pub const IS_WRITTEN: &str = "written";
+/// What is said when a machine can be continued by its files.
+pub const IS_ASLEEP: &str = "asleep";
+/// What is said to it then.
+pub const END: &str = "end";
+
 /// What is said of a connection that is there.
 pub const OPEN: &str = "open";
 /// What is said if nothing listens on a port.
@@ -29,27 +50,75 @@ pub(super) async fn dial(socket: OwnedFd, to: Door) -> Result<OwnedFd, Refusal> 
         Door::Agent => BOOT,
         Door::Port(_) => PATIENCE,
     };
-    let asked = tokio::time::timeout(patience, ask(socket, to)).await;
-    asked.map_err(|_| Refusal::Slow(patience))?
+    let line = match to {
+        Door::Agent => "agent".to_owned(),
+        Door::Port(port) => format!("port {port}"),
+    };
+    let step = "reach into a virtual machine";
+    let (stream, answer) = ask(socket, &line, step, patience).await?;
+    match (answer.as_str(), to) {
+        (OPEN, _) => {
+            let stream = stream.into_std();
+            Ok(stream.map_err(|error| Error::io(step, &error))?.into())
+        }
+        (CLOSED, Door::Port(port)) => Err(Refusal::Closed(port)),
+        (why, _) => Err(declined(step, why)),
+    }
 }
 
-async fn ask(socket: OwnedFd, to: Door) -> Result<OwnedFd, Refusal> {
-    let step = "reach into a virtual machine";
-    let fail = |error: std::io::Error| Error::io(step, &error);
-    let socket = std::os::unix::net::UnixStream::from(socket);
-    socket.set_nonblocking(true).map_err(fail)?;
-    let mut stream = UnixStream::from_std(socket).map_err(fail)?;
-    let line = match to {
-        Door::Agent => "agent\n".to_owned(),
-        Door::Port(port) => format!("port {port}\n"),
-    };
-    stream.write_all(line.as_bytes()).await.map_err(fail)?;
-    let answer = line_of(&mut stream).await.map_err(fail)?;
-    match (answer.as_str(), to) {
-        (OPEN, _) => Ok(stream.into_std().map_err(fail)?.into()),
-        (CLOSED, Door::Port(port)) => Err(Refusal::Closed(port)),
-        (why, _) => Err(Error::rule(step, why.escape_debug().to_string()).into()),
+/// Has a machine written.
+pub(super) async fn write(socket: OwnedFd) -> Result<(), Refusal> {
+    let step = "write a virtual machine";
+    match ask(socket, "write", step, WRITING).await?.1.as_str() {
+        IS_WRITTEN => Ok(()),
+        why => Err(declined(step, why)),
     }
+}
+
+/// Puts a machine to sleep. It goes on if the stream is dropped, and ends when it is [told](end).
+pub(super) async fn sleep(socket: OwnedFd, keep: Keep) -> Result<UnixStream, Refusal> {
+    let step = "put a virtual machine to sleep";
+    let line = match keep {
+        Keep::Memory => "sleep memory",
+        Keep::Files => "sleep files",
+    };
+    let (stream, answer) = ask(socket, line, step, WRITING).await?;
+    match answer.as_str() {
+        IS_ASLEEP => Ok(stream),
+        why => Err(declined(step, why)),
+    }
+}
+
+/// Ends a machine that is asleep, and waits for whoever runs it to hang up.
+pub(super) async fn end(mut stream: UnixStream) -> std::io::Result<()> {
+    stream.write_all(format!("{END}\n").as_bytes()).await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink())
+        .await
+        .map(drop)
+}
+
+fn declined(step: &str, why: &str) -> Refusal {
+    Error::rule(step, why.escape_debug().to_string()).into()
+}
+
+async fn ask(
+    socket: OwnedFd,
+    line: &str,
+    step: &str,
+    patience: Duration,
+) -> Result<(UnixStream, String), Refusal> {
+    let fail = |error: std::io::Error| Error::io(step, &error);
+    let asked = async {
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true).map_err(fail)?;
+        let mut stream = UnixStream::from_std(socket).map_err(fail)?;
+        let line = format!("{line}\n");
+        stream.write_all(line.as_bytes()).await.map_err(fail)?;
+        let answer = line_of(&mut stream).await.map_err(fail)?;
+        Ok((stream, answer))
+    };
+    let asked = tokio::time::timeout(patience, asked).await;
+    asked.map_err(|_| Refusal::Slow(patience))?
 }
 
 /// A line, byte by byte: what follows it is for somebody else.

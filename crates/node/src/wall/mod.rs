@@ -6,6 +6,7 @@
 //! - [`hatch`]: connections into one that is a virtual machine
 //! - [`above`]: what lies above the host's system folders, for ordinary users
 //! - [`ids`]: users that sandboxes have outside, for root
+//! - [`snapshots`]: what was written of sandboxes
 
 mod above;
 mod body;
@@ -13,21 +14,25 @@ mod dial;
 pub mod hatch;
 mod ids;
 mod line;
+mod snapshots;
 
-use crate::driver::{Attached, Body, Driver};
-use crate::folder::{Folder, Folders, KEEPER, LAUNCH, MACHINE, OWNED};
+use crate::driver::{Attached, Body, Driver, Woken};
+use crate::folder::{
+    AGENT, ASLEEP, CONTROL, Folder, Folders, KEEPER, LAUNCH, MACHINE, OWNED, WAKING,
+};
 use crate::keeper::same::Process;
-use crate::keeper::{Accelerator, Launch, Machine};
+use crate::keeper::{Accelerator, Launch, Machine, Origin};
 use above::Above;
 use body::Walled;
 use casemate_core::error::{Error, Result};
 use casemate_core::layer::Layer;
 use casemate_core::node::{Refusal, Reply};
-use casemate_core::sandbox::{Outward, SandboxId, Wish};
+use casemate_core::sandbox::{Keep, Outward, SandboxId, SnapshotId, Wish};
 use ids::{Ids, Taken};
 use ipnet::IpNet;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use snapshots::Snapshots;
 use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -40,6 +45,12 @@ use tokio::process::{Child, Command};
 const UP: Duration = Duration::from_secs(20);
 /// How long a machine may take, whose processor may be emulated on a machine that is busy.
 const BOOT: Duration = Duration::from_secs(120);
+
+/// The folder of the snapshots, beside that of the sandboxes.
+const SNAPSHOTS: &str = "snapshots";
+
+/// What a machine that was put to sleep has among its own files until it runs again.
+const ASLEEP_STATE: &str = "machine/run/asleep";
 
 /// The template that is always there.
 const BASE: &str = "base";
@@ -89,6 +100,7 @@ pub type Check = fn(&Outward, &[IpNet]) -> Result<(), String>;
 pub struct Wall {
     settings: Settings,
     folders: Folders,
+    snapshots: Snapshots,
     ids: Ids,
     above: Above,
 }
@@ -100,6 +112,7 @@ impl Wall {
     /// It can't be used.
     pub fn open(settings: Settings) -> Result<Arc<Self>> {
         let folders = Folders::open(&settings.folder)?;
+        let snapshots = Snapshots::open(&settings.folder.with_file_name(SNAPSHOTS))?;
         // What keepers that were killed have left.
         casemate_sys::cgroup::sweep();
         // Root's sandboxes need nothing there, and those with a root file system of their own neither.
@@ -110,6 +123,7 @@ impl Wall {
         Ok(Arc::new(Self {
             settings,
             folders,
+            snapshots,
             ids: Ids::default(),
             above,
         }))
@@ -148,50 +162,131 @@ impl Wall {
             process.and_then(|process| process.open()),
             folder.read::<Launch>(LAUNCH),
         ) else {
-            folder.remove();
-            return None;
+            return rest_of(&folder);
         };
         let owner = folder.read::<SandboxId>(OWNED);
+        let is_owned = owner.is_ok_and(|owner| owner == *id);
         let noted = launch.outside.map(|id| self.ids.note(id));
         // Two that share a user are not apart.
         let is_alone = !matches!(noted, Some(None));
-        let body = Walled::new(folder, launch, process, None, noted.flatten());
+        // It was about to end, as it had been told.
+        let is_ending = folder.has(ASLEEP);
+        let snapshots = self.snapshots.clone();
+        let body = Walled::new(
+            folder.clone(),
+            launch,
+            process,
+            None,
+            noted.flatten(),
+            snapshots,
+        );
         let paused = match body {
-            Ok(ref body) if is_alone && owner.is_ok_and(|owner| owner == *id) => {
-                body.is_paused().await.ok()
-            }
+            Ok(ref body) if is_alone && is_owned && !is_ending => body.is_paused().await.ok(),
             _ => None,
         };
         let body = body.ok()?;
+        // Whoever was to say that it has been continued is gone.
+        let paused = paused.filter(|_| body.own().is_ok());
         let Some(paused) = paused else {
             // One that is nobody's, or doesn't answer, is no use to anybody.
             body.cut();
             let _ = body.ended().await;
-            return None;
+            return rest_of(&folder);
         };
-        let body = Arc::new(body);
+        let body = Some(Arc::new(body) as Arc<dyn Body>);
         Some(Attached { body, paused })
+    }
+
+    /// Starts a keeper for what is written down in a folder.
+    fn keep(&self, folder: &Folder, launch: Launch, taken: Option<Taken>) -> Result<Walled> {
+        folder.write(LAUNCH, &launch)?;
+        let (mut keeper, process) = self.spawn(folder)?;
+        let says = keeper.stdout.take();
+        let snapshots = self.snapshots.clone();
+        Walled::new(folder.clone(), launch, process, says, taken, snapshots)
+    }
+
+    fn launch(&self, id: &SandboxId, wish: &Wish, outside: Option<u32>) -> Launch {
+        Launch {
+            id: id.clone(),
+            wish: wish.clone(),
+            outside,
+            root: self.settings.root.clone(),
+            skeleton: self.above.path(),
+            allow_missing: self.settings.allow_missing.clone(),
+            connections: self.settings.connections,
+            bandwidth: self.settings.bandwidth,
+            reach: self.settings.reach.clone(),
+            attached: self.settings.attached,
+            machine: None,
+        }
+    }
+
+    /// What a machine is made from, in the folder of its own files.
+    fn machine(&self, folder: &Folder, origin: Origin) -> Option<Machine> {
+        let machines = self.settings.machines.as_ref()?;
+        Some(Machine {
+            images: machines.images.clone(),
+            own: folder.path().join(MACHINE),
+            accelerator: machines.accelerator,
+            origin,
+        })
+    }
+
+    /// What a sandbox begins as.
+    fn origin(&self, wish: &Wish) -> Result<Origin> {
+        let from = wish.from.as_ref().map(|name| self.snapshots.find(name));
+        Ok(from.transpose()?.map_or(Origin::Images, Origin::Snapshot))
     }
 }
 
 /// Makes the folder of a machine's own files.
-fn machine_of(machines: &Machines, folder: &Folder) -> Result<Machine> {
-    let own = folder.path().join(MACHINE);
-    let made = std::fs::DirBuilder::new().mode(0o700).create(&own);
-    made.map_err(|error| Error::io("make a machine's folder", &error).on(own.display()))?;
-    Ok(Machine {
-        images: machines.images.clone(),
-        own,
-        accelerator: machines.accelerator,
-    })
+fn own_files(machine: &Machine) -> Result<()> {
+    let own = &machine.own;
+    let made = std::fs::DirBuilder::new().mode(0o700).create(own);
+    made.map_err(|error| Error::io("make a machine's folder", &error).on(own.display()))
+}
+
+/// What is left of a sandbox of which nothing runs: it rests, or is removed.
+fn rest_of(folder: &Folder) -> Option<Attached> {
+    if folder.has(ASLEEP) || lies_down(folder) {
+        return Some(Attached {
+            body: None,
+            paused: true,
+        });
+    }
+    folder.remove();
+    None
+}
+
+/// Has one rest again that wasn't continued. One that ran for a moment is over.
+fn lies_down(folder: &Folder) -> bool {
+    let keep = folder.read::<Keep>(WAKING);
+    let can = match keep {
+        Ok(Keep::Memory) => folder.has(ASLEEP_STATE),
+        Ok(Keep::Files) => true,
+        Err(_) => false,
+    };
+    can && folder.call(WAKING, ASLEEP).is_ok()
 }
 
 impl Driver for Wall {
     fn check(&self, wish: &Wish) -> Result<(), Refusal> {
-        if wish.template != BASE {
-            return Err(Refusal::NoTemplate(wish.template.clone()));
+        match &wish.from {
+            Some(_) if self.settings.machines.is_none() => {
+                return Err(Refusal::Unsupported("a sandbox from a snapshot"));
+            }
+            Some(name) => drop(self.snapshots.find(name)?),
+            None if wish.template != BASE => {
+                return Err(Refusal::NoTemplate(wish.template.clone()));
+            }
+            None => {}
         }
         self.check_network(&wish.network)
+    }
+
+    fn stores(&self) -> bool {
+        self.settings.machines.is_some()
     }
 
     fn patience(&self) -> Duration {
@@ -218,32 +313,14 @@ impl Driver for Wall {
             Some(_) => None,
             None => self.outside()?,
         };
-        let launch = Launch {
-            id: id.clone(),
-            wish: wish.clone(),
-            outside: taken.as_ref().map(Taken::id),
-            root: self.settings.root.clone(),
-            skeleton: self.above.path(),
-            allow_missing: self.settings.allow_missing.clone(),
-            connections: self.settings.connections,
-            bandwidth: self.settings.bandwidth,
-            reach: self.settings.reach.clone(),
-            attached: self.settings.attached,
-            machine: None,
-        };
         let folder = self.folders.of(id);
+        let launch = Launch {
+            machine: self.machine(&folder, self.origin(wish)?),
+            ..self.launch(id, wish, taken.as_ref().map(Taken::id))
+        };
         folder.create()?;
-        let machine = self.settings.machines.as_ref();
-        let machine = machine.map(|machines| machine_of(machines, &folder));
-        let made = machine.transpose().and_then(|machine| {
-            let launch = Launch { machine, ..launch };
-            folder.write(LAUNCH, &launch).map(|()| launch)
-        });
-        let started = made.and_then(|launch| {
-            let (mut keeper, process) = self.spawn(&folder)?;
-            Walled::new(folder.clone(), launch, process, keeper.stdout.take(), taken)
-        });
-        match started {
+        let made = launch.machine.as_ref().map(own_files).transpose();
+        match made.and_then(|_| self.keep(&folder, launch, taken)) {
             Ok(body) => Ok(Arc::new(body)),
             Err(error) => {
                 folder.remove();
@@ -258,5 +335,40 @@ impl Driver for Wall {
 
     fn attach<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, Option<Attached>> {
         Box::pin(async move { Ok(self.find(id).await) })
+    }
+
+    fn wake(&self, id: &SandboxId, wish: &Wish) -> Result<Woken> {
+        let folder = self.folders.of(id);
+        let keep: Keep = folder.read(ASLEEP)?;
+        let launch = Launch {
+            machine: self.machine(&folder, Origin::Asleep(keep)),
+            ..self.launch(id, wish, None)
+        };
+        // Those of the keeper before.
+        folder.forget(CONTROL)?;
+        folder.forget(AGENT)?;
+        folder.call(ASLEEP, WAKING)?;
+        match self.keep(&folder, launch, None) {
+            Ok(body) => Ok(Woken {
+                body: Arc::new(body),
+                is_new: keep == Keep::Files,
+            }),
+            Err(error) => {
+                folder.call(WAKING, ASLEEP)?;
+                Err(error.on(id))
+            }
+        }
+    }
+
+    fn remove(&self, id: &SandboxId) {
+        self.folders.of(id).remove();
+    }
+
+    fn snapshots(&self) -> Vec<SnapshotId> {
+        self.snapshots.list()
+    }
+
+    fn discard(&self, name: &SnapshotId) -> Result<(), Refusal> {
+        self.snapshots.remove(name)
     }
 }

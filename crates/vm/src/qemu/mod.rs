@@ -15,6 +15,7 @@
 //! - [`fate`]: what is known of how a machine ends
 //! - [`running`]: a machine that runs
 //! - [`snapshot`], [`restore`]: a machine on disk, and back; [`manifest`]: what it was
+//! - [`sleep`]: the same where it is, without copies
 //!
 //! See docs/decisions/0025-qemu.md for why it is used as it is.
 
@@ -25,6 +26,7 @@ mod manifest;
 mod process;
 mod restore;
 mod running;
+mod sleep;
 mod snapshot;
 mod tail;
 
@@ -136,6 +138,13 @@ impl Monitor for Qemu {
             let manifest = snapshot::blocking(move || Manifest::read(&read)).await?;
             let restored = restore::restore(self, &manifest, snapshot, folder, memory).await?;
             Ok(Arc::new(restored) as Arc<dyn Running>)
+        })
+    }
+
+    fn wake<'a>(&'a self, folder: &'a Path) -> Reply<'a, Arc<dyn Running>> {
+        Box::pin(async move {
+            let woken = sleep::wake(self, folder).await?;
+            Ok(Arc::new(woken) as Arc<dyn Running>)
         })
     }
 }

@@ -49,14 +49,19 @@ pub(super) async fn restore(
     };
     let command_line = arguments.list()?;
     let machinery = Machinery::start(qemu, machine, command_line, folder).await?;
+    load(&machinery, manifest, snapshot).await?;
+    Ok(machinery)
+}
+
+/// Gives a machine that waits for its state the one that is in this folder.
+pub(super) async fn load(machinery: &Machinery, manifest: &Manifest, from: &Path) -> Result<()> {
     manifest.check(machinery.qmp.version())?;
-    let state = snapshot.join(STATE);
+    let state = from.join(STATE);
     let file = File::open(&state).map_err(|error| Error::io("open", &error).on(state.display()))?;
-    hand_over(&machinery, &file).await?;
+    hand_over(machinery, &file).await?;
     let incoming = json!({ "uri": "fd:state" });
     machinery
         .ask(Command::new("migrate-incoming", incoming))
         .await?;
-    settled(&machinery).await?;
-    Ok(machinery)
+    settled(machinery).await
 }

@@ -9,7 +9,7 @@
 
 use super::fate::Fate;
 use super::process::{Process, connect};
-use super::{AGENT, PATIENCE, QMP, Qemu, snapshot};
+use super::{AGENT, PATIENCE, QMP, Qemu, sleep, snapshot};
 use crate::driver::{Ended, How, Machine, Metrics, Reply, Running};
 use crate::qmp::{Command, Qmp};
 use casemate_core::error::{Error, Result};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// One QEMU and what is known of it.
 #[derive(Debug)]
@@ -125,6 +125,8 @@ impl Machinery {
         }
         match (on, *state) {
             (true, State::Stands | State::Written) => {
+                // From here on memory is another than the state was written for.
+                sleep::forget(&self.folder)?;
                 self.tell("cont").await?;
                 *state = State::Runs;
             }
@@ -151,7 +153,7 @@ async fn answering(folder: &Path, process: &Process) -> Result<UnixStream> {
             Err(error) if process.has_ended().is_some() || Instant::now() > deadline => {
                 return Err(fail(&error));
             }
-            Err(_) => sleep(Duration::from_millis(1)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     }
 }
@@ -177,6 +179,10 @@ impl Running for Machinery {
 
     fn snapshot<'a>(&'a self, folder: &'a Path) -> Reply<'a, ()> {
         Box::pin(snapshot::snapshot(self, folder))
+    }
+
+    fn sleep(&self) -> Reply<'_, ()> {
+        Box::pin(sleep::sleep(self))
     }
 
     fn channel(&self) -> Reply<'_, OwnedFd> {

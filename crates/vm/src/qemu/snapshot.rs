@@ -43,9 +43,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(Error::rule("work with files", error.to_string())))
 }
 
-/// While it stands still.
-async fn write(machinery: &Machinery, draft: &Path) -> Result<()> {
-    let state = draft.join(STATE);
+/// Writes processors and devices into a folder, while it stands still.
+pub(super) async fn write_state(machinery: &Machinery, folder: &Path) -> Result<()> {
+    let state = folder.join(STATE);
     let file = File::options()
         .write(true)
         .create_new(true)
@@ -56,7 +56,12 @@ async fn write(machinery: &Machinery, draft: &Path) -> Result<()> {
     machinery
         .ask(Command::new("migrate", json!({ "uri": "fd:state" })))
         .await?;
-    settled(machinery).await?;
+    settled(machinery).await
+}
+
+/// While it stands still.
+async fn write(machinery: &Machinery, draft: &Path) -> Result<()> {
+    write_state(machinery, draft).await?;
     let memory = machinery.folder.join(MEMORY);
     let (size, draft) = (u64::from(machinery.machine.memory) << 20, draft.to_owned());
     let disks = machinery.machine.disks.clone();
@@ -74,7 +79,7 @@ async fn write(machinery: &Machinery, draft: &Path) -> Result<()> {
 }
 
 /// Memory of which all that isn't zero is in the state.
-fn nothing(path: &Path, size: u64) -> Result<()> {
+pub(super) fn nothing(path: &Path, size: u64) -> Result<()> {
     let fail = |error: &std::io::Error| Error::io("make", error).on(path.display());
     let file = File::create_new(path).map_err(|error| fail(&error))?;
     file.set_len(size).map_err(|error| fail(&error))
@@ -132,14 +137,14 @@ fn sync(path: &Path) -> Result<()> {
 }
 
 /// A folder in the making; it is removed unless it is finished.
-struct Draft {
-    path: PathBuf,
+pub(super) struct Draft {
+    pub(super) path: PathBuf,
     wanted: PathBuf,
     is_done: bool,
 }
 
 impl Draft {
-    fn begin(wanted: &Path) -> Result<Self> {
+    pub(super) fn begin(wanted: &Path) -> Result<Self> {
         let fail = |why: &str| Error::rule("make the snapshot's folder", why).on(wanted.display());
         if wanted.symlink_metadata().is_ok() {
             return Err(fail("there is one already"));
@@ -173,7 +178,7 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(mut self) -> Result<()> {
         sync(&self.path)?;
         // It doesn't take the place of one that has something in it.
         fs::rename(&self.path, &self.wanted)

@@ -5,7 +5,7 @@ use crate::lifecycle::Order;
 use crate::network::Network;
 use crate::problem::{Problem, shown};
 use crate::record::AtEnd;
-use casemate_core::sandbox::Resources;
+use casemate_core::sandbox::{Keep, Resources};
 use http::HeaderMap;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ impl NewSandbox {
     ) -> Result<Order, Problem> {
         let auto_pause = self.auto_pause.unwrap_or(false);
         let auto_resume = self.auto_resume.is_some_and(|resume| resume.enabled);
-        refuse_filesystem_only(self.auto_pause_memory, auto_pause, auto_resume)?;
+        check_filesystem_only(self.auto_pause_memory, auto_pause, auto_resume)?;
         if self
             .iam
             .and_then(|iam| iam.tokens)
@@ -111,10 +111,10 @@ impl NewSandbox {
             template: self.template,
             timeout,
             idle: demand.idle()?,
-            at_end: if auto_pause {
-                AtEnd::Pause
-            } else {
-                AtEnd::Kill
+            at_end: match (auto_pause, self.auto_pause_memory) {
+                (true, Some(false)) => AtEnd::PauseFiles,
+                (true, _) => AtEnd::Pause,
+                (false, _) => AtEnd::Kill,
             },
             auto_resume,
             secure: version.always_secure || self.secure.unwrap_or(false),
@@ -130,31 +130,26 @@ impl NewSandbox {
     }
 }
 
-/// Without its memory a sandbox would have to be started anew from its files, which takes a template.
-fn refuse_filesystem_only(
+fn check_filesystem_only(
     memory: Option<bool>,
     auto_pause: bool,
     auto_resume: bool,
 ) -> Result<(), Problem> {
-    if memory != Some(false) {
-        return Ok(());
+    match (memory, auto_pause, auto_resume) {
+        (Some(false), false, _) => Err(Problem::bad("autoPauseMemory: false needs autoPause")),
+        (Some(false), true, true) => {
+            Err(Problem::bad("autoPauseMemory: false excludes autoResume"))
+        }
+        _ => Ok(()),
     }
-    Err(match (auto_pause, auto_resume) {
-        (false, _) => Problem::bad("autoPauseMemory: false needs autoPause"),
-        (true, true) => Problem::bad("autoPauseMemory: false excludes autoResume"),
-        (true, false) => no_filesystem_only("autoPauseMemory"),
-    })
 }
 
-fn no_filesystem_only(field: &str) -> Problem {
-    Problem::bad(format!(
-        "{field}: pausing without memory is not supported on the process wall; it comes with templates"
-    ))
-}
-
+/// What is kept is decided by who pauses.
 fn with_memory(memory: Option<bool>) -> Result<(), Problem> {
     match memory {
-        Some(false) => Err(no_filesystem_only("memory")),
+        Some(false) => Err(Problem::unsupported(
+            "memory: resuming without the memory that was kept",
+        )),
         _ => Ok(()),
     }
 }
@@ -257,7 +252,10 @@ pub(in crate::rest) struct Pause {
 }
 
 impl Pause {
-    pub(in crate::rest) fn check(&self) -> Result<(), Problem> {
-        with_memory(self.memory)
+    pub(in crate::rest) fn keep(&self) -> Keep {
+        match self.memory {
+            Some(false) => Keep::Files,
+            _ => Keep::Memory,
+        }
     }
 }

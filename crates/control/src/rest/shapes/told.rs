@@ -110,7 +110,7 @@ pub(in crate::rest) struct Detail {
 #[serde(rename_all = "camelCase")]
 struct Lifecycle {
     auto_resume: bool,
-    on_timeout: AtEnd,
+    on_timeout: &'static str,
 }
 
 impl Detail {
@@ -126,7 +126,10 @@ impl Detail {
             },
             lifecycle: Lifecycle {
                 auto_resume: record.lifetime.auto_resume,
-                on_timeout: record.lifetime.at_end,
+                on_timeout: match record.lifetime.at_end {
+                    AtEnd::Kill => "kill",
+                    AtEnd::Pause | AtEnd::PauseFiles => "pause",
+                },
             },
         }
     }

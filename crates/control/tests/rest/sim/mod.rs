@@ -92,13 +92,18 @@ impl Rig {
 
     /// Ends the daemon and begins it anew; the node goes on meanwhile.
     pub(crate) async fn restart(&mut self) {
-        self.stop().await;
-        self.control = None;
+        self.down().await;
         let control =
             Control::open(self.settings.clone(), self.sim.clone(), self.clock.clone()).await;
         let control = control.unwrap();
         (self.shutdown, self.running) = run(&control);
         self.control = Some(control);
+    }
+
+    /// Ends the daemon, and closes its store.
+    pub(crate) async fn down(&mut self) {
+        self.stop().await;
+        self.control = None;
     }
 
     pub(crate) async fn stop(&mut self) {

@@ -1,7 +1,7 @@
 //! A node that keeps sandboxes in a table.
 
 use casemate_core::node::{Door, Ended, Kept, Node, Refusal, Reply};
-use casemate_core::sandbox::{Outward, SandboxId, Usage, Wish};
+use casemate_core::sandbox::{Keep, Outward, SandboxId, SnapshotId, Usage, Wish};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,16 +23,22 @@ struct World {
     /// Sandboxes with an operation under way.
     busy: BTreeSet<SandboxId>,
     overlaps: usize,
+    /// What is paused rests in memory.
+    holds: bool,
+    snapshots: BTreeSet<SnapshotId>,
 }
 
 #[derive(Clone)]
 pub(crate) struct Inside {
     pub(crate) wish: Wish,
     pub(crate) paused: bool,
+    pub(crate) keeps: Keep,
     pub(crate) usage: Usage,
 }
 
-const OPERATIONS: [&str; 6] = ["create", "kill", "pause", "resume", "restrict", "usage"];
+const OPERATIONS: [&str; 7] = [
+    "create", "kill", "pause", "resume", "restrict", "usage", "snapshot",
+];
 
 impl Default for Sim {
     fn default() -> Self {
@@ -80,11 +86,26 @@ impl Sim {
         self.world().kept.get_mut(id).unwrap().usage = usage;
     }
 
+    /// From now on, what is paused rests in memory.
+    pub(crate) fn hold_on(&self) {
+        self.world().holds = true;
+    }
+
+    pub(crate) fn written(&self) -> usize {
+        self.world().snapshots.len()
+    }
+
+    /// Those that it has are gone.
+    pub(crate) fn lose_snapshots(&self) {
+        self.world().snapshots.clear();
+    }
+
     /// A sandbox that nobody asked for.
     pub(crate) fn plant(&self, id: &SandboxId, wish: Wish) {
         let inside = Inside {
             wish,
             paused: false,
+            keeps: Keep::Memory,
             usage: Usage::default(),
         };
         self.world().kept.insert(id.clone(), inside);
@@ -143,11 +164,18 @@ impl Sim {
 }
 
 impl Node for Sim {
+    fn stores(&self) -> bool {
+        !self.world().holds
+    }
+
     fn create<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
         self.operate("create", id, move |world| {
+            let from = wish.from.as_ref();
+            assert!(from.is_none_or(|from| world.snapshots.contains(from)));
             let inside = Inside {
                 wish: wish.clone(),
                 paused: false,
+                keeps: Keep::Memory,
                 usage: Usage::default(),
             };
             assert!(world.kept.insert(id.clone(), inside).is_none(), "{id}");
@@ -161,12 +189,38 @@ impl Node for Sim {
         })
     }
 
-    fn pause<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
-        self.operate("pause", id, move |world| self.turn(world, id, true))
+    fn pause<'a>(&'a self, id: &'a SandboxId, keep: Keep) -> Reply<'a, ()> {
+        self.operate("pause", id, move |world| {
+            self.turn(world, id, true)?;
+            world.kept.get_mut(id).unwrap().keeps = keep;
+            Ok(())
+        })
     }
 
-    fn resume<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
-        self.operate("resume", id, move |world| self.turn(world, id, false))
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
+        self.operate("resume", id, move |world| {
+            self.turn(world, id, false)?;
+            assert_eq!(world.kept[id].wish, *wish);
+            Ok(())
+        })
+    }
+
+    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()> {
+        self.operate("snapshot", id, move |world| {
+            assert!(!world.kept[id].paused);
+            assert!(world.snapshots.insert(name.clone()));
+            Ok(())
+        })
+    }
+
+    fn discard<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()> {
+        self.world().snapshots.remove(name);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn snapshots(&self) -> Reply<'_, Vec<SnapshotId>> {
+        let all = self.world().snapshots.iter().cloned().collect();
+        Box::pin(async { Ok(all) })
     }
 
     fn restrict<'a>(&'a self, id: &'a SandboxId, outward: &'a Outward) -> Reply<'a, ()> {

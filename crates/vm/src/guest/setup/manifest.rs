@@ -14,11 +14,14 @@ use std::path::Path;
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const KERNEL: &str = "kernel";
 pub(super) const INITRAMFS: &str = "initramfs";
+/// While it is made; then its name tells which it is.
 pub(super) const TOOLS: &str = "tools.ext4";
+/// What the names of tools disks begin with.
+pub(super) const TOOLS_OF: &str = "tools-";
 pub(super) const ROOT: &str = "root.ext4";
 
 /// Of this form.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of a manifest.
 const LARGEST: u64 = 1 << 20;
 const REMEDY: &str = "`casemate vm setup` makes it, or makes it again";
@@ -98,7 +101,7 @@ impl Manifest {
             return Err(Error::rule(step, why).on(path.display()).hint(REMEDY));
         }
         for (name, part) in manifest.parts() {
-            part.check_size(&folder.join(name))?;
+            part.check_size(&folder.join(&name))?;
         }
         Ok(manifest)
     }
@@ -108,12 +111,18 @@ impl Manifest {
         parts.try_for_each(|(name, part)| part.verify(&folder.join(name)))
     }
 
-    fn parts(&self) -> [(&str, &Part); 4] {
+    /// What the tools disk is called: machines that sleep find theirs, whatever was set up since.
+    pub(super) fn tools(&self) -> String {
+        let id: String = self.tools.sha256.chars().take(16).collect();
+        format!("{TOOLS_OF}{id}.ext4")
+    }
+
+    fn parts(&self) -> [(String, &Part); 4] {
         [
-            (KERNEL, &self.kernel),
-            (INITRAMFS, &self.initramfs),
-            (TOOLS, &self.tools),
-            (ROOT, &self.root),
+            (KERNEL.to_owned(), &self.kernel),
+            (INITRAMFS.to_owned(), &self.initramfs),
+            (self.tools(), &self.tools),
+            (ROOT.to_owned(), &self.root),
         ]
     }
 }

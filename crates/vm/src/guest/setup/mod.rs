@@ -20,7 +20,7 @@ pub use manifest::{Manifest, Part};
 use super::kernel::{Kernel, Source};
 use super::{disk, initramfs};
 use casemate_core::error::{Error, Result};
-use manifest::{INITRAMFS, KERNEL, MANIFEST, ROOT, TOOLS};
+use manifest::{INITRAMFS, KERNEL, MANIFEST, ROOT, TOOLS, TOOLS_OF};
 use place::Place;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,8 @@ impl Setup {
         disk::tools(&plan.agent, &at(TOOLS))?;
         let root_from = base::image(&plan.root, plan.root_size, &at(ROOT))?;
         let manifest = Manifest::of(plan, &kernel, root_from, place.folder())?;
+        renamed(&at(TOOLS), &at(&manifest.tools()))?;
+        keep_tools(folder, place.folder())?;
         written(&at(MANIFEST), &manifest.encoded()?)?;
         place.take(folder)?;
         Self::open(folder)
@@ -90,9 +92,10 @@ impl Setup {
         self.folder.join(INITRAMFS)
     }
 
-    /// The second disk of every machine, read-only.
+    /// The second disk of every machine, read-only. That of an earlier setup has another name, and
+    /// stays.
     pub fn tools(&self) -> PathBuf {
-        self.folder.join(TOOLS)
+        self.folder.join(self.manifest.tools())
     }
 
     /// What each machine gets a copy of as its first disk ([`disk::copy`]).
@@ -105,6 +108,25 @@ fn copied(from: &Path, to: &Path) -> Result<()> {
     let done = fs::copy(from, to);
     done.map(drop)
         .map_err(|e| Error::io("copy", &e).on(from.display()))
+}
+
+fn renamed(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| Error::io("rename", &e).on(from.display()))
+}
+
+/// Gives a new folder the tools disks of the old one: machines sleep that have them.
+fn keep_tools(old: &Path, new: &Path) -> Result<()> {
+    for entry in fs::read_dir(old).into_iter().flatten().flatten() {
+        let (name, from) = (entry.file_name(), entry.path());
+        let is_one = name.to_string_lossy().starts_with(TOOLS_OF);
+        match is_one.then(|| fs::hard_link(&from, new.join(&name))) {
+            Some(Err(e)) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("keep", &e).on(from.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn written(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -160,12 +182,15 @@ mod tests {
         }
         let other = Plan {
             root_size: 32 << 20,
+            agent: "/bin/true".into(),
             ..plan
         };
         let second = Setup::make(&other, &folder).unwrap();
         assert_eq!(fs::metadata(second.root()).unwrap().len(), 32 << 20);
         let left = fs::read_dir(scratch.path()).unwrap().count();
         assert_eq!(left, 4, "the folder, its lock, the kernel and the tree");
+        // What machines sleep with is there still.
+        assert!(first.tools().is_file());
     }
 
     #[test]
