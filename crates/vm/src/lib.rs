@@ -4,10 +4,12 @@
 //! - [`guest`]: what a machine is made from: kernel, first program, modules, disks
 //! - [`driver`]: what a machine monitor can do, whichever it is
 //! - [`qemu`]: QEMU as one; it runs anywhere
+//! - [`memory`]: machines' memory as files
 //! - [`qmp`]: how QEMU is spoken to
 
 pub mod accelerator;
 pub mod driver;
 pub mod guest;
+pub mod memory;
 pub mod qemu;
 pub mod qmp;
