@@ -12,7 +12,7 @@
 //! A machine is paused when it has been started or restored, so that all is in place before its
 //! first instruction. One that is dropped is ended.
 
-use casemate_core::error::Result;
+use casemate_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -116,6 +116,27 @@ pub enum Memory {
     /// A copy of its own, sparse or sharing blocks where the file system can: a little more work
     /// now, and the next snapshot is as cheap as the first.
     Own,
+    /// A page server's, which is asked for pages as they are needed (userfaultfd(2)).
+    Served,
+}
+
+/// What a snapshot's memory and disks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// All of them.
+    Full,
+    /// What has changed since the last snapshot, or since the one that the machine was restored from.
+    /// That one has to stay for as long as this one builds on it.
+    Difference,
+}
+
+/// Whom a machine is for, as programs inside may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The sandbox's id.
+    pub sandbox: String,
+    /// Its template's.
+    pub template: String,
 }
 
 /// A program that runs machines.
@@ -142,7 +163,9 @@ pub trait Monitor: Send + Sync {
     /// Makes a machine that goes on where it was put to sleep, with the files that it had there; it
     /// is paused, and can be woken again unless it was resumed. The folder may have another name by
     /// now: disks are looked for in it and above it.
-    fn wake<'a>(&'a self, folder: &'a Path) -> Reply<'a, Arc<dyn Running>>;
+    fn wake<'a>(&'a self, _folder: &'a Path) -> Reply<'a, Arc<dyn Running>> {
+        unable("wake a machine where it was put to sleep")
+    }
 }
 
 /// A machine. It is ended when this is dropped.
@@ -157,9 +180,31 @@ pub trait Running: Send + Sync {
     /// meanwhile, and afterwards runs if it did before.
     fn snapshot<'a>(&'a self, folder: &'a Path) -> Reply<'a, ()>;
 
+    /// Likewise, of one kind or the other.
+    fn snapshot_as<'a>(&'a self, folder: &'a Path, kind: Kind) -> Reply<'a, ()> {
+        match kind {
+            Kind::Full => self.snapshot(folder),
+            Kind::Difference => unable("write what has changed of a machine"),
+        }
+    }
+
+    /// Takes so much memory from the guest, MiB, of what it doesn't need; at 0 it has all of it again.
+    /// How far the guest goes along is up to it: this comes back when it has done so, or gets no
+    /// further.
+    fn balloon(&self, _mib: u32) -> Reply<'_, ()> {
+        unable("take memory from a guest")
+    }
+
+    /// Tells the guest whom it is for.
+    fn identify<'a>(&'a self, _who: &'a Identity) -> Reply<'a, ()> {
+        unable("tell a guest whom it is for")
+    }
+
     /// Stops it and writes into its folder what memory and disks there don't have: once it is ended,
     /// it can be woken. Resuming it undoes that.
-    fn sleep(&self) -> Reply<'_, ()>;
+    fn sleep(&self) -> Reply<'_, ()> {
+        unable("put a machine to sleep where it is")
+    }
 
     /// A new connection to the guest's end of the channel; the one before is over.
     fn channel(&self) -> Reply<'_, OwnedFd>;
@@ -167,11 +212,23 @@ pub trait Running: Send + Sync {
     /// What it uses.
     fn metrics(&self) -> Reply<'_, Metrics>;
 
+    /// What its monitor counts, in the monitor's own words: JSON, which is as hostile as a guest that
+    /// has taken the monitor over.
+    fn counters(&self) -> Reply<'_, String> {
+        unable("ask a monitor what it counts")
+    }
+
     /// Ends it at once.
     fn end(&self);
 
     /// Waits until it has ended, however that comes.
     fn ended(&self) -> Pin<Box<dyn Future<Output = Ended> + Send + '_>>;
+}
+
+/// What a monitor doesn't do.
+fn unable<'a, T: Send + 'a>(what: &'static str) -> Reply<'a, T> {
+    let error = Error::rule(what, "this machine's monitor can't");
+    Box::pin(std::future::ready(Err(error)))
 }
 
 /// What a machine uses, of the host's.

@@ -5,11 +5,13 @@
 //! - [`driver`]: what a machine monitor can do, whichever it is
 //! - [`qemu`]: QEMU as one; it runs anywhere
 //! - [`memory`]: machines' memory as files
+//! - `monitor`: what all monitors have in common
 //! - [`qmp`]: how QEMU is spoken to
 
 pub mod accelerator;
 pub mod driver;
 pub mod guest;
 pub mod memory;
+mod monitor;
 pub mod qemu;
 pub mod qmp;

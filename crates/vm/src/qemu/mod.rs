@@ -11,9 +11,7 @@
 //! ```
 //!
 //! - [`arguments`]: a machine as QEMU's command line; [`clock`]: what a micro board's kernel is told
-//! - [`process`]: QEMU's process, and its end; [`tail`]: the last of what it and its guest said
-//! - [`fate`]: what is known of how a machine ends
-//! - [`running`]: a machine that runs
+//! - [`running`]: a machine that runs; [`event`]: what QEMU says of its end
 //! - [`snapshot`], [`restore`]: a machine on disk, and back; [`manifest`]: what it was
 //! - [`sleep`]: the same where it is, without copies
 //!
@@ -21,14 +19,12 @@
 
 mod arguments;
 mod clock;
-mod fate;
+mod event;
 mod manifest;
-mod process;
 mod restore;
 mod running;
 mod sleep;
 mod snapshot;
-mod tail;
 
 use crate::driver::{Capabilities, Machine, Memory, Monitor, Reply, Running};
 use arguments::{Arguments, Origin};

@@ -32,6 +32,10 @@ pub(super) async fn restore(
     let (at, origin) = match memory {
         Memory::Lent => (snapshot.join(MEMORY), Origin::Lent),
         Memory::Own => (folder.join(MEMORY), Origin::Own),
+        Memory::Served => {
+            let why = "QEMU asks no page server for memory";
+            return Err(Error::rule("restore a machine", why));
+        }
     };
     if memory == Memory::Own {
         copies.push(MEMORY.to_owned());

@@ -7,10 +7,10 @@
 //!   any ──▶ ended: its process is gone
 //! ```
 
-use super::fate::Fate;
-use super::process::{Process, connect};
-use super::{AGENT, PATIENCE, QMP, Qemu, sleep, snapshot};
+use super::{AGENT, PATIENCE, QMP, Qemu, event, sleep, snapshot};
 use crate::driver::{Ended, How, Machine, Metrics, Reply, Running};
+use crate::monitor::fate::Fate;
+use crate::monitor::process::{Process, Start, connect};
 use crate::qmp::{Command, Qmp};
 use casemate_core::error::{Error, Result};
 use rustix::fd::OwnedFd;
@@ -52,17 +52,19 @@ impl Machinery {
         folder: &Path,
     ) -> Result<Self> {
         let fate = Arc::<Fate>::default();
-        let process = Process::start(
-            &qemu.program,
-            arguments,
+        let start = Start {
+            name: "QEMU",
+            program: &qemu.program,
+            args: arguments,
             folder,
-            qemu.dies_with_this,
-            Arc::clone(&fate),
-        )?;
+            dies_with_this: qemu.dies_with_this,
+            log: None,
+        };
+        let process = Process::start(start, Arc::clone(&fate))?;
         let told = Arc::clone(&fate);
         let spoken = async {
             let socket = answering(folder, &process).await?;
-            Qmp::connect(socket, PATIENCE, move |event| told.event(&event)).await
+            Qmp::connect(socket, PATIENCE, move |event| event::tell(&told, &event)).await
         };
         let qmp = match spoken.await {
             Ok(qmp) => qmp,

@@ -8,7 +8,9 @@
 use super::arguments::{Arguments, Origin};
 use super::manifest::Manifest;
 use super::running::Machinery;
-use super::snapshot::{Draft, blocking, nothing, write_state};
+use super::snapshot::{nothing, write_state};
+use crate::monitor::blocking;
+use crate::monitor::draft::Draft;
 use super::{AGENT, MEMORY, QMP, Qemu, restore};
 use crate::driver::{Disk, Running as _};
 use casemate_core::error::{Error, Result};

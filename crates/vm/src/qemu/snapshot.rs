@@ -11,13 +11,15 @@ use super::manifest::{Manifest, STATE};
 use super::running::Machinery;
 use super::{MEMORY, patience};
 use crate::guest::disk::copy;
+pub(super) use crate::monitor::blocking;
+use crate::monitor::draft::Draft;
 use crate::qmp::Command;
 use casemate_core::error::{Error, Result};
 use rustix::fd::AsFd;
 use serde_json::{Value, json};
-use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -33,14 +35,6 @@ pub(super) async fn snapshot(machinery: &Machinery, folder: &Path) -> Result<()>
         draft.finish()
     });
     done.await
-}
-
-/// Work with files, of which there may be much.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(Error::rule("work with files", error.to_string())))
 }
 
 /// Writes processors and devices into a folder, while it stands still.
@@ -128,70 +122,4 @@ pub(super) async fn settled(machinery: &Machinery) -> Result<()> {
 fn reason(answer: &Value) -> String {
     let why = answer["error-desc"].as_str();
     crate::qmp::short(why.unwrap_or("QEMU doesn't say why"))
-}
-
-/// Waits until a file or folder is on disk.
-fn sync(path: &Path) -> Result<()> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| Error::io("write", &error).on(path.display()))
-}
-
-/// A folder in the making; it is removed unless it is finished.
-pub(super) struct Draft {
-    pub(super) path: PathBuf,
-    wanted: PathBuf,
-    is_done: bool,
-}
-
-impl Draft {
-    pub(super) fn begin(wanted: &Path) -> Result<Self> {
-        let fail = |why: &str| Error::rule("make the snapshot's folder", why).on(wanted.display());
-        if wanted.symlink_metadata().is_ok() {
-            return Err(fail("there is one already"));
-        }
-        let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else {
-            return Err(fail("it has no name"));
-        };
-        let mut draft = std::ffi::OsString::from(".");
-        draft.push(name);
-        draft.push(".new");
-        let path = above.join(draft);
-        // What one that was interrupted has left.
-        let _ = fs::remove_dir_all(&path);
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| Error::io("make", &error).on(path.display()))?;
-        Ok(Self {
-            path,
-            wanted: wanted.to_owned(),
-            is_done: false,
-        })
-    }
-
-    /// Waits until all that is in it is on disk.
-    fn sync(&self) -> Result<()> {
-        let fail = |error: &std::io::Error| Error::io("read", error).on(self.path.display());
-        for entry in fs::read_dir(&self.path).map_err(|error| fail(&error))? {
-            sync(&entry.map_err(|error| fail(&error))?.path())?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self) -> Result<()> {
-        sync(&self.path)?;
-        // It doesn't take the place of one that has something in it.
-        fs::rename(&self.path, &self.wanted)
-            .map_err(|error| Error::io("finish", &error).on(self.wanted.display()))?;
-        self.is_done = true;
-        sync(self.wanted.parent().unwrap_or(Path::new("/")))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.is_done {
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
 }

@@ -1,41 +1,37 @@
-//! What is known of how a machine ends, from QEMU's events and its process.
+//! What is known of how a machine ends, from what its monitor said and from its process.
 //!
-//! The process's end is what counts; the events before it say why. A guest that owns QEMU can lie
+//! The process's end is what counts; what came before says why. A guest that owns its monitor can lie
 //! about the reason, and about nothing else.
 
 use crate::driver::How;
-use crate::qmp::Event;
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Debug, Default)]
-pub(super) struct Fate(Mutex<Option<How>>);
+pub(crate) struct Fate {
+    noted: Mutex<Option<How>>,
+    /// What it means that the monitor has simply ended, if it means something.
+    plain: Option<How>,
+}
 
 impl Fate {
+    /// Of a monitor that ends, with a status of zero, for this reason.
+    pub(crate) fn meaning(plain: How) -> Self {
+        Self {
+            noted: Mutex::default(),
+            plain: Some(plain),
+        }
+    }
+
     /// The first reason stays, but a panic explains the restart that follows it, and comes first.
-    pub(super) fn note(&self, how: How) {
-        let mut fate = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn note(&self, how: How) {
+        let mut fate = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         fate.get_or_insert(how);
     }
 
-    pub(super) fn event(&self, event: &Event) {
-        let how = match event.name.as_str() {
-            "GUEST_PANICKED" => How::Panicked,
-            "SHUTDOWN" => match event.data["reason"].as_str() {
-                Some("guest-shutdown") => How::Off,
-                Some("guest-reset") => How::Restarted,
-                Some("guest-panic") => How::Panicked,
-                // A signal, or what we asked for.
-                _ => return,
-            },
-            _ => return,
-        };
-        self.note(how);
-    }
-
     /// The whole truth, when the process has ended so (`Err` is a signal) and said this.
-    pub(super) fn ended(&self, status: Option<Result<i32, i32>>, console: &[String]) -> How {
+    pub(crate) fn ended(&self, status: Option<Result<i32, i32>>, console: &[String]) -> How {
         let noted = self
-            .0
+            .noted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -49,6 +45,7 @@ impl Fate {
             (Some(how), _) => how,
             (None, Some(Err(signal))) => How::Killed(signal),
             (None, Some(Ok(_))) if has_panicked => How::Panicked,
+            (None, Some(Ok(0))) => self.plain.clone().unwrap_or(How::Exited(0)),
             (None, Some(Ok(code))) => How::Exited(code),
             (None, None) => How::Lost("somebody else has waited for its process".to_owned()),
         }
@@ -58,28 +55,31 @@ impl Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn shutdown(reason: &str) -> Event {
-        let data = json!({ "guest": true, "reason": reason });
-        let name = "SHUTDOWN".to_owned();
-        Event { name, data }
-    }
 
     #[test]
     fn the_reason_is_what_was_said_before_the_end() {
         let fate = Fate::default();
+        assert_eq!(fate.ended(Some(Ok(0)), &[]), How::Exited(0));
         assert_eq!(fate.ended(Some(Ok(1)), &[]), How::Exited(1));
         assert_eq!(fate.ended(Some(Err(9)), &[]), How::Killed(9));
-        fate.event(&shutdown("guest-shutdown"));
+        fate.note(How::Off);
         assert_eq!(fate.ended(Some(Ok(0)), &[]), How::Off);
+    }
+
+    #[test]
+    fn a_plain_end_means_what_the_monitor_says_by_it() {
+        let fate = Fate::meaning(How::Off);
+        assert_eq!(fate.ended(Some(Ok(0)), &[]), How::Off);
+        assert_eq!(fate.ended(Some(Ok(1)), &[]), How::Exited(1));
+        let console = ["Kernel panic - not syncing".to_owned()];
+        assert_eq!(fate.ended(Some(Ok(0)), &console), How::Panicked);
     }
 
     #[test]
     fn a_restart_after_a_panic_is_a_panic() {
         let console = ["[ 1.0] Kernel panic - not syncing: sysrq".to_owned()];
         let fate = Fate::default();
-        fate.event(&shutdown("guest-reset"));
+        fate.note(How::Restarted);
         assert_eq!(fate.ended(Some(Ok(0)), &[]), How::Restarted);
         assert_eq!(fate.ended(Some(Ok(0)), &console), How::Panicked);
         let killed = Fate::default();
@@ -90,7 +90,7 @@ mod tests {
     fn what_the_host_asked_for_stays() {
         let fate = Fate::default();
         fate.note(How::Asked);
-        fate.event(&shutdown("guest-reset"));
+        fate.note(How::Restarted);
         assert_eq!(fate.ended(Some(Err(9)), &[]), How::Asked);
     }
 }

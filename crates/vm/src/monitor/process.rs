@@ -1,10 +1,11 @@
-//! QEMU's process, and its end.
+//! A monitor's process, and its end.
 
 use super::fate::Fate;
 use super::tail::Tail;
 use crate::driver::{Ended, Metrics};
 use casemate_core::error::{Error, Result};
 use casemate_sys::process::confined::{Confined, reap};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -24,34 +25,62 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// It. It is killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: i32,
     pidfd: OwnedFd,
     ended: watch::Receiver<Option<Ended>>,
 }
 
+/// See [`Process::grip`].
+#[derive(Debug)]
+pub(crate) struct Grip(OwnedFd);
+
+impl Grip {
+    pub(crate) fn kill(&self) {
+        // One that is gone needs no signal.
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
+    }
+
+    /// Whether it has ended (pidfd_open(2)).
+    pub(crate) fn has_ended(&self) -> bool {
+        let now = Timespec::default();
+        let mut ends = [PollFd::new(&self.0, PollFlags::IN)];
+        poll(&mut ends, Some(&now)).is_ok_and(|count| count > 0)
+    }
+}
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// What it is called in errors.
+    pub(crate) name: &'a str,
+    pub(crate) program: &'a Path,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) folder: &'a Path,
+    pub(crate) dies_with_this: bool,
+    /// A pipe in which it complains too.
+    pub(crate) log: Option<OwnedFd>,
+}
+
 impl Process {
-    pub(super) fn start(
-        program: &Path,
-        args: Vec<OsString>,
-        folder: &Path,
-        dies_with_this: bool,
-        fate: Arc<Fate>,
-    ) -> Result<Self> {
-        let fail = |error: &std::io::Error| Error::io("start QEMU", error).on(program.display());
+    pub(crate) fn start(start: Start<'_>, fate: Arc<Fate>) -> Result<Self> {
+        let Start { name, program, .. } = start;
+        let step = format!("start {name}");
+        let fail = |error: &std::io::Error| Error::io(&step, error).on(program.display());
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| fail(&errno.into()));
         let ((console, output), (complaints, error)) = (pipe()?, pipe()?);
         let confined = Confined {
             program: program.to_owned(),
-            args,
-            folder: folder.to_owned(),
+            args: start.args,
+            folder: start.folder.to_owned(),
             output,
             error,
             descriptors: DESCRIPTORS,
-            dies_with_this,
+            dies_with_this: start.dies_with_this,
         };
         let started = confined.start().map_err(|error| fail(&error))?;
         let watched = started.pidfd.try_clone().map_err(|error| fail(&error))?;
+        let complaints = [Some(complaints), start.log];
         let (tell, ended) = watch::channel(None);
         // It lives as long as the process, which it reaps.
         tokio::spawn(async move {
@@ -64,17 +93,34 @@ impl Process {
         })
     }
 
-    pub(super) fn kill(&self) {
+    /// Something that can end it, whoever has the process.
+    pub(crate) fn grip(&self) -> Result<Grip> {
+        let pidfd = self.pidfd.try_clone();
+        pidfd
+            .map(Grip)
+            .map_err(|error| Error::io("keep a process in sight", &error))
+    }
+
+    /// Waits until it has ended, whoever has the process.
+    pub(crate) fn over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.ended.clone();
+        async move {
+            // An error is that nobody watches over it any more.
+            let _ = ended.wait_for(Option::is_some).await;
+        }
+    }
+
+    pub(crate) fn kill(&self) {
         // One that is gone needs no signal.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     /// How it ended, if it has.
-    pub(super) fn has_ended(&self) -> Option<Ended> {
+    pub(crate) fn has_ended(&self) -> Option<Ended> {
         self.ended.borrow().clone()
     }
 
-    pub(super) async fn ended(&self) -> Ended {
+    pub(crate) async fn ended(&self) -> Ended {
         let mut ended = self.ended.clone();
         let lost = |why: &str| Ended {
             how: crate::driver::How::Lost(why.to_owned()),
@@ -88,7 +134,7 @@ impl Process {
     }
 
     /// What it uses. Its number is its own as long as nobody has waited for it.
-    pub(super) fn metrics(&self) -> Result<Metrics> {
+    pub(crate) fn metrics(&self) -> Result<Metrics> {
         let path = format!("/proc/{}/stat", self.pid);
         let gone = || Error::rule("read what a machine uses", "it has ended");
         let stat = std::fs::read_to_string(path).map_err(|_| gone())?;
@@ -117,12 +163,18 @@ fn metrics(stat: &str) -> Option<Metrics> {
     })
 }
 
-async fn watch_over(pidfd: OwnedFd, console: OwnedFd, complaints: OwnedFd, fate: &Fate) -> Ended {
+async fn watch_over(
+    pidfd: OwnedFd,
+    console: OwnedFd,
+    complaints: [Option<OwnedFd>; 2],
+    fate: &Fate,
+) -> Ended {
     let (says, complains) = (Tail::default(), Tail::default());
-    let followed = [
-        tokio::spawn(says.clone().follow(console)),
-        tokio::spawn(complains.clone().follow(complaints)),
-    ];
+    let complained = complaints.into_iter().flatten();
+    let mut followed: Vec<_> = complained
+        .map(|pipe| tokio::spawn(complains.clone().follow(pipe)))
+        .collect();
+    followed.push(tokio::spawn(says.clone().follow(console)));
     let status = wait(pidfd).await;
     for mut follow in followed {
         if tokio::time::timeout(LAST_WORDS, &mut follow).await.is_err() {
@@ -156,11 +208,11 @@ async fn wait(pidfd: OwnedFd) -> Option<std::result::Result<i32, i32>> {
 /// The longest path of a socket, bytes (unix(7)).
 const LONGEST: usize = 107;
 
-/// A connection to a socket that QEMU listens at, in the machine's folder.
+/// A connection to a socket that a monitor listens at, in the machine's folder.
 ///
 /// Behind a wall, somebody else makes connections for this process, and knows of none of its
 /// descriptors: a path that can be short enough is one.
-pub(super) fn connect(folder: &Path, name: &str) -> std::io::Result<OwnedFd> {
+pub(crate) fn connect(folder: &Path, name: &str) -> std::io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags, open};
     let path = folder.join(name);
     let here = std::env::current_dir().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The last of what a machine said: its console, and what QEMU itself complains of.
+//! The last of what a machine said: its console, and what its monitor itself complains of.
 //!
 //! All of it is read, so that nobody waits to say it, and little is kept: who writes there may be
 //! the guest.
@@ -15,7 +15,7 @@ const LINES: usize = 60;
 const LONGEST: usize = 300;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tail(Arc<Mutex<VecDeque<u8>>>);
+pub(crate) struct Tail(Arc<Mutex<VecDeque<u8>>>);
 
 impl Tail {
     fn add(&self, bytes: &[u8]) {
@@ -27,7 +27,7 @@ impl Tail {
     }
 
     /// The last lines, oldest first, escaped.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = kept.iter().copied().collect();
         drop(kept);
@@ -43,7 +43,7 @@ impl Tail {
 
     /// Reads the pipe to its end. What doesn't end with the process that was started is left by the
     /// caller.
-    pub(super) async fn follow(self, pipe: OwnedFd) {
+    pub(crate) async fn follow(self, pipe: OwnedFd) {
         let Ok(pipe) = Receiver::from_owned_fd(pipe) else {
             return;
         };
