@@ -3,13 +3,16 @@
 //! - [`accelerator`]: what may run the guest's instructions here
 //! - [`guest`]: what a machine is made from: kernel, first program, modules, disks
 //! - [`driver`]: what a machine monitor can do, whichever it is
-//! - [`qemu`]: QEMU as one; it runs anywhere
+//! - [`firecracker`]: Firecracker as one, where KVM is worth its name; [`qemu`]: QEMU, which runs
+//!   anywhere; `monitor`: what they have in common
+//! - [`choose`]: which of them
 //! - [`memory`]: machines' memory as files
-//! - `monitor`: what all monitors have in common
 //! - [`qmp`]: how QEMU is spoken to
 
 pub mod accelerator;
+pub mod choose;
 pub mod driver;
+pub mod firecracker;
 pub mod guest;
 pub mod memory;
 mod monitor;
