@@ -60,6 +60,7 @@ pub mod splice;
 mod testing;
 pub mod unixdiag;
 pub mod verity;
+pub mod vsock;
 pub mod wasm;
 
 pub use rustix::io::Errno;
