@@ -128,5 +128,6 @@ pub(super) fn read(line: &[u8]) -> Option<Message> {
 /// Its words, as they may be shown.
 pub(crate) fn short(text: &str) -> String {
     let shown: String = text.chars().take(LONGEST).collect();
-    shown.escape_debug().to_string().replace("\\\"", "\"")
+    let shown = shown.escape_debug().to_string();
+    shown.replace("\\\"", "\"").replace("\\'", "'")
 }
