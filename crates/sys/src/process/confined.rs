@@ -8,6 +8,7 @@
 //! one thread, which is there as long as this process.
 
 use crate::Errno;
+use crate::seccomp::{NO_HOLES, install};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::process::{
@@ -39,6 +40,8 @@ pub struct Confined {
     pub descriptors: u64,
     /// Whether it is killed when this process ends.
     pub dies_with_this: bool,
+    /// Whether files stay as whole as they are: see [`NO_HOLES`].
+    pub makes_no_holes: bool,
 }
 
 /// A process that is this one's child; whoever has this waits for it.
@@ -67,6 +70,7 @@ impl Confined {
         let Self {
             descriptors,
             dies_with_this,
+            makes_no_holes,
             ..
         } = self;
         let mut command = Command::new(self.program);
@@ -91,6 +95,9 @@ impl Confined {
             limit(Resource::Core, 0)?;
             limit(Resource::Nofile, descriptors)?;
             rustix::thread::set_no_new_privs(true)?;
+            if makes_no_holes {
+                install(&NO_HOLES, false)?;
+            }
             super::close_on_exec_from(3)?;
             Ok(())
         };
@@ -170,6 +177,7 @@ mod tests {
             error: write,
             descriptors: 20,
             dies_with_this: true,
+            makes_no_holes: false,
         };
         let started = confined.start().unwrap();
         let mut said = String::new();
@@ -213,6 +221,7 @@ mod tests {
                 error: write,
                 descriptors: 20,
                 dies_with_this: true,
+                makes_no_holes: false,
             };
             confined.start().unwrap()
         });
