@@ -106,6 +106,28 @@ pub struct Machine {
     /// Whether it has a network: that of its monitor, whose connections are the machine's.
     #[serde(default)]
     pub network: bool,
+    /// How fast its disks are, all of them together.
+    #[serde(default)]
+    pub disk_rates: Rates,
+}
+
+/// Bounds of what is moved. Without one, there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// Of bytes.
+    pub bytes: Option<Rate>,
+    /// Of operations, each of any size.
+    pub operations: Option<Rate>,
+}
+
+/// A bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// So many a second in the long run.
+    pub sustained: u64,
+    /// So many in one second after idle ones; no fewer than the other.
+    pub burst: u64,
 }
 
 /// Whose the memory of a restored machine is.

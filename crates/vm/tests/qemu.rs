@@ -386,7 +386,7 @@ async fn keeper() {
 #[test]
 #[ignore = "it is the first program of a machine"]
 fn first_program() {
-    let Some(mut port) = world::first::begin() else {
+    let Some(port) = world::first::begin() else {
         return;
     };
     let ticks = Arc::new(AtomicU64::new(0));
@@ -398,21 +398,9 @@ fn first_program() {
         }
     });
     let mut filled = Vec::new();
-    let mut line = Vec::new();
-    let mut byte = [0];
-    loop {
-        // Nobody is at the other end, for now.
-        if port.read(&mut byte).unwrap_or(0) == 0 {
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
-        if byte[0] != b'\n' {
-            line.push(byte[0]);
-            continue;
-        }
-        let asked = String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned();
-        let (what, rest) = asked.split_once(' ').unwrap_or((&asked, ""));
-        let answer = match what {
+    world::first::serve(port, |asked| {
+        let (what, rest) = asked.split_once(' ').unwrap_or((asked, ""));
+        match what {
             "echo" => rest.to_owned(),
             "tick" => ticks.load(Ordering::Relaxed).to_string(),
             "fill" => {
@@ -455,7 +443,6 @@ fn first_program() {
             }
             "off" => format!("{:?}", rustix::system::reboot(RebootCommand::PowerOff)),
             _ => "what?".to_owned(),
-        };
-        let _ = port.write_all(format!("{answer}\n").as_bytes());
-    }
+        }
+    });
 }

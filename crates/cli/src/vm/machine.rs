@@ -5,7 +5,7 @@ use casemate_core::error::{Error, Result};
 use casemate_core::guest::{Answer, LINE, Request};
 use casemate_core::sandbox::Keep;
 use casemate_mux::{Door, Host, Session};
-use casemate_vm::driver::{Accelerator, Board, Disk, Machine, Memory, Monitor, Running};
+use casemate_vm::driver::{Accelerator, Board, Disk, Machine, Memory, Monitor, Rates, Running};
 use casemate_vm::guest::disk;
 use casemate_vm::guest::setup::Setup;
 use casemate_vm::qemu::Qemu;
@@ -136,6 +136,7 @@ impl Maker<'_> {
             accelerator: self.accelerator,
             board: Board::Pci,
             network: true,
+            disk_rates: Rates::default(),
         };
         let running = Qemu::find()?.start(&machine, folder).await?;
         meet(running).await

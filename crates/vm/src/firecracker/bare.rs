@@ -47,6 +47,7 @@ impl Bare {
             args: command.args,
             folder: &place.root,
             dies_with_this: firecracker.dies_with_this,
+            makes_no_holes: false,
             log: Some(log.read),
         };
         let process = Process::start(start, Arc::clone(&fate))?;

@@ -52,6 +52,7 @@ impl Pages {
             args,
             folder: &place.root,
             dies_with_this,
+            makes_no_holes: false,
             log: None,
         };
         let process = Arc::new(Process::start(start, Arc::default())?);

@@ -14,7 +14,13 @@ const REQUIRED: [&str; 3] = ["virtio_blk", "virtio_console", "ext4"];
 /// How its devices are found: one of them, by its kind of machine.
 const BUSES: [&str; 2] = ["virtio_pci", "virtio_mmio"];
 /// What is taken along where there is one. `crc32c_generic` is what ext4 asks for by an alias.
-const WELCOME: [&str; 4] = ["crc32c_generic", "virtio_net", "virtio_rng", "overlay"];
+const WELCOME: [&str; 5] = [
+    "crc32c_generic",
+    "virtio_net",
+    "virtio_rng",
+    "virtio_balloon",
+    "overlay",
+];
 
 /// Bytes of a module; Debian's largest has 6 MiB.
 const LARGEST: u64 = 64 << 20;

@@ -1,17 +1,13 @@
-//! A snapshot's folder in the making: it is there whole or not at all.
+//! A folder in the making: it is there under its name once all of it is on disk.
 
 use casemate_core::error::{Error, Result};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Waits until a file or folder is on disk.
-fn sync(path: &Path) -> Result<()> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| Error::io("write", &error).on(path.display()))
-}
-
-/// A folder in the making; it is removed unless it is finished.
+/// It is removed unless it is finished.
 pub(crate) struct Draft {
     pub(crate) path: PathBuf,
     wanted: PathBuf,
@@ -19,17 +15,24 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// Of a folder that isn't there yet.
     pub(crate) fn begin(wanted: &Path) -> Result<Self> {
-        let fail = |why: &str| Error::rule("make the snapshot's folder", why).on(wanted.display());
         if wanted.symlink_metadata().is_ok() {
-            return Err(fail("there is one already"));
+            let why = "there is one already";
+            return Err(Error::rule("make the snapshot's folder", why).on(wanted.display()));
         }
+        Self::beside(wanted, "new")
+    }
+
+    /// Of one that takes the place of another, or is new.
+    pub(crate) fn beside(wanted: &Path, ending: &str) -> Result<Self> {
         let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else {
-            return Err(fail("it has no name"));
+            let why = "it has no name";
+            return Err(Error::rule("make the snapshot's folder", why).on(wanted.display()));
         };
-        let mut draft = std::ffi::OsString::from(".");
+        let mut draft = OsString::from(".");
         draft.push(name);
-        draft.push(".new");
+        draft.push(format!(".{ending}"));
         let path = above.join(draft);
         // What one that was interrupted has left.
         let _ = fs::remove_dir_all(&path);
@@ -61,6 +64,15 @@ impl Draft {
         self.is_done = true;
         sync(self.wanted.parent().unwrap_or(Path::new("/")))
     }
+
+    /// Changes places with the other one, which is removed then.
+    pub(crate) fn replace(self) -> Result<()> {
+        sync(&self.path)?;
+        renameat_with(CWD, &self.path, CWD, &self.wanted, RenameFlags::EXCHANGE)
+            .map_err(|errno| Error::io("replace", &errno.into()).on(self.wanted.display()))?;
+        // What is dropped is the other one.
+        sync(self.wanted.parent().unwrap_or(Path::new("/")))
+    }
 }
 
 impl Drop for Draft {
@@ -69,4 +81,10 @@ impl Drop for Draft {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Waits until a file or folder is on disk.
+fn sync(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| Error::io("write", &error).on(path.display()))
 }

@@ -58,6 +58,8 @@ pub(crate) struct Start<'a> {
     pub(crate) args: Vec<OsString>,
     pub(crate) folder: &'a Path,
     pub(crate) dies_with_this: bool,
+    /// See [`Confined`].
+    pub(crate) makes_no_holes: bool,
     /// A pipe in which it complains too.
     pub(crate) log: Option<OwnedFd>,
 }
@@ -77,6 +79,7 @@ impl Process {
             error,
             descriptors: DESCRIPTORS,
             dies_with_this: start.dies_with_this,
+            makes_no_holes: start.makes_no_holes,
         };
         let started = confined.start().map_err(|error| fail(&error))?;
         let watched = started.pidfd.try_clone().map_err(|error| fail(&error))?;

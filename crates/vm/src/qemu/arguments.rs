@@ -4,7 +4,7 @@
 //! memory is and that it waits for its state: the devices have to be the same for the state to fit.
 
 use super::{AGENT, PORT, QMP, clock};
-use crate::driver::{Accelerator, Board, Machine};
+use crate::driver::{Accelerator, Board, Machine, Rate, Rates};
 use casemate_core::error::{Error, Result};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -44,12 +44,21 @@ impl Arguments<'_> {
         add(&["-kernel", text(&self.machine.kernel)?]);
         add(&["-initrd", text(&self.machine.initramfs)?]);
         add(&["-append", &self.command_line()?]);
+        let limits = limits(self.machine.disk_rates)?;
+        if let Some(limits) = &limits {
+            let group = json!({ "qom-type": "throttle-group", "id": DISKS, "limits": limits });
+            add(&["-object", &group.to_string()]);
+        }
         for (number, disk) in self.machine.disks.iter().enumerate() {
             let node = format!("disk{number}");
             let file = json!({ "driver": "file", "filename": text(&disk.path)? });
-            let read_only = disk.read_only;
-            let block =
-                json!({ "driver": "raw", "node-name": node, "read-only": read_only, "file": file });
+            let mut block = json!({ "driver": "raw", "file": file });
+            if limits.is_some() {
+                block["read-only"] = disk.read_only.into();
+                block = json!({ "driver": "throttle", "throttle-group": DISKS, "file": block });
+            }
+            block["node-name"] = node.as_str().into();
+            block["read-only"] = disk.read_only.into();
             add(&["-blockdev", &block.to_string()]);
             // By default a machine whose disk is full is stopped, and nobody hears of it.
             let told = json!({ "drive": node, "werror": "report", "rerror": "report" });
@@ -70,6 +79,8 @@ impl Arguments<'_> {
             "-device",
             &self.device("virtio-rng", &json!({ "rng": "rng" })),
         ]);
+        let balloon = json!({ "free-page-reporting": true, "deflate-on-oom": true });
+        add(&["-device", &self.device("virtio-balloon", &balloon)]);
         if self.machine.network {
             add(&["-netdev", "user,id=net,ipv6=off"]);
             let mut card = json!({ "netdev": "net", "mac": MAC });
@@ -81,6 +92,9 @@ impl Arguments<'_> {
         }
         if self.machine.board == Board::Pci {
             add(&["-device", "pvpanic"]);
+            // Another one each time that QEMU starts: by it the guest's kernel sees that it was
+            // restored, and makes its randomness anew.
+            add(&["-device", "vmgenid,guid=auto"]);
         }
         if self.origin != Origin::Kernel {
             add(&["-incoming", "defer"]);
@@ -151,6 +165,30 @@ impl Arguments<'_> {
 /// Of every machine's card: none of them sees another's.
 const MAC: &str = "02:00:00:00:00:01";
 
+/// The group whose rates all disks share.
+const DISKS: &str = "disks";
+
+/// As QEMU wants them; `None` if there are none.
+fn limits(rates: Rates) -> Result<Option<Value>> {
+    let mut limits = json!({});
+    for (name, rate) in [("bps", rates.bytes), ("iops", rates.operations)] {
+        let Some(Rate { sustained, burst }) = rate else {
+            continue;
+        };
+        // Beyond that, QEMU refuses.
+        if sustained == 0 || burst < sustained || burst > 1_000_000_000_000 {
+            let why = format!("{sustained} a second and {burst} at once are no rate");
+            return Err(Error::rule("bound what a machine's disks do", why));
+        }
+        limits[format!("{name}-total")] = sustained.into();
+        limits[format!("{name}-total-max")] = burst.into();
+    }
+    Ok(limits
+        .as_object()
+        .is_some_and(|limits| !limits.is_empty())
+        .then_some(limits))
+}
+
 /// QEMU's own filter of system calls: it needs to start no program and to become nobody else.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -182,6 +220,7 @@ mod tests {
             accelerator: Accelerator::Tcg,
             board: Board::Pci,
             network: false,
+            disk_rates: Rates::default(),
         }
     }
 
@@ -212,6 +251,27 @@ mod tests {
         let line = line(&machine(), Origin::Kernel).expect("it is right");
         let disk = line.iter().find(|word| word.contains("virtio-blk-pci"));
         assert!(disk.is_some_and(|disk| disk.contains(r#""werror":"report""#)));
+    }
+
+    #[test]
+    fn disks_share_a_rate_if_there_is_one() {
+        let mut machine = machine();
+        let group = |word: &String| word.contains("throttle");
+        assert!(
+            !line(&machine, Origin::Kernel)
+                .expect("it is right")
+                .iter()
+                .any(group)
+        );
+        let rate = |sustained, burst| Some(Rate { sustained, burst });
+        machine.disk_rates.bytes = rate(1000, 3000);
+        let words = line(&machine, Origin::Kernel).expect("it is right");
+        let wanted = r#""limits":{"bps-total":1000,"bps-total-max":3000}"#;
+        assert!(words.iter().any(|word| word.contains(wanted)), "{words:?}");
+        for wrong in [rate(0, 5), rate(5, 4)] {
+            machine.disk_rates.operations = wrong;
+            line(&machine, Origin::Kernel).expect_err("it is no rate");
+        }
     }
 
     #[test]

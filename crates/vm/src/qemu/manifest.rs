@@ -5,28 +5,39 @@
 //!   state           processors and devices, as QEMU writes them
 //!   memory          the guest's memory, sparse
 //!   disk0 …         the disks that it could write
+//!   NAME.ranges     of a difference: which pages of that file are its own; others are the parent's
 //! ```
 
+use super::MEMORY;
 use crate::driver::Machine;
 use crate::qmp::Version;
 use casemate_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) const STATE: &str = "state";
 const MANIFEST: &str = "manifest.json";
 /// The longest that is read, bytes.
 const LONGEST: u64 = 256 << 10;
 /// Of this form.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     form: u32,
+    /// Its own, random: so that what builds on it knows it again.
+    pub(super) id: String,
+    /// What a difference builds on.
+    pub(super) parent: Option<Parent>,
+    /// Files that are differences, and the SHA-256 of what says which of their pages are their own.
+    pub(super) differences: BTreeMap<String, String>,
+    /// Whether the state has the memory, too, and the file has none of it.
+    pub(super) has_memory_in_state: bool,
     /// Which QEMU wrote it; another may not understand it.
     pub(super) qemu: Version,
     /// The machine, with its disks as they were named.
@@ -35,11 +46,27 @@ pub(super) struct Manifest {
     pub(super) state: String,
 }
 
+/// Another snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Parent {
+    pub(super) id: String,
+    /// Where it is, by its whole path.
+    pub(super) folder: PathBuf,
+}
+
 impl Manifest {
     /// Of a folder that is otherwise complete.
     pub(super) fn of(folder: &Path, machine: Machine, qemu: Version) -> Result<Self> {
+        let mut id = [0; 16];
+        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| Error::io("name a snapshot", &errno.into()))?;
         Ok(Self {
             form: FORM,
+            id: hex(&id),
+            parent: None,
+            differences: BTreeMap::new(),
+            has_memory_in_state: false,
             qemu,
             machine,
             state: hash(&folder.join(STATE))?,
@@ -55,7 +82,12 @@ impl Manifest {
         file.sync_all().map_err(|error| fail(&error))
     }
 
-    /// Reads and checks it: the state must be what it was.
+    /// The files that a snapshot of this machine has besides its state.
+    pub(super) fn names(&self) -> Vec<String> {
+        names(&self.machine)
+    }
+
+    /// Reads it, and checks what can be without its files.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         let fail = |why: String| Error::rule("read the snapshot", why).on(folder.display());
@@ -70,11 +102,28 @@ impl Manifest {
         if manifest.form != FORM {
             return Err(fail(format!("it is of form {}, not {FORM}", manifest.form)));
         }
-        if hash(&folder.join(STATE))? != manifest.state {
-            return Err(fail("its state isn't what was written".to_owned())
-                .hint("the file was cut or changed; take another snapshot"));
+        let names = manifest.names();
+        let is_whole = manifest.differences.is_empty();
+        if is_whole != manifest.parent.is_none()
+            || manifest
+                .differences
+                .keys()
+                .any(|name| !names.contains(name))
+        {
+            return Err(fail("it doesn't say what it builds on".to_owned()));
         }
         Ok(manifest)
+    }
+
+    /// Checks that the state is what it was.
+    pub(super) fn check_state(&self, folder: &Path) -> Result<()> {
+        if hash(&folder.join(STATE))? == self.state {
+            return Ok(());
+        }
+        let why = "its state isn't what was written";
+        Err(Error::rule("read the snapshot", why)
+            .on(folder.display())
+            .hint("the file was cut or changed; take another snapshot"))
     }
 
     /// Whether this QEMU may have it.
@@ -88,6 +137,27 @@ impl Manifest {
     }
 }
 
+/// The memory, and disks that can be written.
+pub(super) fn names(machine: &Machine) -> Vec<String> {
+    let disks = machine.disks.iter().enumerate();
+    let written = disks.filter(|(_, disk)| !disk.read_only);
+    let disks = written.map(|(number, _)| format!("disk{number}"));
+    std::iter::once(MEMORY.to_owned()).chain(disks).collect()
+}
+
+/// What says which pages of this file are its own.
+pub(super) fn ranges(name: &str) -> String {
+    format!("{name}.ranges")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn hash_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 fn hash(path: &Path) -> Result<String> {
     let fail = |error: &std::io::Error| Error::io("read", error).on(path.display());
     let mut file = File::open(path).map_err(|error| fail(&error))?;
@@ -99,14 +169,13 @@ fn hash(path: &Path) -> Result<String> {
             count => hash.update(&block[..count]),
         }
     }
-    let digest = hash.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{Accelerator, Board};
+    use crate::driver::{Accelerator, Board, Rates};
 
     fn manifest(folder: &Path) -> Manifest {
         std::fs::write(folder.join(STATE), b"state").expect("it is written");
@@ -120,6 +189,7 @@ mod tests {
             accelerator: Accelerator::Tcg,
             board: Board::Micro,
             network: false,
+            disk_rates: Rates::default(),
         };
         let qemu = Version {
             number: (7, 2, 22),
@@ -143,8 +213,41 @@ mod tests {
             .write(folder.path())
             .expect("it is written");
         std::fs::write(folder.path().join(STATE), b"stale").expect("it is written");
-        let error = Manifest::read(folder.path()).expect_err("it is another");
+        let manifest = Manifest::read(folder.path()).expect("it is one");
+        let error = manifest
+            .check_state(folder.path())
+            .expect_err("it is another");
         assert!(error.to_string().contains("isn't what was written"));
+    }
+
+    #[test]
+    fn a_difference_without_a_parent_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let whole = manifest(folder.path());
+        let parent = Some(Parent {
+            id: whole.id.clone(),
+            folder: "/p".into(),
+        });
+        let of = |name: &str| BTreeMap::from([(name.to_owned(), String::new())]);
+        for (parent, differences, is_right) in [
+            (parent.clone(), of(MEMORY), true),
+            (None, of(MEMORY), false),
+            (parent.clone(), BTreeMap::new(), false),
+            (parent, of("../disk0"), false),
+        ] {
+            let manifest = Manifest {
+                parent,
+                differences,
+                ..whole.clone()
+            };
+            let _ = std::fs::remove_file(folder.path().join(MANIFEST));
+            manifest.write(folder.path()).expect("it is written");
+            assert_eq!(
+                Manifest::read(folder.path()).is_ok(),
+                is_right,
+                "{manifest:?}"
+            );
+        }
     }
 
     #[test]

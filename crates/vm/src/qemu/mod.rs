@@ -11,25 +11,32 @@
 //! ```
 //!
 //! - [`arguments`]: a machine as QEMU's command line; [`clock`]: what a micro board's kernel is told
-//! - [`running`]: a machine that runs; [`event`]: what QEMU says of its end
-//! - [`snapshot`], [`restore`]: a machine on disk, and back; [`manifest`]: what it was
-//! - [`sleep`]: the same where it is, without copies
+//! - [`running`]: a machine that runs; [`event`]: what QEMU says of its end; [`balloon`]: memory that
+//!   it gives back
+//! - [`snapshot`]: a machine on disk: its memory and disks ([`parts`]), and the [`state`] of its
+//!   devices; [`manifest`]: what it was
+//! - [`chain`]: snapshots that build on others; [`merge`]: on none any more; [`restore`]: back
+//! - [`sleep`]: a machine on disk where it is, without copies
 //!
-//! See docs/decisions/0025-qemu.md for why it is used as it is.
+//! See docs/decisions/0025-qemu.md and 0030-differences.md for why it is used as it is.
 
 mod arguments;
+mod balloon;
+mod chain;
 mod clock;
 mod event;
 mod manifest;
+mod merge;
+mod parts;
 mod restore;
 mod running;
 mod sleep;
 mod snapshot;
+mod state;
 
 use crate::driver::{Capabilities, Machine, Memory, Monitor, Reply, Running};
 use arguments::{Arguments, Origin};
 use casemate_core::error::{Error, Result};
-use manifest::Manifest;
 use running::Machinery;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,6 +95,16 @@ impl Qemu {
     }
 }
 
+/// Makes a snapshot that builds on others whole, so that those may be removed. Whoever is killed
+/// meanwhile leaves it as it was, or whole.
+///
+/// # Errors
+/// It can't be read, or not be written; it is as it was.
+pub async fn merge(snapshot: &Path) -> Result<()> {
+    let snapshot = snapshot.to_owned();
+    crate::monitor::blocking(move || merge::merge(&snapshot)).await
+}
+
 impl Monitor for Qemu {
     fn name(&self) -> &'static str {
         "qemu"
@@ -98,14 +115,14 @@ impl Monitor for Qemu {
             boot: true,
             pause: true,
             snapshot: true,
-            differences: false,
+            differences: true,
             restore: true,
             pages: false,
             fork: true,
             channel: true,
             network: true,
-            rates: false,
-            balloon: false,
+            rates: true,
+            balloon: true,
             metrics: true,
         }
     }
@@ -118,7 +135,9 @@ impl Monitor for Qemu {
                 origin: Origin::Kernel,
             };
             let command_line = arguments.list()?;
-            let started = Machinery::start(self, machine.clone(), command_line, folder).await?;
+            let origin = arguments.origin;
+            let started =
+                Machinery::start(self, machine.clone(), command_line, folder, origin).await?;
             Ok(Arc::new(started) as Arc<dyn Running>)
         })
     }
@@ -130,9 +149,7 @@ impl Monitor for Qemu {
         memory: Memory,
     ) -> Reply<'a, Arc<dyn Running>> {
         Box::pin(async move {
-            let read = snapshot.to_owned();
-            let manifest = snapshot::blocking(move || Manifest::read(&read)).await?;
-            let restored = restore::restore(self, &manifest, snapshot, folder, memory).await?;
+            let restored = restore::restore(self, snapshot, folder, memory).await?;
             Ok(Arc::new(restored) as Arc<dyn Running>)
         })
     }

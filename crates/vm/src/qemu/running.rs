@@ -7,14 +7,17 @@
 //!   any ──▶ ended: its process is gone
 //! ```
 
-use super::{AGENT, PATIENCE, QMP, Qemu, event, sleep, snapshot};
-use crate::driver::{Ended, How, Machine, Metrics, Reply, Running};
+use super::arguments::Origin;
+use super::snapshot::{self, Lineage};
+use super::{AGENT, MEMORY, PATIENCE, QMP, Qemu, balloon, event, sleep};
+use crate::driver::{Ended, How, Kind, Machine, Metrics, Reply, Running};
 use crate::monitor::fate::Fate;
 use crate::monitor::process::{Process, Start, connect};
 use crate::qmp::{Command, Qmp};
 use casemate_core::error::{Error, Result};
 use rustix::fd::OwnedFd;
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +32,10 @@ pub(super) struct Machinery {
     pub(super) machine: Machine,
     pub(super) folder: PathBuf,
     pub(super) qmp: Qmp,
+    /// Its memory, if that is a file of its own. It stays the machine's under whatever name.
+    pub(super) memory: Option<File>,
+    /// What the next difference builds on; whoever writes a snapshot holds it.
+    pub(super) lineage: Mutex<Lineage>,
     process: Process,
     fate: Arc<Fate>,
     /// What it was last told; whoever changes that holds it.
@@ -50,6 +57,7 @@ impl Machinery {
         machine: Machine,
         arguments: Vec<OsString>,
         folder: &Path,
+        origin: Origin,
     ) -> Result<Self> {
         let fate = Arc::<Fate>::default();
         let start = Start {
@@ -58,6 +66,8 @@ impl Machinery {
             args: arguments,
             folder,
             dies_with_this: qemu.dies_with_this,
+            // A guest that gives memory back would take it from all whom it is lent to.
+            makes_no_holes: origin == Origin::Lent,
             log: None,
         };
         let process = Process::start(start, Arc::clone(&fate))?;
@@ -70,10 +80,17 @@ impl Machinery {
             Ok(qmp) => qmp,
             Err(error) => return Err(explained(error, &process).await),
         };
+        let memory = folder.join(MEMORY);
+        let memory = (origin != Origin::Lent)
+            .then(|| File::open(&memory))
+            .transpose()
+            .map_err(|error| Error::io("open", &error).on(memory.display()))?;
         Ok(Self {
             machine,
             folder: folder.to_owned(),
             qmp,
+            memory,
+            lineage: Mutex::default(),
             process,
             fate,
             state: Mutex::new(State::Stands),
@@ -82,10 +99,24 @@ impl Machinery {
 
     /// Has QEMU do something that is quick.
     pub(super) async fn ask(&self, command: Command<'_>) -> Result<serde_json::Value> {
-        match self.qmp.ask(command, PATIENCE).await {
+        self.ask_within(command, PATIENCE).await
+    }
+
+    /// Has QEMU do something that may take so long.
+    pub(super) async fn ask_within(
+        &self,
+        command: Command<'_>,
+        patience: Duration,
+    ) -> Result<serde_json::Value> {
+        match self.qmp.ask(command, patience).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(explained(error, &self.process).await),
         }
+    }
+
+    /// Whether it was told to.
+    pub(super) async fn runs(&self) -> bool {
+        *self.state.lock().await == State::Runs
     }
 
     /// Stops it while it is written, and lets it go on if it ran.
@@ -180,7 +211,15 @@ impl Running for Machinery {
     }
 
     fn snapshot<'a>(&'a self, folder: &'a Path) -> Reply<'a, ()> {
-        Box::pin(snapshot::snapshot(self, folder))
+        self.snapshot_as(folder, Kind::Full)
+    }
+
+    fn snapshot_as<'a>(&'a self, folder: &'a Path, kind: Kind) -> Reply<'a, ()> {
+        Box::pin(snapshot::snapshot(self, folder, kind))
+    }
+
+    fn balloon(&self, mib: u32) -> Reply<'_, ()> {
+        Box::pin(balloon::inflate(self, mib))
     }
 
     fn sleep(&self) -> Reply<'_, ()> {

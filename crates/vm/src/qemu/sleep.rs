@@ -8,11 +8,11 @@
 use super::arguments::{Arguments, Origin};
 use super::manifest::Manifest;
 use super::running::Machinery;
-use super::snapshot::{nothing, write_state};
-use crate::monitor::blocking;
-use crate::monitor::draft::Draft;
+use super::snapshot::{Handed, nothing};
 use super::{AGENT, MEMORY, QMP, Qemu, restore};
 use crate::driver::{Disk, Running as _};
+use crate::monitor::blocking;
+use crate::monitor::draft::Draft;
 use casemate_core::error::{Error, Result};
 use std::fs;
 use std::io::ErrorKind;
@@ -24,12 +24,16 @@ const ASLEEP: &str = "asleep";
 pub(super) async fn sleep(machinery: &Machinery) -> Result<()> {
     machinery.pause().await?;
     let draft = Draft::begin(&machinery.folder.join(ASLEEP))?;
+    let state = Handed::new(machinery, &draft.path).await?;
     machinery
-        .stopped(write_state(machinery, &draft.path))
+        .stopped(state.write(machinery, Vec::new()))
         .await?;
+    let has_memory = machinery.memory.is_none();
     let (machine, version) = (machinery.machine.clone(), machinery.qmp.version().clone());
     let written = blocking(move || {
-        Manifest::of(&draft.path, machine, version)?.write(&draft.path)?;
+        let mut manifest = Manifest::of(&draft.path, machine, version)?;
+        manifest.has_memory_in_state = has_memory;
+        manifest.write(&draft.path)?;
         draft.finish()
     });
     written.await
@@ -63,7 +67,7 @@ pub(super) async fn wake(qemu: &Qemu, folder: &Path) -> Result<Machinery> {
         origin: Origin::Own,
     };
     let command_line = arguments.list()?;
-    let machinery = Machinery::start(qemu, machine, command_line, folder).await?;
+    let machinery = Machinery::start(qemu, machine, command_line, folder, Origin::Own).await?;
     restore::load(&machinery, &manifest, &asleep).await?;
     Ok(machinery)
 }

@@ -1,87 +1,220 @@
 //! A machine, written to a folder.
 //!
-//! QEMU writes processors and devices into a file that it is handed: that takes milliseconds, as it
-//! leaves out memory that others can see too (`x-ignore-shared`). Such memory is a file, and is
-//! copied here while the machine stands still. Memory that was lent is QEMU's own, and goes into
-//! the state.
+//! ```text
+//!   it runs     memory and disks are copied                              (parts)
+//!   it stands   QEMU writes the state; what has changed is copied again  (state)
+//!   it runs     all of it reaches the disk; the folder gets its name     (draft)
+//! ```
 //!
-//! The folder is put together under another name, and is there once all of it is on disk.
+//! QEMU writes processors and devices into a pipe that it is handed: that takes milliseconds, as it
+//! leaves out memory that others can see too (`x-ignore-shared`). Such memory is a file, and is
+//! copied here. Memory that was lent is QEMU's own, and goes into the state.
 
-use super::manifest::{Manifest, STATE};
+use super::chain::{Chain, parent};
+use super::manifest::{Manifest, Parent, STATE};
+use super::parts::{Part, Source, Stamp};
 use super::running::Machinery;
+use super::state::Taking;
 use super::{MEMORY, patience};
-use crate::guest::disk::copy;
-pub(super) use crate::monitor::blocking;
+use crate::driver::Kind;
+use crate::monitor::blocking;
 use crate::monitor::draft::Draft;
 use crate::qmp::Command;
 use casemate_core::error::{Error, Result};
-use rustix::fd::AsFd;
+use rustix::fd::BorrowedFd;
+use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-pub(super) async fn snapshot(machinery: &Machinery, folder: &Path) -> Result<()> {
+/// What the next difference builds on.
+#[derive(Debug, Default)]
+pub(super) struct Lineage {
+    pub(super) parent: Option<Parent>,
+    /// When disks were last written, if it was before that.
+    pub(super) stamps: BTreeMap<String, Stamp>,
+}
+
+pub(super) async fn snapshot(machinery: &Machinery, folder: &Path, kind: Kind) -> Result<()> {
+    // One after another.
+    let mut lineage = machinery.lineage.lock().await;
     let draft = Draft::begin(folder)?;
-    machinery.stopped(write(machinery, &draft.path)).await?;
+    let (parent_of_it, stamps) = match kind {
+        Kind::Full => (None, BTreeMap::new()),
+        Kind::Difference => (Some(known(&lineage)?), lineage.stamps.clone()),
+    };
+    let sources = sources(machinery, stamps)?;
+    let whole = std::path::absolute(folder)
+        .map_err(|error| Error::io("find", &error).on(folder.display()))?;
+    let runs = machinery.runs().await;
+    let (path, size) = (
+        draft.path.clone(),
+        u64::from(machinery.machine.memory) << 20,
+    );
+    let begun = blocking(move || {
+        let chain = parent_of_it.as_ref().map(followed).transpose()?;
+        let begin = |source| Part::begin(source, &path, chain.as_ref());
+        let mut parts = sources.into_iter().map(begin).collect::<Result<Vec<_>>>()?;
+        if !path.join(MEMORY).exists() {
+            nothing(&path.join(MEMORY), size)?;
+        }
+        if runs {
+            parts.iter_mut().try_for_each(Part::take)?;
+        }
+        Ok((parts, parent_of_it))
+    });
+    let (parts, parent_of_it) = begun.await?;
+    let state = Handed::new(machinery, &draft.path).await?;
+    let parts = machinery.stopped(state.write(machinery, parts)).await?;
+    let has_memory = machinery.memory.is_none();
     let (machine, version) = (machinery.machine.clone(), machinery.qmp.version().clone());
     let done = blocking(move || {
         // It runs again: nobody waits for the disk.
+        let mut manifest = Manifest::of(&draft.path, machine, version)?;
+        for part in &parts {
+            part.finish(&draft.path, &mut manifest.differences)?;
+        }
+        manifest.has_memory_in_state = has_memory;
+        manifest.parent = parent_of_it.filter(|_| !manifest.differences.is_empty());
         draft.sync()?;
-        let manifest = Manifest::of(&draft.path, machine, version)?;
         manifest.write(&draft.path)?;
-        draft.finish()
+        draft.finish()?;
+        Ok(Lineage {
+            parent: Some(parent(&manifest, &whole)?),
+            stamps: parts.iter().filter_map(Part::stamp).collect(),
+        })
     });
-    done.await
+    *lineage = done.await?;
+    Ok(())
 }
 
-/// Writes processors and devices into a folder, while it stands still.
-pub(super) async fn write_state(machinery: &Machinery, folder: &Path) -> Result<()> {
-    let state = folder.join(STATE);
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&state)
-        .map_err(|error| Error::io("make", &error).on(state.display()))?;
-    hand_over(machinery, &file).await?;
-    machinery
-        .ask(Command::new("migrate", json!({ "uri": "fd:state" })))
-        .await?;
-    settled(machinery).await
-}
-
-/// While it stands still.
-async fn write(machinery: &Machinery, draft: &Path) -> Result<()> {
-    write_state(machinery, draft).await?;
-    let memory = machinery.folder.join(MEMORY);
-    let (size, draft) = (u64::from(machinery.machine.memory) << 20, draft.to_owned());
-    let disks = machinery.machine.disks.clone();
-    blocking(move || {
-        match memory.exists() {
-            true => copy(&memory, &draft.join(MEMORY))?,
-            false => nothing(&draft.join(MEMORY), size)?,
-        }
-        for (number, disk) in disks.iter().enumerate().filter(|(_, disk)| !disk.read_only) {
-            copy(&disk.path, &draft.join(format!("disk{number}")))?;
-        }
-        Ok(())
+fn known(lineage: &Lineage) -> Result<Parent> {
+    lineage.parent.clone().ok_or_else(|| {
+        let why = "it was neither written nor restored with memory of its own";
+        Error::rule("write what has changed of a machine", why).hint("take a full snapshot first")
     })
-    .await
+}
+
+/// The snapshot that a difference is to build on.
+fn followed(parent: &Parent) -> Result<Chain> {
+    let hint = "take a full snapshot";
+    let chain = Chain::open(&parent.folder).map_err(|error| error.hint(hint))?;
+    if chain.newest().id == parent.id {
+        return Ok(chain);
+    }
+    let why = "another snapshot is in its place";
+    Err(Error::rule("build on a snapshot", why)
+        .on(parent.folder.display())
+        .hint(hint))
+}
+
+fn sources(machinery: &Machinery, mut stamps: BTreeMap<String, Stamp>) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    if let Some(memory) = &machinery.memory {
+        let path = machinery.folder.join(MEMORY);
+        let file = memory.try_clone();
+        sources.push(Source {
+            name: MEMORY.to_owned(),
+            file: file.map_err(|error| Error::io("open", &error).on(path.display()))?,
+            path,
+            since: None,
+            is_mapped: true,
+        });
+    }
+    let disks = machinery.machine.disks.iter().enumerate();
+    for (number, disk) in disks.filter(|(_, disk)| !disk.read_only) {
+        let (name, path) = (format!("disk{number}"), disk.path.clone());
+        let file = File::open(&path);
+        sources.push(Source {
+            file: file.map_err(|error| Error::io("open", &error).on(path.display()))?,
+            since: stamps.remove(&name),
+            name,
+            path,
+            is_mapped: false,
+        });
+    }
+    Ok(sources)
 }
 
 /// Memory of which all that isn't zero is in the state.
 pub(super) fn nothing(path: &Path, size: u64) -> Result<()> {
-    let fail = |error: &std::io::Error| Error::io("make", error).on(path.display());
-    let file = File::create_new(path).map_err(|error| fail(&error))?;
-    file.set_len(size).map_err(|error| fail(&error))
+    let made = made(path)?;
+    made.set_len(size)
+        .map_err(|error| Error::io("make", &error).on(path.display()))
 }
 
-/// Gives QEMU a file under the name `state`, and tells it how to write or read one.
-pub(super) async fn hand_over(machinery: &Machinery, file: &File) -> Result<()> {
-    let shared = json!([{ "capability": "x-ignore-shared", "state": true }]);
+fn made(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    let made = options.write(true).create_new(true).mode(0o600).open(path);
+    made.map_err(|error| Error::io("make", &error).on(path.display()))
+}
+
+/// A pipe that QEMU has, to write its state to.
+pub(super) struct Handed(Taking);
+
+impl Handed {
+    pub(super) async fn new(machinery: &Machinery, draft: &Path) -> Result<Self> {
+        let pipe = pipe_with(PipeFlags::CLOEXEC);
+        let (pipe, to) = pipe.map_err(|errno| Error::io("make a pipe", &errno.into()))?;
+        let memory = machinery.machine.memory;
+        let taking = Taking {
+            pipe,
+            file: made(&draft.join(STATE))?,
+            // Devices' states are less than a megabyte.
+            most: (u64::from(memory) + 64) << 20,
+            deadline: std::time::Instant::now() + patience(memory),
+        };
+        taking.narrow();
+        let has_memory = machinery.memory.is_none();
+        hand_over(machinery, to.as_fd(), has_memory).await?;
+        Ok(Self(taking))
+    }
+
+    /// While the machine stands still.
+    pub(super) async fn write(
+        self,
+        machinery: &Machinery,
+        mut parts: Vec<Part>,
+    ) -> Result<Vec<Part>> {
+        let taken = blocking(move || {
+            let last = || parts.iter_mut().try_for_each(Part::take);
+            self.0.take(last)?;
+            Ok(parts)
+        });
+        let asked = async {
+            let migrate = Command::new("migrate", json!({ "uri": "fd:state" }));
+            // Its answer may wait until all is taken.
+            let asked = machinery
+                .ask_within(migrate, patience(machinery.machine.memory))
+                .await;
+            if asked.is_err() {
+                // Nobody would write to the pipe's end.
+                let close = Command::new("closefd", json!({ "fdname": "state" }));
+                let _ = machinery.ask(close).await;
+            }
+            asked
+        };
+        let (taken, asked) = tokio::join!(taken, asked);
+        asked?;
+        let settled = settled(machinery).await;
+        let taken = taken?;
+        settled.map(|()| taken)
+    }
+}
+
+/// Gives QEMU a file under the name `state`, and tells it how to write or read one, which may have the
+/// memory too.
+pub(super) async fn hand_over(
+    machinery: &Machinery,
+    file: BorrowedFd<'_>,
+    has_memory: bool,
+) -> Result<()> {
+    let shared = json!([{ "capability": "x-ignore-shared", "state": !has_memory }]);
     let capabilities = json!({ "capabilities": shared });
     machinery
         .ask(Command::new("migrate-set-capabilities", capabilities))
@@ -92,7 +225,7 @@ pub(super) async fn hand_over(machinery: &Machinery, file: &File) -> Result<()> 
         .ask(Command::new("migrate-set-parameters", unbounded))
         .await?;
     let mut command = Command::new("getfd", json!({ "fdname": "state" }));
-    command.descriptor = Some(file.as_fd());
+    command.descriptor = Some(file);
     machinery.ask(command).await?;
     Ok(())
 }

@@ -83,6 +83,7 @@ impl World {
             accelerator: Accelerator::Kvm,
             board: Board::Micro,
             network: false,
+            disk_rates: Default::default(),
         }
     }
 

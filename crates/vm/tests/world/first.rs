@@ -4,6 +4,7 @@
 use rustix::mount::{MountFlags, mount};
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,23 @@ pub(crate) fn begin() -> Option<File> {
             return Some(port);
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Answers each line with one.
+pub(crate) fn serve(mut port: File, mut answer: impl FnMut(&str) -> String) -> ! {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    loop {
+        // Nobody is at the other end, for now.
+        if port.read(&mut byte).unwrap_or(0) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        } else if byte[0] != b'\n' {
+            line.push(byte[0]);
+        } else {
+            let answer = answer(&String::from_utf8_lossy(&line));
+            let _ = port.write_all(format!("{answer}\n").as_bytes());
+            line.clear();
+        }
     }
 }
 

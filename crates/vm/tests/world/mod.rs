@@ -6,7 +6,7 @@
 
 pub(crate) mod first;
 
-use casemate_vm::driver::{Accelerator, Board, Machine, Monitor, Running};
+use casemate_vm::driver::{Accelerator, Board, Machine, Monitor, Rates, Running};
 use casemate_vm::guest::kernel::{DEBIAN, Kernel, Source};
 use casemate_vm::guest::modules;
 use casemate_vm::qemu::Qemu;
@@ -69,6 +69,7 @@ impl World {
             accelerator: Accelerator::Tcg,
             board: Board::Pci,
             network: false,
+            disk_rates: Rates::default(),
         }
     }
 
