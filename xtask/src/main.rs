@@ -1,6 +1,6 @@
 //! Chores that are too long, or need too much of the machine, for `cargo test`:
 //! what the wall costs (`bench run`), what the way out costs (`bench egress`) and keeps
-//! (`soak`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), what a
+//! (`soak`), whether the published clients work (`sdk`), what a platform's sandbox costs (`bench platform`) and leaves (`cycles`), what a
 //! canister's worker costs (`bench wasm`), whether the wall stands on an older kernel (`kernels`),
 //! how canisters of all languages fare behind the Wasm wall (`wasm-guests`), whether each promise of it
 //! has a test (`wasm-rows`) and its two executors behave alike (`wasm-determinism`).
@@ -16,6 +16,7 @@ mod command;
 mod cycles;
 mod kernels;
 mod packages;
+mod sdk;
 mod soak;
 mod table;
 mod wasm;
@@ -49,6 +50,8 @@ enum Chore {
     Cycles(cycles::Options),
     /// Boot an older kernel in an emulator and try the wall there
     Kernels(kernels::Options),
+    /// Run the published clients' tests, unchanged, against the platform
+    Sdk(sdk::Options),
     /// Let programs connect for minutes, kill some of them, and look for what grows
     Soak(soak::Options),
     /// Run programs that nobody wrote in both Wasm executors, and compare all that can be seen
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Chore::Cycles(options) => cycles::run(&options),
         Chore::Kernels(options) => kernels::run(&options),
         Chore::WasmGuests(options) => wasm_guests::run(&options),
+        Chore::Sdk(options) => sdk::run(&options),
         Chore::Soak(options) => soak::run(&options),
         Chore::WasmDeterminism(options) => wasm::determinism(&options),
         Chore::WasmRows(options) => wasm::rows(&options),

@@ -14,18 +14,21 @@ mod packages;
 mod pty;
 #[path = "support/sandbox.rs"]
 mod sandbox;
+#[path = "support/sdk.rs"]
+mod sdk;
 mod support;
 
-use island::Island;
 use packages::{npm, python};
 use pty::Seat;
 use sandbox::{Ended, Stage, both, report, wait_until};
-use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use sdk::{JAVASCRIPT, PYTHON, Server, javascript_tests, python_tests};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use support::{PATIENCE, filtered, works};
+use std::process::{Command, Stdio};
+use support::{PATIENCE, filtered};
+
+const MODULES: [&str; 2] = ["test_sync", "test_async"];
+const FILES: [&str; 1] = ["sdk.test.mjs"];
 
 both!(
     python_sync_and_async,
@@ -36,122 +39,11 @@ both!(
     command_line_by_domain,
 );
 
-/// The versions that `tests/sdk` is written for.
-const PYTHON: &str = "e2b==2.63.0";
-const JAVASCRIPT: &str = "e2b@2.51.0";
+/// The version that this is written for.
 const COMMAND_LINE: &str = "@e2b/cli@2.19.0";
-/// A domain that no resolver has an opinion of.
-const DOMAIN: &str = "sbx.test";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// A server that ends with the test, and its sandboxes with it.
-struct Server<'a> {
-    stage: &'a Stage,
-    /// Where it and its clients are.
-    island: Option<Island>,
-    process: Child,
-    variables: Vec<(String, String)>,
-}
-
-impl<'a> Server<'a> {
-    /// One that is known by its URL.
-    fn start(stage: &'a Stage) -> Self {
-        let mut command = stage.casemate();
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
-        Self::of(stage, None, command)
-    }
-
-    /// One that is known by a domain: at https's own port as root, at another as a user.
-    fn by_domain(stage: &'a Stage) -> Option<Self> {
-        let island = Island::new(stage)?;
-        let listen = if stage.is_root() {
-            "127.0.0.1:443"
-        } else {
-            "127.0.0.1:3000"
-        };
-        let mut command = island.command(stage.uid(), &stage.workspace(), stage.path("casemate"));
-        command
-            .args(["serve", "--listen", listen, "--domain", DOMAIN])
-            .args(["--tls", "self", "--dns", "127.0.0.1:53"])
-            .env("PATH", PATH)
-            .env("LANG", "C.UTF-8")
-            .env("HOME", stage.path("home"));
-        Some(Self::of(stage, Some(island), command))
-    }
-
-    fn of(stage: &'a Stage, island: Option<Island>, mut command: Command) -> Self {
-        let data = stage.path("home/data");
-        let command = command.arg("--data").arg(data);
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find_map(|line| line.strip_prefix("export ").map(str::to_owned))
-            .expect("the variables");
-        let pairs = line.split_whitespace().map(|pair| pair.split_once('='));
-        let variables = pairs
-            .map(|pair| pair.unwrap())
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        // What else it says must not stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            stage,
-            island,
-            process,
-            variables,
-        }
-    }
-
-    /// A client, in a folder and with nothing but the variables that the server printed.
-    fn client(&self, folder: &Path, program: impl AsRef<OsStr>) -> Command {
-        let mut command = match &self.island {
-            Some(island) => island.command(0, folder, program),
-            None => {
-                let mut command = Command::new(program);
-                command.env_clear().current_dir(folder);
-                command
-            }
-        };
-        command
-            .env("PATH", PATH)
-            .env("LANG", "C.UTF-8")
-            .env("HOME", self.stage.path("outside"))
-            .envs(self.variables.clone());
-        command
-    }
-}
-
-impl Drop for Server<'_> {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.process.wait();
-        self.stage.end_processes();
-    }
-}
-
-/// This repository's part.
-fn here(path: &str) -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sdk");
-    tests.join(path)
-}
-
-fn python_tests(server: &Server<'_>, package: &Path) {
-    for module in ["test_sync", "test_async"] {
-        works(
-            server
-                .client(&here("python"), package.join("venv/bin/python"))
-                .args(["-m", "unittest", module])
-                .env("PYTHONDONTWRITEBYTECODE", "1"),
-        );
-    }
-}
-
 fn python_sync_and_async(stage: &Stage) {
     if let Some(package) = python(PYTHON) {
-        python_tests(&Server::start(stage), package.path());
+        python_tests(&Server::start(stage), package.path(), &MODULES);
     }
 }
 
@@ -159,19 +51,13 @@ fn python_by_domain(stage: &Stage) {
     if let Some(package) = python(PYTHON)
         && let Some(server) = Server::by_domain(stage)
     {
-        python_tests(&server, package.path());
+        python_tests(&server, package.path(), &MODULES);
     }
-}
-
-fn javascript_tests(server: &Server<'_>, package: &Path) {
-    let test = package.join("sdk.test.mjs");
-    std::fs::copy(here("js/sdk.test.mjs"), &test).unwrap();
-    works(server.client(package, "node").arg("--test").arg(test));
 }
 
 fn javascript(stage: &Stage) {
     if let Some(package) = npm(&[JAVASCRIPT]) {
-        javascript_tests(&Server::start(stage), package.path());
+        javascript_tests(&Server::start(stage), package.path(), &FILES);
     }
 }
 
@@ -179,7 +65,7 @@ fn javascript_by_domain(stage: &Stage) {
     if let Some(package) = npm(&[JAVASCRIPT])
         && let Some(server) = Server::by_domain(stage)
     {
-        javascript_tests(&server, package.path());
+        javascript_tests(&server, package.path(), &FILES);
     }
 }
 

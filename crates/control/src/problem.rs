@@ -24,6 +24,8 @@ pub struct Problem {
     pub detail: Option<String>,
     /// Seconds after which it may be tried again.
     pub retry_after: Option<u64>,
+    /// What E2B's clients tell it by, beside the status.
+    pub code: Option<&'static str>,
 }
 
 impl Problem {
@@ -34,6 +36,7 @@ impl Problem {
             message: message.into(),
             detail: None,
             retry_after: None,
+            code: None,
         }
     }
 
@@ -73,6 +76,14 @@ impl Problem {
     /// E2B has this, and this server doesn't (yet).
     pub(crate) fn unsupported(what: &str) -> Self {
         Self::bad(format!("{what}: not supported here"))
+    }
+
+    /// The same, with what E2B's clients tell it by.
+    pub(crate) fn coded(self, code: &'static str) -> Self {
+        Self {
+            code: Some(code),
+            ..self
+        }
     }
 
     /// Something of ours failed.
@@ -124,7 +135,10 @@ impl Problem {
             Some(detail) if all => format!("{}: {detail}", self.message),
             _ => self.message.clone(),
         };
-        let body = json!({ "code": self.status.as_u16(), "message": message });
+        let mut body = json!({ "code": self.status.as_u16(), "message": message });
+        if let Some(code) = self.code {
+            body["error_code"] = code.into();
+        }
         let mut response = (self.status, axum::Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();

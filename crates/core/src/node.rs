@@ -27,12 +27,16 @@ pub trait Node: Send + Sync {
     /// Stops everything that runs in a sandbox.
     fn pause<'a>(&'a self, id: &'a SandboxId, keep: Keep) -> Reply<'a, ()>;
 
-    /// Continues what was stopped, with what it is to be by now.
-    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()>;
+    /// Continues what was stopped, with what it is to be by now; at most so much of it as is kept.
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish, keep: Keep) -> Reply<'a, ()>;
+
+    /// Waits for a word of its agent.
+    fn greet<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()>;
 
     /// Writes a sandbox as it stands under a name that nothing has yet, whole or not at all; it goes
     /// on as before. Others can be made from that ([`Wish::from`]).
-    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()>;
+    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId, keep: Keep)
+    -> Reply<'a, ()>;
 
     /// Removes a snapshot. What was made from it isn't touched.
     fn discard<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()>;

@@ -60,11 +60,12 @@ pub trait Driver: Send + Sync {
     /// Takes one of them over. Of one that has ended, or was nobody's, the rest is removed.
     fn attach<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, Option<Attached>>;
 
-    /// Begins to continue one that rests on disk, which goes on resting there if this fails.
+    /// Begins to continue one that rests on disk, which goes on resting there if this fails; at most
+    /// so much of it as is kept.
     ///
     /// # Errors
     /// What failed.
-    fn wake(&self, id: &SandboxId, wish: &Wish) -> Result<Woken>;
+    fn wake(&self, id: &SandboxId, wish: &Wish, keep: Keep) -> Result<Woken>;
 
     /// Removes one that rests on disk.
     fn remove(&self, id: &SandboxId);
@@ -143,7 +144,7 @@ pub trait Body: Send + Sync {
     fn resume(&self) -> Reply<'_, ()>;
 
     /// Writes it as it stands under a name, whole or not at all, and lets it go on.
-    fn snapshot<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()>;
+    fn snapshot<'a>(&'a self, name: &'a SnapshotId, keep: Keep) -> Reply<'a, ()>;
 
     /// Replaces where it may connect to.
     fn restrict<'a>(&'a self, outward: &'a Outward) -> Reply<'a, ()>;

@@ -46,14 +46,23 @@ impl Node for Watched {
         watched(span, self.0.pause(id, keep))
     }
 
-    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish, keep: Keep) -> Reply<'a, ()> {
         let span = info_span!("resume", sandbox = id.as_str());
-        watched(span, self.0.resume(id, wish))
+        watched(span, self.0.resume(id, wish, keep))
     }
 
-    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()> {
+    fn greet<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
+        watched(info_span!("greet", sandbox = id.as_str()), self.0.greet(id))
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        name: &'a SnapshotId,
+        keep: Keep,
+    ) -> Reply<'a, ()> {
         let span = info_span!("snapshot", sandbox = id.as_str(), snapshot = name.as_str());
-        watched(span, self.0.snapshot(id, name))
+        watched(span, self.0.snapshot(id, name, keep))
     }
 
     fn discard<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()> {

@@ -76,6 +76,11 @@ impl Maker<'_> {
                 make(&folder)?;
                 self.boot(own, &folder).await
             }
+            Origin::Snapshot(snapshot) if snapshot.join(ROOT).exists() => {
+                make(&folder)?;
+                disk::copy(&snapshot.join(ROOT), &own.join(ROOT))?;
+                self.boot(own, &folder).await
+            }
             Origin::Snapshot(snapshot) => {
                 make(&folder)?;
                 let life = restored(snapshot, &folder).await?;
@@ -161,6 +166,27 @@ pub(super) fn keep_files(own: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
         _ => Ok(()),
     }
+}
+
+/// Writes the disk of a machine that runs into a new folder, which is there whole or not at all:
+/// others are booted from it. It stands still meanwhile.
+pub(super) async fn write_files(life: &Life, own: &Path, folder: &Path) -> Result<()> {
+    tell(&life.session, &[Request::Sync]).await?;
+    let restored = own.join(RESTORED_ROOT);
+    let root = match restored.exists() {
+        true => restored,
+        false => own.join(ROOT),
+    };
+    let draft = folder.with_extension("new");
+    let _ = std::fs::remove_dir_all(&draft);
+    make(&draft)?;
+    life.running.pause().await?;
+    let to = draft.join(ROOT);
+    let copied = tokio::task::spawn_blocking(move || disk::copy(&root, &to)).await;
+    life.running.resume().await?;
+    copied.map_err(|error| Error::rule("copy a machine's disk", error.to_string()))??;
+    std::fs::rename(&draft, folder)
+        .map_err(|error| Error::io("finish", &error).on(folder.display()))
 }
 
 /// Makes a folder for nobody else.

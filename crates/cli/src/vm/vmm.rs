@@ -79,7 +79,7 @@ struct Order {
 }
 
 enum What {
-    Write,
+    Write(Keep),
     Sleep(Keep),
 }
 
@@ -162,7 +162,7 @@ enum Done {
 impl Order {
     async fn carry_out(mut self, life: &Life, own: &Path) -> Done {
         let done = match self.what {
-            What::Write => written(life, own).await.map(|()| hatch::IS_WRITTEN),
+            What::Write(keep) => written(life, own, keep).await.map(|()| hatch::IS_WRITTEN),
             What::Sleep(Keep::Memory) => life.running.sleep().await.map(|()| hatch::IS_ASLEEP),
             What::Sleep(Keep::Files) => machine::tell(&life.session, &[Request::Sync])
                 .await
@@ -196,14 +196,18 @@ impl Order {
 }
 
 /// Writes the machine where the daemon finds it.
-async fn written(life: &Life, own: &Path) -> Result<()> {
+async fn written(life: &Life, own: &Path, keep: Keep) -> Result<()> {
     let folder = own.join(hatch::WRITTEN);
     // One that nobody has fetched.
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", &error).on(folder.display()))
+            return Err(Error::io("remove", &error).on(folder.display()));
         }
-        _ => life.running.snapshot(&folder).await,
+        _ => {}
+    }
+    match keep {
+        Keep::Memory => life.running.snapshot(&folder).await,
+        Keep::Files => machine::write_files(life, own, &folder).await,
     }
 }
 
@@ -277,7 +281,8 @@ async fn asked(client: &mut UnixStream) -> Option<Asked> {
     match (line.split_once(' '), line.as_str()) {
         (Some(("port", port)), _) => Some(Asked::For(Door::Port(port.parse().ok()?))),
         (_, "agent") => Some(Asked::For(Door::Agent)),
-        (_, "write") => Some(Asked::To(What::Write)),
+        (_, "write memory") => Some(Asked::To(What::Write(Keep::Memory))),
+        (_, "write files") => Some(Asked::To(What::Write(Keep::Files))),
         (_, "sleep memory") => Some(Asked::To(What::Sleep(Keep::Memory))),
         (_, "sleep files") => Some(Asked::To(What::Sleep(Keep::Files))),
         _ => None,

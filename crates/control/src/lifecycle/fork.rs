@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::random;
 use crate::record::{Lifetime, Record};
 use casemate_core::sandbox::lifecycle::State;
-use casemate_core::sandbox::{SnapshotId, Wish};
+use casemate_core::sandbox::{Keep, SnapshotId, Wish};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Control {
         let sandbox = self.find(id)?;
         let (record, snapshot) = {
             let _gate = sandbox.gate.lock().await;
-            let snapshot = self.write_held(&by, &sandbox, None).await?;
+            let snapshot = self.write_held(&by, &sandbox, None, Keep::Memory).await?;
             (sandbox.record(), snapshot)
         };
         let forks = (0..count).map(|_| async {

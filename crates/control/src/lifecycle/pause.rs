@@ -7,16 +7,33 @@ use crate::problem::Problem;
 use crate::record::Record;
 use crate::store::Change;
 use casemate_core::sandbox::Keep;
+use casemate_core::sandbox::lifecycle::State;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+/// What E2B's clients know it by.
+const UNRESPONSIVE: &str = "sandbox_snapshot_guest_agent_unresponsive";
+
 impl Control {
     /// Pauses a sandbox that runs. Nothing of its end is used up: when it is resumed it gets a new
-    /// one.
-    pub(crate) async fn pause(&self, by: &By, id: &str, keep: Keep) -> Result<(), Problem> {
+    /// one. A `strict` one is refused if the agent gives no answer.
+    pub(crate) async fn pause(
+        &self,
+        by: &By,
+        id: &str,
+        keep: Keep,
+        strict: bool,
+    ) -> Result<(), Problem> {
         let sandbox = self.find(id)?;
         let _gate = sandbox.gate.lock().await;
+        if strict && sandbox.record().state == State::Running {
+            let greeted = self.node.greet(&sandbox.id).await;
+            greeted.map_err(|refusal| {
+                Problem::conflict(format!("the sandbox's agent is not well: {refusal}"))
+                    .coded(UNRESPONSIVE)
+            })?;
+        }
         self.pause_held(by, &sandbox, keep, "asked").await
     }
 

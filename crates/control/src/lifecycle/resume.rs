@@ -7,6 +7,7 @@ use crate::meters::{Level, Step};
 use crate::problem::Problem;
 use crate::record::{AtEnd, Record};
 use crate::store::Change;
+use casemate_core::sandbox::Keep;
 use casemate_core::sandbox::lifecycle::State;
 use jiff::Timestamp;
 use serde_json::json;
@@ -21,6 +22,7 @@ impl Control {
         by: &By,
         id: &str,
         timeout: Duration,
+        keep: Keep,
     ) -> Result<(Arc<Record>, bool), Problem> {
         self.short_enough(Some(timeout))?;
         let begun = Instant::now();
@@ -37,7 +39,7 @@ impl Control {
                 // What was made to run for ever does so again.
                 let end = record.lifetime.first.is_some().then_some(to);
                 let resumed = self
-                    .resume_held(by, &sandbox, "sandbox.connect", end, None)
+                    .resume_held(by, &sandbox, "sandbox.connect", end, None, keep)
                     .await;
                 resumed.map(|record| (record, true))
             }
@@ -55,6 +57,7 @@ impl Control {
         id: &str,
         timeout: Duration,
         at_end: Option<AtEnd>,
+        keep: Keep,
     ) -> Result<Arc<Record>, Problem> {
         self.short_enough(Some(timeout))?;
         let sandbox = self.find(id)?;
@@ -62,7 +65,7 @@ impl Control {
         match sandbox.record().state {
             State::Paused => {
                 let end = Some(later(self.clock.now(), timeout));
-                self.resume_held(by, &sandbox, "sandbox.resume", end, at_end)
+                self.resume_held(by, &sandbox, "sandbox.resume", end, at_end, keep)
                     .await
             }
             State::Running => Err(Problem::conflict(format!(
@@ -91,7 +94,14 @@ impl Control {
         }
         let end = record.lifetime.end_after_wake(self.clock.now());
         let woken = self
-            .resume_held(&By::Itself, sandbox, "sandbox.wake", end, None)
+            .resume_held(
+                &By::Itself,
+                sandbox,
+                "sandbox.wake",
+                end,
+                None,
+                Keep::Memory,
+            )
             .await;
         let mut wakes = lock(&sandbox.wakes);
         wakes.tried += 1;
@@ -107,6 +117,7 @@ impl Control {
         action: &str,
         end: Option<Timestamp>,
         at_end: Option<AtEnd>,
+        keep: Keep,
     ) -> Result<Arc<Record>, Problem> {
         let before = sandbox.record();
         let resuming = Record {
@@ -117,7 +128,7 @@ impl Control {
         let quotas = own.unwrap_or_default().or(self.settings.quotas);
         let mut record = Record::clone(&*self.census.readmit(sandbox, resuming, &quotas)?);
         let begun = Instant::now();
-        let resumed = self.node.resume(&sandbox.id, &before.wish).await;
+        let resumed = self.node.resume(&sandbox.id, &before.wish, keep).await;
         self.numbers
             .took(Step::resume, begun.elapsed(), resumed.is_ok());
         if let Err(refusal) = resumed {

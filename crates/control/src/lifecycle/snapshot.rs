@@ -8,8 +8,8 @@ use crate::store::Change;
 use crate::{census::Sandbox, random};
 use casemate_core::error::Result as Opened;
 use casemate_core::node::Refusal;
-use casemate_core::sandbox::SnapshotId;
 use casemate_core::sandbox::lifecycle::State;
+use casemate_core::sandbox::{Keep, SnapshotId};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,10 +21,11 @@ impl Control {
         by: &By,
         id: &str,
         name: Option<String>,
+        keep: Keep,
     ) -> Result<Arc<Snapshot>, Problem> {
         let sandbox = self.find(id)?;
         let _gate = sandbox.gate.lock().await;
-        let mut snapshot = self.write_held(by, &sandbox, name).await?;
+        let mut snapshot = self.write_held(by, &sandbox, name, keep).await?;
         snapshot.ready = true;
         let entry = self.entry(
             by,
@@ -55,6 +56,7 @@ impl Control {
         by: &By,
         sandbox: &Sandbox,
         name: Option<String>,
+        keep: Keep,
     ) -> Result<Snapshot, Problem> {
         let record = sandbox.record();
         match record.state {
@@ -82,7 +84,7 @@ impl Control {
         };
         self.save(vec![Change::Snapshot(Box::new(snapshot.clone()))])
             .await?;
-        if let Err(refusal) = self.node.snapshot(&sandbox.id, &snapshot.id).await {
+        if let Err(refusal) = self.node.snapshot(&sandbox.id, &snapshot.id, keep).await {
             self.drop_snapshot(&snapshot.id).await;
             let problem = Problem::node("write the sandbox", refusal);
             let entry = self.entry(

@@ -83,11 +83,11 @@ async fn connect(
     Json(wanted): Json<Connect>,
 ) -> Result<Response, Problem> {
     app.find(&id)?;
-    wanted.check()?;
     let timeout = wanted.timeout()?.unwrap_or(CONNECTED);
+    let keep = wanted.keep();
     let control = app.clone();
     let (record, resumed) = app
-        .carry_out(async move { control.connect(&may.by(), &id, timeout).await })
+        .carry_out(async move { control.connect(&may.by(), &id, timeout, keep).await })
         .await?;
     let status = match resumed {
         true => StatusCode::CREATED,
@@ -104,8 +104,11 @@ async fn pause(
 ) -> Result<StatusCode, Problem> {
     app.find(&id)?;
     let control = app.clone();
-    app.carry_out(async move { control.pause(&may.by(), &id, wanted.keep()).await })
-        .await?;
+    app.carry_out(async move {
+        let strict = wanted.is_strict();
+        control.pause(&may.by(), &id, wanted.keep(), strict).await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -116,13 +119,12 @@ async fn resume(
     Json(wanted): Json<Resume>,
 ) -> Result<Response, Problem> {
     app.find(&id)?;
-    wanted.check()?;
     let timeout = wanted.timeout()?.unwrap_or(RESUMED);
     let control = app.clone();
     let record = app
         .carry_out(async move {
             control
-                .resume(&may.by(), &id, timeout, wanted.at_end())
+                .resume(&may.by(), &id, timeout, wanted.at_end(), wanted.keep())
                 .await
         })
         .await?;

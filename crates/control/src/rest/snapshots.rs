@@ -31,10 +31,11 @@ async fn snapshot(
     Json(wanted): Json<NewSnapshot>,
 ) -> Result<(StatusCode, axum::Json<SnapshotInfo>), Problem> {
     app.find(&id)?;
+    let keep = wanted.keep();
     let name = wanted.name()?;
     let control = app.clone();
     let made = app
-        .carry_out(async move { control.snapshot(&may.by(), &id, name).await })
+        .carry_out(async move { control.snapshot(&may.by(), &id, name, keep).await })
         .await?;
     Ok((StatusCode::CREATED, axum::Json(SnapshotInfo::of(&made))))
 }

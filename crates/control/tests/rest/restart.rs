@@ -90,7 +90,10 @@ async fn the_node_is_right_about_a_pause() {
     rig.restart().await;
     assert_eq!(rig.state(&name).await, "paused");
     let wish = rig.sim.inside(&id(&name)).unwrap().wish;
-    rig.sim.resume(&id(&name), &wish).await.unwrap();
+    rig.sim
+        .resume(&id(&name), &wish, Keep::Memory)
+        .await
+        .unwrap();
     rig.restart().await;
     assert_eq!(rig.state(&name).await, "running");
 }

@@ -186,6 +186,25 @@ async fn after_a_restart_there_is_what_was_ready() {
 }
 
 #[tokio::test]
+async fn a_strict_pause_wants_an_agent_that_answers() {
+    let rig = Rig::new().await;
+    let name = rig.sandbox(json!({})).await;
+    let path = format!("/sandboxes/{name}/pause");
+    let strict = json!({"requireHealthyGuest": true});
+    rig.sim
+        .refuse("greet", Refusal::Slow(std::time::Duration::from_secs(5)));
+    let refused = rig.post(&path, strict.clone()).await;
+    assert_eq!(
+        refused.json()["error_code"],
+        "sandbox_snapshot_guest_agent_unresponsive"
+    );
+    refused.problem(409);
+    assert_eq!(rig.state(&name).await, "running");
+    rig.post(&path, strict).await.ok(204);
+    assert_eq!(rig.sim.count("greet"), 2);
+}
+
+#[tokio::test]
 async fn a_pause_keeps_what_was_asked() {
     let rig = Rig::new().await;
     for (body, keeps) in [
@@ -206,6 +225,22 @@ async fn a_pause_keeps_what_was_asked() {
     assert_eq!(rig.sim.inside(&id(&name)).unwrap().keeps, Keep::Files);
     let told = rig.get(&format!("/sandboxes/{name}")).await.ok(200);
     assert_eq!(told["lifecycle"]["onTimeout"], "pause");
+    for (body, keeps) in [
+        (json!({"memory": false}), Keep::Files),
+        (json!({}), Keep::Memory),
+    ] {
+        for action in ["connect", "resume"] {
+            let path = format!("/sandboxes/{name}/{action}");
+            rig.post(&path, body.clone()).await.ok(201);
+            assert_eq!(rig.sim.inside(&id(&name)).unwrap().keeps, keeps);
+            rig.post(&format!("/sandboxes/{name}/pause"), json!({}))
+                .await
+                .ok(204);
+        }
+    }
+    let live = rig.sandbox(json!({})).await;
+    written(&rig, &live, json!({"memory": false})).await;
+    assert_eq!(rig.sim.inside(&id(&live)).unwrap().keeps, Keep::Files);
     // Where that can't be, it is said before it is too late.
     rig.sim.hold_on();
     let mut wanted = body;

@@ -46,10 +46,13 @@ impl Node for Loopback {
     fn pause<'a>(&'a self, _: &'a SandboxId, _: Keep) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })
     }
-    fn resume<'a>(&'a self, _: &'a SandboxId, _: &'a Wish) -> Reply<'a, ()> {
+    fn resume<'a>(&'a self, _: &'a SandboxId, _: &'a Wish, _: Keep) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })
     }
-    fn snapshot<'a>(&'a self, _: &'a SandboxId, _: &'a SnapshotId) -> Reply<'a, ()> {
+    fn greet<'a>(&'a self, _: &'a SandboxId) -> Reply<'a, ()> {
+        Box::pin(async { Err(Refusal::Unknown) })
+    }
+    fn snapshot<'a>(&'a self, _: &'a SandboxId, _: &'a SnapshotId, _: Keep) -> Reply<'a, ()> {
         Box::pin(async { Err(Refusal::Unknown) })
     }
     fn discard<'a>(&'a self, _: &'a SnapshotId) -> Reply<'a, ()> {

@@ -1,5 +1,5 @@
-//! How an agent learns whose it is: who may use it, and what every program gets. It answers as soon
-//! as it lives: its socket was there before it was.
+//! What is said to an agent: whose it is, which is who may use it and what every program gets; and
+//! whether it is well. It answers as soon as it lives: its socket was there before it was.
 
 use super::kept::Kept;
 use crate::keeper::launch::USER;
@@ -21,6 +21,8 @@ const STEP: &str = "tell the sandbox's agent who may use it";
 /// How often it is told again, and after how long.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long it may take to say that it is well.
+const GREETING: Duration = Duration::from_secs(5);
 
 impl Kept {
     /// Tells it. One that was another's may take a moment to forget that.
@@ -41,15 +43,6 @@ impl Kept {
     }
 
     async fn tell(&self, wish: &Wish) -> Result<StatusCode, Refusal> {
-        let step = STEP;
-        let fail = |error: std::io::Error| Error::io(step, &error).on(&self.id);
-        let other = |error: hyper::Error| Error::rule(step, error.to_string()).on(&self.id);
-        let socket = std::os::unix::net::UnixStream::from(self.dial(Door::Agent).await?);
-        let stream = UnixStream::from_std(socket).map_err(fail)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(other)?;
-        let driven = tokio::spawn(connection);
         // What programs in E2B's sandboxes find; a client's own variables win.
         let known = [
             ("E2B_SANDBOX", "true"),
@@ -64,12 +57,45 @@ impl Kept {
             "envVars": environment,
             "defaultUser": USER,
         });
+        self.ask(STEP, Method::POST, "/init", body.to_string())
+            .await
+    }
+
+    /// Waits for a word of it.
+    pub(super) async fn greet(&self) -> Result<(), Refusal> {
+        let step = "wait for the sandbox's agent";
+        let asked = self.ask(step, Method::GET, "/health", String::new());
+        let asked = tokio::time::timeout(GREETING, asked).await;
+        let status = asked.map_err(|_| Refusal::Slow(GREETING))??;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(Error::rule(step, format!("it answered {status}"))
+                .on(&self.id)
+                .into()),
+        }
+    }
+
+    async fn ask(
+        &self,
+        step: &'static str,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<StatusCode, Refusal> {
+        let fail = |error: std::io::Error| Error::io(step, &error).on(&self.id);
+        let other = |error: hyper::Error| Error::rule(step, error.to_string()).on(&self.id);
+        let socket = std::os::unix::net::UnixStream::from(self.dial(Door::Agent).await?);
+        let stream = UnixStream::from_std(socket).map_err(fail)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(other)?;
+        let driven = tokio::spawn(connection);
         let request = Request::builder()
-            .method(Method::POST)
-            .uri("/init")
+            .method(method)
+            .uri(path)
             .header(header::HOST, "agent")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.to_string())))
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| Error::rule(step, error.to_string()))?;
         let response = sender.send_request(request).await.map_err(other)?;
         driven.abort();

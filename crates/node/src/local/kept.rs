@@ -104,12 +104,14 @@ impl Kept {
     pub(super) async fn resume(
         self: &Arc<Self>,
         wish: &Wish,
+        keep: Keep,
         local: &Arc<Local>,
     ) -> Result<(), Refusal> {
         self.change(State::resume)?;
-        let resumed = match self.body() {
-            Some(body) => body.resume().await,
-            None => self.wake(wish, local).await,
+        let resumed = match (self.body(), keep) {
+            (Some(_), Keep::Files) => Err(Refusal::Unsupported("resuming without memory")),
+            (Some(body), Keep::Memory) => body.resume().await,
+            (None, keep) => self.wake(wish, keep, local).await,
         };
         match resumed {
             Ok(()) => self.change(State::run),
@@ -125,10 +127,15 @@ impl Kept {
     }
 
     /// Continues one that rests on disk; if that fails, it rests there still.
-    async fn wake(self: &Arc<Self>, wish: &Wish, local: &Arc<Local>) -> Result<(), Refusal> {
+    async fn wake(
+        self: &Arc<Self>,
+        wish: &Wish,
+        keep: Keep,
+        local: &Arc<Local>,
+    ) -> Result<(), Refusal> {
         // It is never closed.
         let _turn = local.turns.acquire().await;
-        let woken = local.driver.wake(&self.id, wish)?;
+        let woken = local.driver.wake(&self.id, wish, keep)?;
         let body = woken.body;
         *self.held() = Some(Arc::clone(&body));
         let patience = local.driver.patience();
@@ -157,8 +164,8 @@ impl Kept {
         up
     }
 
-    pub(super) async fn snapshot(&self, name: &SnapshotId) -> Result<(), Refusal> {
-        let written = self.present("write")?.snapshot(name).await;
+    pub(super) async fn snapshot(&self, name: &SnapshotId, keep: Keep) -> Result<(), Refusal> {
+        let written = self.present("write")?.snapshot(name, keep).await;
         written.map_err(|refusal| self.named(refusal))
     }
 

@@ -112,12 +112,21 @@ impl Node for Handle {
         Box::pin(async move { self.0.find(id)?.pause(keep, &self.0).await })
     }
 
-    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
-        Box::pin(async move { self.0.find(id)?.resume(wish, &self.0).await })
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish, keep: Keep) -> Reply<'a, ()> {
+        Box::pin(async move { self.0.find(id)?.resume(wish, keep, &self.0).await })
     }
 
-    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()> {
-        Box::pin(async move { self.0.find(id)?.snapshot(name).await })
+    fn greet<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
+        Box::pin(async move { self.0.find(id)?.greet().await })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        name: &'a SnapshotId,
+        keep: Keep,
+    ) -> Reply<'a, ()> {
+        Box::pin(async move { self.0.find(id)?.snapshot(name, keep).await })
     }
 
     fn discard<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()> {

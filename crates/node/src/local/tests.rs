@@ -98,7 +98,7 @@ impl Driver for Play {
         Box::pin(async move { Ok(Some(Attached { body, paused: true })) })
     }
 
-    fn wake(&self, id: &SandboxId, _: &Wish) -> Result<Woken> {
+    fn wake(&self, id: &SandboxId, _: &Wish, _: Keep) -> Result<Woken> {
         let body = self.body(id);
         body.stored.store(true, Ordering::Relaxed);
         body.tell("wake")?;
@@ -165,7 +165,7 @@ impl Body for Actor {
         })
     }
 
-    fn snapshot<'a>(&'a self, _: &'a SnapshotId) -> Reply<'a, ()> {
+    fn snapshot<'a>(&'a self, _: &'a SnapshotId, _: Keep) -> Reply<'a, ()> {
         self.reply("snapshot")
     }
 
@@ -273,7 +273,7 @@ async fn a_life() {
     let again = node.pause(&id(1), Keep::Memory).await;
     assert!(matches!(again, Err(Refusal::State(_))));
     assert!(node.list().await.unwrap()[0].paused);
-    node.resume(&id(1), &wish()).await.unwrap();
+    node.resume(&id(1), &wish(), Keep::Memory).await.unwrap();
     node.kill(&id(1)).await.unwrap();
     let all = ["up", "dial", "own", "pause", "resume", "end", "ended"];
     assert_eq!(steps(&told, 7).await, all);
@@ -284,7 +284,7 @@ async fn a_life() {
 async fn one_that_was_found_is_as_it_was_left_and_its_end_is_told() {
     let (node, told) = node("", vec![id(7)]).await;
     assert!(node.list().await.unwrap()[0].paused);
-    node.resume(&id(7), &wish()).await.unwrap();
+    node.resume(&id(7), &wish(), Keep::Memory).await.unwrap();
     node.0.find(&id(7)).unwrap().body().unwrap().cut();
     assert_eq!(node.ended().await.unwrap().id, id(7));
     assert_eq!(steps(&told, 3).await, ["resume", "cut", "ended"]);
@@ -301,7 +301,7 @@ async fn what_rests_on_disk_is_no_end_and_is_woken() {
         Err(Refusal::State(_))
     ));
     assert!(matches!(node.usage(&id(1)).await, Err(Refusal::State(_))));
-    node.resume(&id(1), &wish()).await.unwrap();
+    node.resume(&id(1), &wish(), Keep::Memory).await.unwrap();
     assert!(!node.list().await.unwrap()[0].paused);
     node.kill(&id(1)).await.unwrap();
     let all = [
@@ -328,7 +328,10 @@ async fn what_can_not_be_woken_rests() {
     for fails in ["wake", "up", "dial", "own"] {
         let (node, _) = resting(Rest::Stored, fails, vec![id(7)]).await;
         for _ in 0..2 {
-            let refused = node.resume(&id(7), &wish()).await.unwrap_err();
+            let refused = node
+                .resume(&id(7), &wish(), Keep::Memory)
+                .await
+                .unwrap_err();
             assert!(refused.to_string().contains("it fails"), "{refused}");
             assert!(node.list().await.unwrap()[0].paused);
         }

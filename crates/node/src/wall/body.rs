@@ -213,12 +213,12 @@ impl Body for Walled {
         Box::pin(async move { self.line.ask(Ask::Continue).await.map(drop) })
     }
 
-    fn snapshot<'a>(&'a self, name: &'a SnapshotId) -> Reply<'a, ()> {
+    fn snapshot<'a>(&'a self, name: &'a SnapshotId, keep: Keep) -> Reply<'a, ()> {
         Box::pin(async move {
             if !self.is_machine {
                 return Err(Refusal::Unsupported("a snapshot of a sandbox"));
             }
-            hatch::write(self.agent()?).await?;
+            hatch::write(self.agent()?, keep).await?;
             let written = self.folder().path().join(MACHINE).join(hatch::WRITTEN);
             Ok(self.snapshots.take(&written, name)?)
         })

@@ -6,7 +6,7 @@
 //! | wanted | answer | then |
 //! |---|---|---|
 //! | `agent`, `port 80` | `open`, `closed` | the connection is to there |
-//! | `write` | `written` | the machine's folder [`WRITTEN`] is a snapshot of it |
+//! | `write memory`, `write files` | `written` | the machine's folder [`WRITTEN`] is a snapshot of it |
 //! | `sleep memory`, `sleep files` | `asleep` | `end`: it ends, and can be continued by its files. If the connection ends without that, it goes on |
 //!
 //! Any other answer is why not.
@@ -67,9 +67,13 @@ pub(super) async fn dial(socket: OwnedFd, to: Door) -> Result<OwnedFd, Refusal> 
 }
 
 /// Has a machine written.
-pub(super) async fn write(socket: OwnedFd) -> Result<(), Refusal> {
+pub(super) async fn write(socket: OwnedFd, keep: Keep) -> Result<(), Refusal> {
     let step = "write a virtual machine";
-    match ask(socket, "write", step, WRITING).await?.1.as_str() {
+    let line = match keep {
+        Keep::Memory => "write memory",
+        Keep::Files => "write files",
+    };
+    match ask(socket, line, step, WRITING).await?.1.as_str() {
         IS_WRITTEN => Ok(()),
         why => Err(declined(step, why)),
     }

@@ -337,9 +337,13 @@ impl Driver for Wall {
         Box::pin(async move { Ok(self.find(id).await) })
     }
 
-    fn wake(&self, id: &SandboxId, wish: &Wish) -> Result<Woken> {
+    fn wake(&self, id: &SandboxId, wish: &Wish, keep: Keep) -> Result<Woken> {
         let folder = self.folders.of(id);
-        let keep: Keep = folder.read(ASLEEP)?;
+        let kept: Keep = folder.read(ASLEEP)?;
+        let keep = match keep {
+            Keep::Memory => kept,
+            Keep::Files => Keep::Files,
+        };
         let launch = Launch {
             machine: self.machine(&folder, Origin::Asleep(keep)),
             ..self.launch(id, wish, None)
@@ -347,7 +351,8 @@ impl Driver for Wall {
         // Those of the keeper before.
         folder.forget(CONTROL)?;
         folder.forget(AGENT)?;
-        folder.call(ASLEEP, WAKING)?;
+        folder.write(WAKING, &keep)?;
+        folder.forget(ASLEEP)?;
         match self.keep(&folder, launch, None) {
             Ok(body) => Ok(Woken {
                 body: Arc::new(body),

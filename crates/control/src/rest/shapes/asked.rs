@@ -144,13 +144,10 @@ fn check_filesystem_only(
     }
 }
 
-/// What is kept is decided by who pauses.
-fn with_memory(memory: Option<bool>) -> Result<(), Problem> {
+pub(super) fn keep(memory: Option<bool>) -> Keep {
     match memory {
-        Some(false) => Err(Problem::unsupported(
-            "memory: resuming without the memory that was kept",
-        )),
-        _ => Ok(()),
+        Some(false) => Keep::Files,
+        _ => Keep::Memory,
     }
 }
 
@@ -210,8 +207,8 @@ pub(in crate::rest) struct Connect {
 }
 
 impl Connect {
-    pub(in crate::rest) fn check(&self) -> Result<(), Problem> {
-        with_memory(self.memory)
+    pub(in crate::rest) fn keep(&self) -> Keep {
+        keep(self.memory)
     }
 
     pub(in crate::rest) fn timeout(&self) -> Result<Option<Duration>, Problem> {
@@ -229,8 +226,8 @@ pub(in crate::rest) struct Resume {
 }
 
 impl Resume {
-    pub(in crate::rest) fn check(&self) -> Result<(), Problem> {
-        with_memory(self.memory)
+    pub(in crate::rest) fn keep(&self) -> Keep {
+        keep(self.memory)
     }
 
     pub(in crate::rest) fn timeout(&self) -> Result<Option<Duration>, Problem> {
@@ -247,15 +244,18 @@ impl Resume {
 
 /// E2B's `SandboxPauseRequest`.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::rest) struct Pause {
     memory: Option<bool>,
+    require_healthy_guest: Option<bool>,
 }
 
 impl Pause {
     pub(in crate::rest) fn keep(&self) -> Keep {
-        match self.memory {
-            Some(false) => Keep::Files,
-            _ => Keep::Memory,
-        }
+        keep(self.memory)
+    }
+
+    pub(in crate::rest) fn is_strict(&self) -> bool {
+        self.require_healthy_guest.unwrap_or(false)
     }
 }

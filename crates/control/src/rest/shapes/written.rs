@@ -1,12 +1,12 @@
 //! Snapshots and forks: what clients ask for, and are told.
 
 use super::Sandbox;
-use super::asked::seconds;
+use super::asked::{keep, seconds};
 use crate::lifecycle::BASE;
 use crate::problem::Problem;
 use crate::record::{Record, Snapshot};
 use crate::settings::Settings;
-use casemate_core::sandbox::SnapshotId;
+use casemate_core::sandbox::{Keep, SnapshotId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,17 @@ use std::time::Duration;
 #[derive(Deserialize)]
 pub(in crate::rest) struct NewSnapshot {
     name: Option<String>,
+    memory: Option<bool>,
 }
 
 /// Bytes of a snapshot's name.
 const LONGEST_NAME: usize = 128;
 
 impl NewSnapshot {
+    pub(in crate::rest) fn keep(&self) -> Keep {
+        keep(self.memory)
+    }
+
     pub(in crate::rest) fn name(self) -> Result<Option<String>, Problem> {
         let Some(name) = self.name.filter(|name| !name.is_empty()) else {
             return Ok(None);

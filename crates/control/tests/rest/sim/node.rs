@@ -36,8 +36,8 @@ pub(crate) struct Inside {
     pub(crate) usage: Usage,
 }
 
-const OPERATIONS: [&str; 7] = [
-    "create", "kill", "pause", "resume", "restrict", "usage", "snapshot",
+const OPERATIONS: [&str; 8] = [
+    "create", "kill", "pause", "resume", "restrict", "usage", "snapshot", "greet",
 ];
 
 impl Default for Sim {
@@ -197,17 +197,28 @@ impl Node for Sim {
         })
     }
 
-    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish) -> Reply<'a, ()> {
+    fn resume<'a>(&'a self, id: &'a SandboxId, wish: &'a Wish, keep: Keep) -> Reply<'a, ()> {
         self.operate("resume", id, move |world| {
             self.turn(world, id, false)?;
             assert_eq!(world.kept[id].wish, *wish);
+            world.kept.get_mut(id).unwrap().keeps = keep;
             Ok(())
         })
     }
 
-    fn snapshot<'a>(&'a self, id: &'a SandboxId, name: &'a SnapshotId) -> Reply<'a, ()> {
+    fn greet<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, ()> {
+        self.operate("greet", id, |_| Ok(()))
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        name: &'a SnapshotId,
+        keep: Keep,
+    ) -> Reply<'a, ()> {
         self.operate("snapshot", id, move |world| {
             assert!(!world.kept[id].paused);
+            world.kept.get_mut(id).unwrap().keeps = keep;
             assert!(world.snapshots.insert(name.clone()));
             Ok(())
         })
