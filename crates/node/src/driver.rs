@@ -61,11 +61,11 @@ pub trait Driver: Send + Sync {
     fn attach<'a>(&'a self, id: &'a SandboxId) -> Reply<'a, Option<Attached>>;
 
     /// Begins to continue one that rests on disk, which goes on resting there if this fails; at most
-    /// so much of it as is kept.
+    /// so much of it as is kept. It rests again if it ends before it's somebody's ([`Body::own`]).
     ///
     /// # Errors
     /// What failed.
-    fn wake(&self, id: &SandboxId, wish: &Wish, keep: Keep) -> Result<Woken>;
+    fn wake(&self, id: &SandboxId, wish: &Wish, keep: Keep) -> Result<Arc<dyn Body>>;
 
     /// Removes one that rests on disk.
     fn remove(&self, id: &SandboxId);
@@ -78,14 +78,6 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// What is still there of it is no snapshot any more.
     fn discard(&self, name: &SnapshotId) -> Result<(), Refusal>;
-}
-
-/// A sandbox that is being continued from disk.
-pub struct Woken {
-    /// It. It rests again if it ends before it's somebody's ([`Body::own`]).
-    pub body: Arc<dyn Body>,
-    /// Whether its agent is new, and knows nobody.
-    pub is_new: bool,
 }
 
 /// Where a sandbox is that is paused.

@@ -9,6 +9,7 @@
 //! | `agent.sock` | where the agent does |
 //! | `log` | what either of them had to say |
 //! | `machine` | the files of a virtual machine, if it is one: memory, disks |
+//! | `base` | what that began as: files that others may have, too |
 //! | `asleep.json` | what is kept of one that rests on disk |
 //! | `waking.json` | the same, while it is being continued |
 //!
@@ -33,6 +34,8 @@ pub(crate) const KEEPER: &str = "keeper.json";
 /// Whose it is: without it, a sandbox is one that nobody was given.
 pub(crate) const OWNED: &str = "owned.json";
 pub(crate) const LOG: &str = "log";
+/// What a machine began as.
+pub(crate) const BASE: &str = "base";
 /// It rests on disk, and nothing of it runs.
 pub(crate) const ASLEEP: &str = "asleep.json";
 /// It did, and is being continued.

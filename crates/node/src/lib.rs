@@ -24,4 +24,4 @@ mod wall;
 pub use driver::{Body, Driver};
 pub use keeper::Accelerator;
 pub use local::{Handle, Local};
-pub use wall::{Check, Machines, Settings, Wall, hatch};
+pub use wall::{Check, Machines, Settings, Wall, base, hatch};

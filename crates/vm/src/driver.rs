@@ -82,6 +82,21 @@ pub struct Disk {
     pub path: PathBuf,
     /// Whether the guest may only read it.
     pub read_only: bool,
+    /// What it shows where it hasn't been written: an image, and then what was written over that.
+    /// With any of these it is one of [`overlay`](crate::guest::disk::overlay).
+    #[serde(default)]
+    pub layers: Vec<PathBuf>,
+}
+
+impl Disk {
+    /// One that is all in one file.
+    pub fn whole(path: PathBuf, read_only: bool) -> Self {
+        Self {
+            path,
+            read_only,
+            layers: Vec::new(),
+        }
+    }
 }
 
 /// A machine to be.
@@ -184,8 +199,8 @@ pub trait Monitor: Send + Sync {
 
     /// Makes a machine that goes on where it was put to sleep, with the files that it had there; it
     /// is paused, and can be woken again unless it was resumed. The folder may have another name by
-    /// now: disks are looked for in it and above it.
-    fn wake<'a>(&'a self, _folder: &'a Path) -> Reply<'a, Arc<dyn Running>> {
+    /// now: disks are looked for in it and above it, and their layers in a folder of their own.
+    fn wake<'a>(&'a self, _folder: &'a Path, _layers: &'a Path) -> Reply<'a, Arc<dyn Running>> {
         unable("wake a machine where it was put to sleep")
     }
 }

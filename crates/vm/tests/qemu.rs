@@ -161,10 +161,7 @@ async fn disks_are_of_the_snapshots_moment() {
     let file = fs::File::create(&disk).expect("a disk");
     file.set_len(8 << 20).expect("it is long");
     let mut machine = world.machine();
-    machine.disks.push(Disk {
-        path: disk.clone(),
-        read_only: false,
-    });
+    machine.disks.push(Disk::whole(disk.clone(), false));
     let (source, mut line) = world.boot("source", &machine).await;
     assert_eq!(line.ask("write before").await, "written");
     let snapshot = world.folder.path().join("snapshot");
@@ -193,10 +190,9 @@ async fn a_machine_whose_disk_is_full_goes_on() {
     let disk = tempfile::NamedTempFile::new_in(full).expect("a disk");
     disk.as_file().set_len(16 << 20).expect("it is long");
     let mut machine = world.machine();
-    machine.disks.push(Disk {
-        path: disk.path().to_owned(),
-        read_only: false,
-    });
+    machine
+        .disks
+        .push(Disk::whole(disk.path().to_owned(), false));
     let (_running, mut line) = world.boot("one", &machine).await;
     assert_ne!(line.ask("flood 12000000").await, "written");
     assert_eq!(line.ask("echo alive").await, "alive");

@@ -3,15 +3,16 @@
 
 use casemate_core::error::{Error, Result};
 use casemate_core::guest::{Answer, LINE, Request};
-use casemate_core::sandbox::Keep;
+use casemate_core::sandbox::{Keep, Resources};
 use casemate_mux::{Door, Host, Session};
+use casemate_node::base;
 use casemate_vm::driver::{Accelerator, Board, Disk, Machine, Memory, Monitor, Rates, Running};
 use casemate_vm::guest::disk;
 use casemate_vm::guest::setup::Setup;
 use casemate_vm::qemu::Qemu;
 use rustix::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -22,18 +23,8 @@ use tokio::net::UnixStream;
 const BOOT: Duration = Duration::from_secs(110);
 /// How long it may take to do what it is told.
 const OBEDIENCE: Duration = Duration::from_secs(20);
-/// Where the machine that others begin as is kept, among the images.
-const READY: &str = "ready";
 /// Bytes of randomness that tell machines apart that were the same.
 const SEED: usize = 32;
-
-/// How large a machine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    /// Bytes.
-    pub(super) memory: u64,
-    pub(super) processors: u32,
-}
 
 /// One that runs, and the way to its guest.
 pub(super) struct Life {
@@ -41,61 +32,54 @@ pub(super) struct Life {
     pub(super) session: Session,
 }
 
-/// What a machine begins as.
-pub(super) enum Origin<'a> {
-    /// The template: where the one that is ready stands, if that is of this size; else its kernel
-    /// starts.
-    Images,
-    /// What was written of another.
-    Snapshot(&'a Path),
-    /// What it was when it was put to sleep.
-    Asleep(Keep),
-}
-
 /// What machines are made from, and how.
 pub(super) struct Maker<'a> {
     pub(super) setup: Setup,
     pub(super) images: &'a Path,
-    pub(super) size: Size,
+    pub(super) resources: Resources,
     pub(super) accelerator: Accelerator,
 }
 
 impl Maker<'_> {
-    /// Makes a machine, or makes one go on, whose files are in a folder of its own.
-    pub(super) async fn begin(&self, own: &Path, origin: Origin<'_>) -> Result<Life> {
+    /// Makes a machine that begins as what is in `base`, or makes one go on that is asleep among its
+    /// own files.
+    pub(super) async fn begin(
+        &self,
+        base: &Path,
+        own: &Path,
+        asleep: Option<Keep>,
+    ) -> Result<Life> {
         let folder = own.join(RUN);
-        match origin {
-            Origin::Asleep(Keep::Memory) => {
-                let life = meet(Qemu::find()?.wake(&folder).await?).await?;
+        match asleep {
+            Some(Keep::Memory) => {
+                let life = meet(Qemu::find()?.wake(&folder, base).await?).await?;
                 settle(&life.session).await?;
                 Ok(life)
             }
-            Origin::Asleep(Keep::Files) => {
+            Some(Keep::Files) => {
                 // Whoever switched it off may have been killed before.
                 keep_files(own)?;
                 make(&folder)?;
-                self.boot(own, &folder).await
+                self.boot(base, own).await
             }
-            Origin::Snapshot(snapshot) if snapshot.join(ROOT).exists() => {
+            None if base.join(base::MANIFEST).exists() => {
                 make(&folder)?;
-                disk::copy(&snapshot.join(ROOT), &own.join(ROOT))?;
-                self.boot(own, &folder).await
-            }
-            Origin::Snapshot(snapshot) => {
-                make(&folder)?;
-                let life = restored(snapshot, &folder).await?;
-                // It was somebody's.
+                // Lent memory would have to be a file that the monitor may write.
+                let running = Qemu::find()?.restore(base, &folder, Memory::Own).await?;
+                let life = meet(running).await?;
+                settle(&life.session).await?;
+                // It may have been somebody's.
                 tell(&life.session, &[Request::Release]).await?;
                 Ok(life)
             }
-            Origin::Images => {
+            None => {
                 make(&folder)?;
-                let ready = ready(self.images, self.size);
-                if ready.exists() {
-                    return restored(&ready, &folder).await;
-                }
-                disk::copy(&self.setup.root(), &own.join(ROOT))?;
-                self.boot(own, &folder).await
+                let layers = base::layers(base);
+                let image = layers.first().ok_or_else(|| {
+                    Error::rule("make a machine", "there is no disk").on(base.display())
+                })?;
+                disk::overlay(image, &own.join(ROOT))?;
+                self.boot(base, own).await
             }
         }
     }
@@ -104,16 +88,19 @@ impl Maker<'_> {
     pub(super) async fn prepare(&self) -> Result<()> {
         let scratch = self.images.join(".preparing");
         let _ = std::fs::remove_dir_all(&scratch);
-        let folder = scratch.join(RUN);
         make(&scratch)?;
-        make(&folder)?;
         let made = async {
-            disk::copy(&self.setup.root(), &scratch.join(ROOT))?;
-            let life = self.boot(&scratch, &folder).await?;
+            let (base, written) = (scratch.join("base"), scratch.join("written"));
+            base::of_image(&self.setup.root(), &base)?;
+            let life = self.begin(&base, &scratch, None).await?;
             // The agent is there when it answers, and what it was started from is in memory.
             greet(&life.session).await?;
             tell(&life.session, &[Request::Sync]).await?;
-            life.running.snapshot(&ready(self.images, self.size)).await
+            life.running.snapshot(&written).await?;
+            base::complete(&written, &base)?;
+            let ready = base::ready(self.images, &self.resources);
+            std::fs::rename(&written, &ready)
+                .map_err(|error| Error::io("finish", &error).on(ready.display()))
         };
         let made = made.await;
         let _ = std::fs::remove_dir_all(&scratch);
@@ -121,10 +108,10 @@ impl Maker<'_> {
     }
 
     /// Starts the kernel, with the root disk that is there.
-    async fn boot(&self, own: &Path, folder: &Path) -> Result<Life> {
+    async fn boot(&self, base: &Path, own: &Path) -> Result<Life> {
         let machine = Machine {
-            vcpus: u8::try_from(self.size.processors).unwrap_or(u8::MAX),
-            memory: u32::try_from(self.size.memory >> 20).unwrap_or(u32::MAX),
+            vcpus: u8::try_from(self.resources.cpus).unwrap_or(u8::MAX),
+            memory: u32::try_from(self.resources.memory >> 20).unwrap_or(u32::MAX),
             kernel: self.setup.kernel(),
             initramfs: self.setup.initramfs(),
             command_line: String::new(),
@@ -132,18 +119,16 @@ impl Maker<'_> {
                 Disk {
                     path: own.join(ROOT),
                     read_only: false,
+                    layers: base::layers(base),
                 },
-                Disk {
-                    path: self.setup.tools(),
-                    read_only: true,
-                },
+                Disk::whole(self.setup.tools(), true),
             ],
             accelerator: self.accelerator,
             board: Board::Pci,
             network: true,
             disk_rates: Rates::default(),
         };
-        let running = Qemu::find()?.start(&machine, folder).await?;
+        let running = Qemu::find()?.start(&machine, &own.join(RUN)).await?;
         meet(running).await
     }
 }
@@ -181,7 +166,7 @@ pub(super) async fn write_files(life: &Life, own: &Path, folder: &Path) -> Resul
     let _ = std::fs::remove_dir_all(&draft);
     make(&draft)?;
     life.running.pause().await?;
-    let to = draft.join(ROOT);
+    let to = draft.join("disk0");
     let copied = tokio::task::spawn_blocking(move || disk::copy(&root, &to)).await;
     life.running.resume().await?;
     copied.map_err(|error| Error::rule("copy a machine's disk", error.to_string()))??;
@@ -195,21 +180,6 @@ fn make(folder: &Path) -> Result<()> {
         .mode(0o700)
         .create(folder)
         .map_err(|error| Error::io("make a machine's folder", &error).on(folder.display()))
-}
-
-/// One that goes on where a snapshot was taken, and isn't the only one.
-async fn restored(snapshot: &Path, folder: &Path) -> Result<Life> {
-    // Lent memory would have to be a file that the monitor may write.
-    let running = Qemu::find()?.restore(snapshot, folder, Memory::Own).await?;
-    let life = meet(running).await?;
-    settle(&life.session).await?;
-    Ok(life)
-}
-
-/// Where a machine of this size stands ready.
-fn ready(images: &Path, size: Size) -> PathBuf {
-    let mib = size.memory >> 20;
-    images.join(format!("{READY}-{mib}-{}", size.processors))
 }
 
 /// Waits until the agent is well.

@@ -156,11 +156,6 @@ fn setup_images(args: SetupArgs) -> Result<()> {
     };
     let made = Setup::make(&plan, &folder)?;
     if let Some(accelerator) = accelerator {
-        let resources = Resources::default();
-        let size = machine::Size {
-            memory: resources.memory,
-            processors: resources.cpus,
-        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -168,7 +163,7 @@ fn setup_images(args: SetupArgs) -> Result<()> {
         let maker = machine::Maker {
             setup: made.clone(),
             images: &folder,
-            size,
+            resources: Resources::default(),
             accelerator,
         };
         runtime.block_on(maker.prepare())?;
@@ -202,8 +197,9 @@ impl ImageArgs {
     pub(crate) fn machines(&self) -> Result<Machines> {
         let images = self.place.folder()?;
         let images = std::fs::canonicalize(&images).unwrap_or(images);
-        Setup::open(&images)?;
+        let setup = Setup::open(&images)?;
         Ok(Machines {
+            root: setup.root(),
             images,
             accelerator: match accelerator(self.allow_emulation)? {
                 Accelerator::Kvm => casemate_node::Accelerator::Kvm,

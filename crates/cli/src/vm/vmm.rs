@@ -10,11 +10,11 @@
 //! It is behind the wall with its VMM: who takes the VMM over has the machine's files, and a network
 //! on which every connection is decided, as a program in a sandbox of processes has.
 
-use super::machine::{self, Life, Maker, Origin, Size};
+use super::machine::{self, Life, Maker};
 use anyhow::Context as _;
 use casemate_core::error::{Error, Result};
 use casemate_core::guest::Request;
-use casemate_core::sandbox::Keep;
+use casemate_core::sandbox::{Keep, Resources};
 use casemate_mux::{Code, Door, Session};
 use casemate_node::hatch;
 use casemate_vm::driver::Accelerator;
@@ -55,9 +55,9 @@ pub(crate) struct VmmArgs {
     /// Emulate processors
     #[arg(long)]
     emulate: bool,
-    /// Begin as what was written of another, in this folder
-    #[arg(long, value_name = "DIR", conflicts_with = "asleep")]
-    from: Option<PathBuf>,
+    /// What it begins as
+    #[arg(long, value_name = "DIR")]
+    base: PathBuf,
     /// Go on as what is kept of it among its own files
     #[arg(long, value_name = "WHAT")]
     asleep: Option<Kept>,
@@ -106,9 +106,10 @@ pub(crate) fn vmm(args: VmmArgs) -> anyhow::Result<ExitCode> {
 
 /// Who comes before the guest is there waits in the listener's queue.
 async fn attend(args: &VmmArgs, listener: UnixListener) -> Result<()> {
-    let size = Size {
+    let resources = Resources {
         memory: args.memory,
-        processors: args.cpus,
+        cpus: args.cpus,
+        ..Resources::default()
     };
     let accelerator = match args.emulate {
         true => Accelerator::Tcg,
@@ -117,16 +118,14 @@ async fn attend(args: &VmmArgs, listener: UnixListener) -> Result<()> {
     let maker = Maker {
         setup: Setup::open(&args.images)?,
         images: &args.images,
-        size,
+        resources,
         accelerator,
     };
-    let origin = match (&args.from, args.asleep) {
-        (Some(snapshot), _) => Origin::Snapshot(snapshot),
-        (None, Some(Kept::Memory)) => Origin::Asleep(Keep::Memory),
-        (None, Some(Kept::Files)) => Origin::Asleep(Keep::Files),
-        (None, None) => Origin::Images,
-    };
-    let life = maker.begin(&args.own, origin).await?;
+    let asleep = args.asleep.map(|kept| match kept {
+        Kept::Memory => Keep::Memory,
+        Kept::Files => Keep::Files,
+    });
+    let life = maker.begin(&args.base, &args.own, asleep).await?;
     let (orders, mut ordered) = mpsc::channel(QUEUE);
     let session = life.session.clone();
     tokio::spawn(async move {

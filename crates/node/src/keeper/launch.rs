@@ -60,22 +60,11 @@ pub struct Machine {
     pub own: PathBuf,
     /// What its processors are.
     pub accelerator: Accelerator,
-    /// What it begins as.
+    /// What it begins as: files that it reads and others may have, too.
+    pub base: PathBuf,
+    /// What is kept of it among its own files, if it isn't new.
     #[serde(default)]
-    pub origin: Origin,
-}
-
-/// What a machine begins as.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// The template's images.
-    #[default]
-    Images,
-    /// What was written of another, in this folder.
-    Snapshot(PathBuf),
-    /// What it was itself, among its own files.
-    Asleep(Keep),
+    pub asleep: Option<Keep>,
 }
 
 /// What a machine's processors are.
@@ -181,22 +170,20 @@ impl Machine {
             ("--memory", resources.memory.to_string().into()),
             ("--cpus", resources.cpus.to_string().into()),
             ("--images", self.images.clone().into_os_string()),
+            ("--base", self.base.clone().into_os_string()),
             ("--own", self.own.clone().into_os_string()),
         ] {
             command.extend([flag.into(), value]);
         }
         let mut grants = vec![
             grant(&self.images, Access::ReadOnly),
+            grant(&self.base, Access::ReadOnly),
             grant(&self.own, Access::ReadWrite),
         ];
-        match &self.origin {
-            Origin::Images => {}
-            Origin::Snapshot(folder) => {
-                grants.push(grant(folder, Access::ReadOnly));
-                command.extend(["--from".into(), folder.clone().into_os_string()]);
-            }
-            Origin::Asleep(Keep::Memory) => command.extend(["--asleep".into(), "memory".into()]),
-            Origin::Asleep(Keep::Files) => command.extend(["--asleep".into(), "files".into()]),
+        match self.asleep {
+            None => {}
+            Some(Keep::Memory) => command.extend(["--asleep".into(), "memory".into()]),
+            Some(Keep::Files) => command.extend(["--asleep".into(), "files".into()]),
         }
         match self.accelerator {
             Accelerator::Kvm => grants.push(grant(&KVM.into(), Access::ReadWrite)),

@@ -14,7 +14,7 @@ pub(crate) mod launch;
 pub(crate) mod same;
 pub(crate) mod wire;
 
-pub use launch::{Accelerator, Launch, Machine, Origin};
+pub use launch::{Accelerator, Launch, Machine};
 
 use crate::folder::{AGENT, CONTROL, Folder, KEEPER, LAUNCH};
 use casemate_core::error::{Error, Result};

@@ -135,15 +135,13 @@ impl Kept {
     ) -> Result<(), Refusal> {
         // It is never closed.
         let _turn = local.turns.acquire().await;
-        let woken = local.driver.wake(&self.id, wish, keep)?;
-        let body = woken.body;
+        let body = local.driver.wake(&self.id, wish, keep)?;
         *self.held() = Some(Arc::clone(&body));
         let patience = local.driver.patience();
         let up = async {
             body.up().await?;
-            if woken.is_new {
-                self.introduce(wish).await?;
-            }
+            // If it isn't new, it knows that already; what matters is that it answers.
+            self.introduce(wish).await?;
             Ok(body.own()?)
         };
         let up = tokio::time::timeout(patience, up).await;

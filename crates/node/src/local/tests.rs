@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 use super::{Handle, Local};
-use crate::driver::{Attached, Body, Driver, Parting, Rest, Woken};
+use crate::driver::{Attached, Body, Driver, Parting, Rest};
 use casemate_core::error::{Error, Result};
 use casemate_core::node::{Door, Node, Refusal, Reply};
 use casemate_core::sandbox::{Keep, Outward, Resources, SandboxId, SnapshotId, Usage, Wish};
@@ -98,11 +98,11 @@ impl Driver for Play {
         Box::pin(async move { Ok(Some(Attached { body, paused: true })) })
     }
 
-    fn wake(&self, id: &SandboxId, _: &Wish, _: Keep) -> Result<Woken> {
+    fn wake(&self, id: &SandboxId, _: &Wish, _: Keep) -> Result<Arc<dyn Body>> {
         let body = self.body(id);
         body.stored.store(true, Ordering::Relaxed);
         body.tell("wake")?;
-        Ok(Woken { body, is_new: true })
+        Ok(body)
     }
 
     fn remove(&self, id: &SandboxId) {

@@ -14,7 +14,7 @@ use super::ids::Taken;
 use super::line::Line;
 use super::snapshots::Snapshots;
 use crate::driver::{Body, Parting, Rest};
-use crate::folder::{AGENT, ASLEEP, Folder, LAUNCH, MACHINE, OWNED, WAKING};
+use crate::folder::{AGENT, ASLEEP, BASE, Folder, LAUNCH, MACHINE, OWNED, WAKING};
 use crate::keeper::wire::{Answer, Ask};
 use crate::keeper::{Launch, READY};
 use casemate_core::error::{Error, Result};
@@ -219,8 +219,10 @@ impl Body for Walled {
                 return Err(Refusal::Unsupported("a snapshot of a sandbox"));
             }
             hatch::write(self.agent()?, keep).await?;
-            let written = self.folder().path().join(MACHINE).join(hatch::WRITTEN);
-            Ok(self.snapshots.take(&written, name)?)
+            let folder = self.folder();
+            let written = folder.path().join(MACHINE).join(hatch::WRITTEN);
+            let base = folder.path().join(BASE);
+            Ok(self.snapshots.take(&written, &base, name)?)
         })
     }
 

@@ -5,10 +5,12 @@
 //! - [`dial`]: connections into a sandbox
 //! - [`hatch`]: connections into one that is a virtual machine
 //! - [`above`]: what lies above the host's system folders, for ordinary users
+//! - [`base`]: what machines begin as
 //! - [`ids`]: users that sandboxes have outside, for root
 //! - [`snapshots`]: what was written of sandboxes
 
 mod above;
+pub mod base;
 mod body;
 mod dial;
 pub mod hatch;
@@ -16,12 +18,12 @@ mod ids;
 mod line;
 mod snapshots;
 
-use crate::driver::{Attached, Body, Driver, Woken};
+use crate::driver::{Attached, Body, Driver};
 use crate::folder::{
-    AGENT, ASLEEP, CONTROL, Folder, Folders, KEEPER, LAUNCH, MACHINE, OWNED, WAKING,
+    AGENT, ASLEEP, BASE, CONTROL, Folder, Folders, KEEPER, LAUNCH, MACHINE, OWNED, WAKING,
 };
 use crate::keeper::same::Process;
-use crate::keeper::{Accelerator, Launch, Machine, Origin};
+use crate::keeper::{Accelerator, Launch, Machine};
 use above::Above;
 use body::Walled;
 use casemate_core::error::{Error, Result};
@@ -53,7 +55,7 @@ const SNAPSHOTS: &str = "snapshots";
 const ASLEEP_STATE: &str = "machine/run/asleep";
 
 /// The template that is always there.
-const BASE: &str = "base";
+const TEMPLATE: &str = "base";
 
 /// What the wall's driver is started with.
 #[derive(Debug, Clone)]
@@ -88,6 +90,8 @@ pub struct Settings {
 pub struct Machines {
     /// Kernel and images: what `casemate vm setup` made.
     pub images: PathBuf,
+    /// The image of the root disk, which is one of them.
+    pub root: PathBuf,
     /// What their processors are.
     pub accelerator: Accelerator,
 }
@@ -222,29 +226,32 @@ impl Wall {
         }
     }
 
-    /// What a machine is made from, in the folder of its own files.
-    fn machine(&self, folder: &Folder, origin: Origin) -> Option<Machine> {
+    /// What a machine is made from, in a sandbox's folder.
+    fn machine(&self, folder: &Folder, asleep: Option<Keep>) -> Option<Machine> {
         let machines = self.settings.machines.as_ref()?;
         Some(Machine {
             images: machines.images.clone(),
             own: folder.path().join(MACHINE),
             accelerator: machines.accelerator,
-            origin,
+            base: folder.path().join(BASE),
+            asleep,
         })
     }
 
-    /// What a sandbox begins as.
-    fn origin(&self, wish: &Wish) -> Result<Origin> {
-        let from = wish.from.as_ref().map(|name| self.snapshots.find(name));
-        Ok(from.transpose()?.map_or(Origin::Images, Origin::Snapshot))
+    /// Makes the folders of a new machine.
+    fn files(&self, machine: &Machine, wish: &Wish) -> Result<()> {
+        let own = &machine.own;
+        let made = std::fs::DirBuilder::new().mode(0o700).create(own);
+        made.map_err(|error| Error::io("make a machine's folder", &error).on(own.display()))?;
+        let images = self.settings.machines.as_ref();
+        let ready = base::ready(&machine.images, &wish.resources);
+        match (&wish.from, images) {
+            (Some(name), _) => base::of_folder(&self.snapshots.find(name)?, &machine.base),
+            (None, _) if ready.exists() => base::of_folder(&ready, &machine.base),
+            (None, Some(images)) => base::of_image(&images.root, &machine.base),
+            (None, None) => Ok(()),
+        }
     }
-}
-
-/// Makes the folder of a machine's own files.
-fn own_files(machine: &Machine) -> Result<()> {
-    let own = &machine.own;
-    let made = std::fs::DirBuilder::new().mode(0o700).create(own);
-    made.map_err(|error| Error::io("make a machine's folder", &error).on(own.display()))
 }
 
 /// What is left of a sandbox of which nothing runs: it rests, or is removed.
@@ -277,7 +284,7 @@ impl Driver for Wall {
                 return Err(Refusal::Unsupported("a sandbox from a snapshot"));
             }
             Some(name) => drop(self.snapshots.find(name)?),
-            None if wish.template != BASE => {
+            None if wish.template != TEMPLATE => {
                 return Err(Refusal::NoTemplate(wish.template.clone()));
             }
             None => {}
@@ -315,12 +322,16 @@ impl Driver for Wall {
         };
         let folder = self.folders.of(id);
         let launch = Launch {
-            machine: self.machine(&folder, self.origin(wish)?),
+            machine: self.machine(&folder, None),
             ..self.launch(id, wish, taken.as_ref().map(Taken::id))
         };
         folder.create()?;
-        let made = launch.machine.as_ref().map(own_files).transpose();
-        match made.and_then(|_| self.keep(&folder, launch, taken)) {
+        let machine = launch.machine.as_ref();
+        let made = machine.map(|machine| self.files(machine, wish));
+        match made
+            .transpose()
+            .and_then(|_| self.keep(&folder, launch, taken))
+        {
             Ok(body) => Ok(Arc::new(body)),
             Err(error) => {
                 folder.remove();
@@ -337,7 +348,7 @@ impl Driver for Wall {
         Box::pin(async move { Ok(self.find(id).await) })
     }
 
-    fn wake(&self, id: &SandboxId, wish: &Wish, keep: Keep) -> Result<Woken> {
+    fn wake(&self, id: &SandboxId, wish: &Wish, keep: Keep) -> Result<Arc<dyn Body>> {
         let folder = self.folders.of(id);
         let kept: Keep = folder.read(ASLEEP)?;
         let keep = match keep {
@@ -345,7 +356,7 @@ impl Driver for Wall {
             Keep::Files => Keep::Files,
         };
         let launch = Launch {
-            machine: self.machine(&folder, Origin::Asleep(keep)),
+            machine: self.machine(&folder, Some(keep)),
             ..self.launch(id, wish, None)
         };
         // Those of the keeper before.
@@ -354,10 +365,7 @@ impl Driver for Wall {
         folder.write(WAKING, &keep)?;
         folder.forget(ASLEEP)?;
         match self.keep(&folder, launch, None) {
-            Ok(body) => Ok(Woken {
-                body: Arc::new(body),
-                is_new: keep == Keep::Files,
-            }),
+            Ok(body) => Ok(Arc::new(body)),
             Err(error) => {
                 folder.call(WAKING, ASLEEP)?;
                 Err(error.on(id))

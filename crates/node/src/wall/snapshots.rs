@@ -4,6 +4,7 @@
 //! from there. What is inside is that process's word, and is read by others like it, behind walls of
 //! their own; here nothing of it is opened.
 
+use super::base;
 use casemate_core::error::{Error, Result};
 use casemate_core::node::Refusal;
 use casemate_core::sandbox::SnapshotId;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Snapshots(PathBuf);
 
 impl Snapshots {
-    /// Makes the folder, if it isn't there. What was being removed goes on being removed.
+    /// Makes the folder, if it isn't there. What was being made or removed is removed.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let made = fs::DirBuilder::new()
             .recursive(true)
@@ -26,27 +27,33 @@ impl Snapshots {
         made.map_err(|error| Error::io("make", &error).on(path.display()))?;
         let snapshots = Self(path.to_owned());
         for entry in snapshots.entries() {
-            if entry.starts_with(PAST) {
+            if entry.starts_with(PAST) || entry.starts_with(DRAFT) {
                 let _ = fs::remove_dir_all(path.join(entry));
             }
         }
         Ok(snapshots)
     }
 
-    /// Takes one over that was written.
-    pub(super) fn take(&self, written: &Path, name: &SnapshotId) -> Result<()> {
-        let to = self.path(name);
+    /// Takes one over that was written of a machine which began as `base`.
+    pub(super) fn take(&self, written: &Path, base: &Path, name: &SnapshotId) -> Result<()> {
         let fail = |error: &std::io::Error| Error::io("keep a snapshot", error).on(name);
-        // Where it lies now, somebody might put a link in its place.
-        renameat_with(CWD, written, CWD, &to, RenameFlags::NOREPLACE)
-            .map_err(|errno| fail(&errno.into()))?;
-        match fs::symlink_metadata(&to).map_err(|error| fail(&error))? {
-            is if is.is_dir() => Ok(()),
-            _ => {
-                let _ = fs::remove_file(&to);
-                Err(Error::rule("keep a snapshot", "it is no folder").on(name))
-            }
+        // Where it lies now, somebody might change it, or put a link in its place.
+        let draft = self.0.join(format!("{DRAFT}{name}"));
+        let moved = |from: &Path, to: &Path| {
+            renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+                .map_err(|errno| fail(&errno.into()))
+        };
+        moved(written, &draft)?;
+        let is = fs::symlink_metadata(&draft).map_err(|error| fail(&error))?;
+        if !is.is_dir() {
+            let _ = fs::remove_file(&draft);
+            return Err(Error::rule("keep a snapshot", "it is no folder").on(name));
         }
+        let kept = base::complete(&draft, base).and_then(|()| moved(&draft, &self.path(name)));
+        if kept.is_err() {
+            let _ = fs::remove_dir_all(&draft);
+        }
+        kept
     }
 
     /// Where one is.
@@ -85,8 +92,10 @@ impl Snapshots {
     }
 }
 
-/// What is being removed begins with this.
+/// What is being removed begins with this,
 const PAST: &str = "past-";
+/// and what is being made with that.
+const DRAFT: &str = "new-";
 
 #[cfg(test)]
 mod tests {
@@ -103,7 +112,9 @@ mod tests {
         let written = place.path().join("written");
         fs::create_dir(&written).unwrap();
         fs::write(written.join("state"), "it").unwrap();
-        snapshots.take(&written, &name(1)).unwrap();
+        snapshots
+            .take(&written, &place.path().join("base"), &name(1))
+            .unwrap();
         assert!(!written.exists());
         assert_eq!(snapshots.list(), [name(1)]);
         let found = snapshots.find(&name(1)).unwrap();
@@ -120,7 +131,9 @@ mod tests {
         let snapshots = Snapshots::open(&place.path().join("snapshots")).unwrap();
         let written = place.path().join("written");
         std::os::unix::fs::symlink("/etc", &written).unwrap();
-        snapshots.take(&written, &name(1)).unwrap_err();
+        snapshots
+            .take(&written, &place.path().join("base"), &name(1))
+            .unwrap_err();
         assert_eq!(snapshots.list(), []);
     }
 
@@ -129,7 +142,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("snapshots");
         let snapshots = Snapshots::open(&folder).unwrap();
-        fs::create_dir(folder.join(format!("{PAST}{}", name(1)))).unwrap();
+        for kind in [PAST, DRAFT] {
+            fs::create_dir(folder.join(format!("{kind}{}", name(1)))).unwrap();
+        }
         assert_eq!(snapshots.list(), []);
         let snapshots = Snapshots::open(&folder).unwrap();
         assert_eq!(snapshots.entries().count(), 0);

@@ -78,6 +78,10 @@ pub(super) fn check(settings: &Settings, machine: &Machine) -> Result<()> {
         let why = format!("{} MiB is not between 32 MiB and 1 TiB", machine.memory);
         return Err(fail(why));
     }
+    if machine.disks.iter().any(|disk| !disk.layers.is_empty()) {
+        let why = "its disks are whole files, and one is laid over others";
+        return Err(fail(why.to_owned()).hint("use QEMU"));
+    }
     if machine.network && settings.tap.is_none() {
         return Err(
             fail("it needs a tap for a machine with a network".to_owned())

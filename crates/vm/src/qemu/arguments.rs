@@ -4,7 +4,7 @@
 //! memory is and that it waits for its state: the devices have to be the same for the state to fit.
 
 use super::{AGENT, PORT, QMP, clock};
-use crate::driver::{Accelerator, Board, Machine, Rate, Rates};
+use crate::driver::{Accelerator, Board, Disk, Machine, Rate, Rates};
 use casemate_core::error::{Error, Result};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -51,8 +51,7 @@ impl Arguments<'_> {
         }
         for (number, disk) in self.machine.disks.iter().enumerate() {
             let node = format!("disk{number}");
-            let file = json!({ "driver": "file", "filename": text(&disk.path)? });
-            let mut block = json!({ "driver": "raw", "file": file });
+            let mut block = image(disk)?;
             if limits.is_some() {
                 block["read-only"] = disk.read_only.into();
                 block = json!({ "driver": "throttle", "throttle-group": DISKS, "file": block });
@@ -192,6 +191,24 @@ fn limits(rates: Rates) -> Result<Option<Value>> {
 /// QEMU's own filter of system calls: it needs to start no program and to become nobody else.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
+/// A disk's file, and what it is laid over.
+fn image(disk: &Disk) -> Result<Value> {
+    let file = |path: &Path| Ok(json!({ "driver": "file", "filename": text(path)? }));
+    let mut below: Option<Value> = None;
+    for layer in &disk.layers {
+        let mut block = match below {
+            None => json!({ "driver": "raw", "file": file(layer)? }),
+            Some(below) => json!({ "driver": "qcow2", "file": file(layer)?, "backing": below }),
+        };
+        block["read-only"] = true.into();
+        below = Some(block);
+    }
+    Ok(match below {
+        None => json!({ "driver": "raw", "file": file(&disk.path)? }),
+        Some(below) => json!({ "driver": "qcow2", "file": file(&disk.path)?, "backing": below }),
+    })
+}
+
 fn text(path: &Path) -> Result<&str> {
     let why = match path.to_str() {
         Some(text) if path.is_absolute() => return Ok(text),
@@ -213,10 +230,7 @@ mod tests {
             kernel: "/k,ernel".into(),
             initramfs: "/initramfs".into(),
             command_line: "quiet".to_owned(),
-            disks: vec![Disk {
-                path: "/a,b\"c".into(),
-                read_only: true,
-            }],
+            disks: vec![Disk::whole("/a,b\"c".into(), true)],
             accelerator: Accelerator::Tcg,
             board: Board::Pci,
             network: false,

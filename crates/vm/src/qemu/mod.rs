@@ -154,9 +154,9 @@ impl Monitor for Qemu {
         })
     }
 
-    fn wake<'a>(&'a self, folder: &'a Path) -> Reply<'a, Arc<dyn Running>> {
+    fn wake<'a>(&'a self, folder: &'a Path, layers: &'a Path) -> Reply<'a, Arc<dyn Running>> {
         Box::pin(async move {
-            let woken = sleep::wake(self, folder).await?;
+            let woken = sleep::wake(self, folder, layers).await?;
             Ok(Arc::new(woken) as Arc<dyn Running>)
         })
     }

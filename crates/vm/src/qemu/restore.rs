@@ -7,7 +7,8 @@ use super::parts::Stamp;
 use super::running::Machinery;
 use super::snapshot::{Lineage, hand_over, settled};
 use super::{MEMORY, Qemu};
-use crate::driver::Memory;
+use crate::driver::{Machine, Memory};
+use crate::guest::disk::overlay;
 use crate::monitor::blocking;
 use crate::qmp::Command;
 use casemate_core::error::{Error, Result};
@@ -39,6 +40,7 @@ pub(super) async fn restore(
     for (number, disk) in machine.disks.iter_mut().enumerate() {
         if !disk.read_only {
             disk.path = folder.join(format!("disk{number}"));
+            disk.layers = layers(snapshot, number, disk.layers.len());
         }
     }
     let arguments = Arguments {
@@ -69,6 +71,22 @@ pub(super) async fn load(machinery: &Machinery, manifest: &Manifest, from: &Path
     settled(machinery).await
 }
 
+/// Disks that were laid over others, and how many those were.
+fn layered(machine: &Machine) -> impl Iterator<Item = (usize, usize)> {
+    let disks = machine.disks.iter().enumerate();
+    let layered = disks.filter(|(_, disk)| !disk.read_only && !disk.layers.is_empty());
+    layered.map(|(number, disk)| (number, disk.layers.len()))
+}
+
+/// What a disk is laid over that begins as one of a snapshot, which itself was laid over so many:
+/// those are in the snapshot's folder, too.
+fn layers(snapshot: &Path, number: usize, below: usize) -> Vec<PathBuf> {
+    let disk = format!("disk{number}");
+    let names = (0..below).map(|layer| format!("{disk}.{layer}"));
+    let names = names.chain((below > 0).then(|| disk.clone()));
+    names.map(|name| snapshot.join(name)).collect()
+}
+
 /// The files of a machine to be.
 struct Built {
     chain: Chain,
@@ -83,7 +101,14 @@ impl Built {
         chain.newest().check_state(snapshot)?;
         let mut stamps = BTreeMap::new();
         let (mut at, mut origin) = (folder.join(MEMORY), Origin::Own);
+        for (number, below) in layered(&chain.newest().machine) {
+            let base = layers(snapshot, number, below);
+            overlay(&base[0], &folder.join(format!("disk{number}")))?;
+        }
         for name in chain.newest().names() {
+            if layered(&chain.newest().machine).any(|(number, _)| name == format!("disk{number}")) {
+                continue;
+            }
             let path = folder.join(&name);
             if name == MEMORY && memory == Memory::Lent && chain.is_whole(MEMORY) {
                 (at, origin) = (snapshot.join(MEMORY), Origin::Lent);

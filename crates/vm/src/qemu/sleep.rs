@@ -39,12 +39,13 @@ pub(super) async fn sleep(machinery: &Machinery) -> Result<()> {
     written.await
 }
 
-pub(super) async fn wake(qemu: &Qemu, folder: &Path) -> Result<Machinery> {
+pub(super) async fn wake(qemu: &Qemu, folder: &Path, layers: &Path) -> Result<Machinery> {
     let asleep = folder.join(ASLEEP);
     let (manifest, own) = {
         let (asleep, own) = (asleep.clone(), folder.to_owned());
         blocking(move || {
             let manifest = Manifest::read(&asleep)?;
+            manifest.check_state(&asleep)?;
             let memory = own.join(MEMORY);
             if !memory.exists() {
                 // It was lent, so all of it is in the state.
@@ -60,6 +61,9 @@ pub(super) async fn wake(qemu: &Qemu, folder: &Path) -> Result<Machinery> {
     let mut machine = manifest.machine.clone();
     for disk in machine.disks.iter_mut().filter(|disk| !disk.read_only) {
         disk.path = found(disk, &own)?;
+        for layer in &mut disk.layers {
+            *layer = layers.join(layer.file_name().unwrap_or_default());
+        }
     }
     let arguments = Arguments {
         machine: &machine,

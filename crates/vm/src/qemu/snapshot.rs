@@ -16,7 +16,8 @@ use super::parts::{Part, Source, Stamp};
 use super::running::Machinery;
 use super::state::Taking;
 use super::{MEMORY, patience};
-use crate::driver::Kind;
+use crate::driver::{Kind, Machine};
+use crate::guest::disk::copy;
 use crate::monitor::blocking;
 use crate::monitor::draft::Draft;
 use crate::qmp::Command;
@@ -70,7 +71,14 @@ pub(super) async fn snapshot(machinery: &Machinery, folder: &Path, kind: Kind) -
     });
     let (parts, parent_of_it) = begun.await?;
     let state = Handed::new(machinery, &draft.path).await?;
-    let parts = machinery.stopped(state.write(machinery, parts)).await?;
+    let parts = machinery
+        .stopped(async {
+            let parts = state.write(machinery, parts).await?;
+            // These grow; what was written over an image is little.
+            copy_layered(&machinery.machine, &draft.path).await?;
+            Ok(parts)
+        })
+        .await?;
     let has_memory = machinery.memory.is_none();
     let (machine, version) = (machinery.machine.clone(), machinery.qmp.version().clone());
     let done = blocking(move || {
@@ -127,7 +135,8 @@ fn sources(machinery: &Machinery, mut stamps: BTreeMap<String, Stamp>) -> Result
         });
     }
     let disks = machinery.machine.disks.iter().enumerate();
-    for (number, disk) in disks.filter(|(_, disk)| !disk.read_only) {
+    let whole = disks.filter(|(_, disk)| !disk.read_only && disk.layers.is_empty());
+    for (number, disk) in whole {
         let (name, path) = (format!("disk{number}"), disk.path.clone());
         let file = File::open(&path);
         sources.push(Source {
@@ -139,6 +148,16 @@ fn sources(machinery: &Machinery, mut stamps: BTreeMap<String, Stamp>) -> Result
         });
     }
     Ok(sources)
+}
+
+/// Copies disks that are laid over others.
+async fn copy_layered(machine: &Machine, draft: &Path) -> Result<()> {
+    let disks = machine.disks.iter().enumerate();
+    let layered = disks.filter(|(_, disk)| !disk.read_only && !disk.layers.is_empty());
+    let copies: Vec<_> = layered
+        .map(|(number, disk)| (disk.path.clone(), draft.join(format!("disk{number}"))))
+        .collect();
+    blocking(move || copies.iter().try_for_each(|(from, to)| copy(from, to))).await
 }
 
 /// Memory of which all that isn't zero is in the state.

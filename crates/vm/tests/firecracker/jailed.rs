@@ -36,10 +36,7 @@ async fn a_machines_files_are_below_its_jail() {
     let file = File::create(&disk).expect("a disk");
     file.set_len(1 << 20).expect("it is long");
     let mut machine = world.machine();
-    machine.disks.push(Disk {
-        path: disk.clone(),
-        read_only: false,
-    });
+    machine.disks.push(Disk::whole(disk.clone(), false));
     let (running, mut line) = world.boot("first", &machine).await;
     let root = world.folder.path().join("first/firecracker-fake/one/root");
     assert!(root.join("api.sock").exists());

@@ -218,10 +218,7 @@ async fn has_its_own_disks(world: &World) {
     let (own, tools) = (disk("root"), disk("tools"));
     let mut machine = world.machine();
     for (path, read_only) in [(&own, false), (&tools, true)] {
-        machine.disks.push(Disk {
-            path: path.clone(),
-            read_only,
-        });
+        machine.disks.push(Disk::whole(path.clone(), read_only));
     }
     let (source, mut line) = world.boot("source", &machine).await;
     assert_eq!(line.ask("write 0 before").await, "written");

@@ -3,6 +3,7 @@
 //! ```text
 //!   folder or tarball ──▶ image      mke2fs fills it: nothing is mounted        (filled)
 //!   image             ──▶ copy       one that shares its blocks where it can    (copy)
+//!   image             ──▶ overlay    one that shows it where it hasn't been written (overlay)
 //!   program           ──▶ tools      the disk that holds the agent
 //! ```
 //!
@@ -11,8 +12,10 @@
 
 mod copy;
 mod filled;
+mod overlay;
 mod tools;
 
 pub use copy::copy;
 pub use filled::{Contents, Purpose, filled};
+pub use overlay::overlay;
 pub use tools::tools;
