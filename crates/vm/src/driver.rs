@@ -255,6 +255,12 @@ pub trait Running: Send + Sync {
         unable("ask a monitor what it counts")
     }
 
+    /// The last lines of its console so far, oldest first. They are the guest's, escaped here: for
+    /// whoever reports that it doesn't answer.
+    fn console(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Ends it at once.
     fn end(&self);
 

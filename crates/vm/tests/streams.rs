@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, duplex, split};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Handle};
+use tokio::time::timeout;
 use world::{PATIENCE, World};
 
 async fn connect(running: &dyn Running) -> Session {
@@ -91,6 +92,27 @@ async fn streams_go_on_at_the_source_and_begin_anew_at_its_clones() {
     drop((session, closed));
     let session = connect(&*source).await;
     echoed(&session, 1_000_000).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_hangs_answers_no_ping_and_its_console_says_more() {
+    let Some(world) = World::find() else { return };
+    let place = world.place("one");
+    let started = world.qemu.start(&world.machine(), &place).await;
+    let running = started.unwrap_or_else(|error| panic!("{error}"));
+    running.resume().await.expect("it runs");
+    let session = connect(&*running).await;
+    session.ping().await.expect("it lives");
+    running.pause().await.expect("it stops");
+    let late = timeout(Duration::from_secs(1), session.ping()).await;
+    late.expect_err("it doesn't live");
+    let console = running.console();
+    assert!(
+        console.iter().any(|line| line.contains("first_program")),
+        "{console:?}"
+    );
+    running.resume().await.expect("it goes on");
+    session.ping().await.expect("it lives again");
 }
 
 /// The guest's, and no test of the host's.

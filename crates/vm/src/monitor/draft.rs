@@ -26,16 +26,7 @@ impl Draft {
 
     /// Of one that takes the place of another, or is new.
     pub(crate) fn beside(wanted: &Path, ending: &str) -> Result<Self> {
-        let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else {
-            let why = "it has no name";
-            return Err(Error::rule("make the snapshot's folder", why).on(wanted.display()));
-        };
-        let mut draft = OsString::from(".");
-        draft.push(name);
-        draft.push(format!(".{ending}"));
-        let path = above.join(draft);
-        // What one that was interrupted has left.
-        let _ = fs::remove_dir_all(&path);
+        let path = clear(wanted, ending)?;
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
@@ -80,6 +71,24 @@ impl Drop for Draft {
         if !self.is_done {
             let _ = fs::remove_dir_all(&self.path);
         }
+    }
+}
+
+/// Removes what one that was interrupted has left; where that would be.
+pub(crate) fn clear(wanted: &Path, ending: &str) -> Result<PathBuf> {
+    let (Some(above), Some(name)) = (wanted.parent(), wanted.file_name()) else {
+        let why = "it has no name";
+        return Err(Error::rule("make the snapshot's folder", why).on(wanted.display()));
+    };
+    let mut draft = OsString::from(".");
+    draft.push(name);
+    draft.push(format!(".{ending}"));
+    let path = above.join(draft);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", &error).on(path.display()))
+        }
+        _ => Ok(path),
     }
 }
 

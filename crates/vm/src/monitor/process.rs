@@ -29,6 +29,7 @@ pub(crate) struct Process {
     pid: i32,
     pidfd: OwnedFd,
     ended: watch::Receiver<Option<Ended>>,
+    console: Tail,
 }
 
 /// See [`Process::grip`].
@@ -85,14 +86,18 @@ impl Process {
         let watched = started.pidfd.try_clone().map_err(|error| fail(&error))?;
         let complaints = [Some(complaints), start.log];
         let (tell, ended) = watch::channel(None);
+        let (says, told) = (Tail::default(), Tail::default());
+        let kept = says.clone();
         // It lives as long as the process, which it reaps.
         tokio::spawn(async move {
+            let (console, complaints) = ((console, says), (complaints, told));
             tell.send_replace(Some(watch_over(watched, console, complaints, &fate).await));
         });
         Ok(Self {
             pid: started.pid,
             pidfd: started.pidfd,
             ended,
+            console: kept,
         })
     }
 
@@ -136,6 +141,11 @@ impl Process {
         }
     }
 
+    /// The last lines of the guest's console.
+    pub(crate) fn console(&self) -> Vec<String> {
+        self.console.lines()
+    }
+
     /// What it uses. Its number is its own as long as nobody has waited for it.
     pub(crate) fn metrics(&self) -> Result<Metrics> {
         let path = format!("/proc/{}/stat", self.pid);
@@ -166,13 +176,15 @@ fn metrics(stat: &str) -> Option<Metrics> {
     })
 }
 
+/// What it says, and where that is kept.
+type Said<T> = (T, Tail);
+
 async fn watch_over(
     pidfd: OwnedFd,
-    console: OwnedFd,
-    complaints: [Option<OwnedFd>; 2],
+    (console, says): Said<OwnedFd>,
+    (complaints, complains): Said<[Option<OwnedFd>; 2]>,
     fate: &Fate,
 ) -> Ended {
-    let (says, complains) = (Tail::default(), Tail::default());
     let complained = complaints.into_iter().flatten();
     let mut followed: Vec<_> = complained
         .map(|pipe| tokio::spawn(complains.clone().follow(pipe)))

@@ -173,11 +173,11 @@ fn hash(path: &Path) -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::driver::{Accelerator, Board, Rates};
 
-    fn manifest(folder: &Path) -> Manifest {
+    pub(in super::super) fn manifest(folder: &Path) -> Manifest {
         std::fs::write(folder.join(STATE), b"state").expect("it is written");
         let machine = Machine {
             vcpus: 1,

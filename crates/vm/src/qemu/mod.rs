@@ -13,8 +13,7 @@
 //! - [`arguments`]: a machine as QEMU's command line; [`clock`]: what a micro board's kernel is told
 //! - [`running`]: a machine that runs; [`event`]: what QEMU says of its end; [`balloon`]: memory that
 //!   it gives back
-//! - [`snapshot`]: a machine on disk: its memory and disks ([`parts`]), and the [`state`] of its
-//!   devices; [`manifest`]: what it was
+//! - [`snapshot`]: a machine on disk: its memory and disks ([`parts`]); [`manifest`]: what it was
 //! - [`chain`]: snapshots that build on others; [`merge`]: on none any more; [`restore`]: back
 //! - [`sleep`]: a machine on disk where it is, without copies
 //!
@@ -32,7 +31,6 @@ mod restore;
 mod running;
 mod sleep;
 mod snapshot;
-mod state;
 
 use crate::driver::{Capabilities, Machine, Memory, Monitor, Reply, Running};
 use arguments::{Arguments, Origin};

@@ -70,7 +70,7 @@ impl Part {
         let Source { file, .. } = &self.source;
         let fail = |error: &std::io::Error| {
             let path = self.source.path.display();
-            Error::io("copy into the snapshot", error).on(path)
+            Error::io("write into the snapshot what is in", error).on(path)
         };
         let now = Stamp::of(file).map_err(|error| fail(&error))?;
         let is_new = now.is_none() || now != self.source.since;

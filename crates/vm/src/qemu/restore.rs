@@ -15,7 +15,6 @@ use casemate_core::error::{Error, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 pub(super) async fn restore(
@@ -63,7 +62,7 @@ pub(super) async fn load(machinery: &Machinery, manifest: &Manifest, from: &Path
     manifest.check(machinery.qmp.version())?;
     let state = from.join(STATE);
     let file = File::open(&state).map_err(|error| Error::io("open", &error).on(state.display()))?;
-    hand_over(machinery, file.as_fd(), manifest.has_memory_in_state).await?;
+    hand_over(machinery, &file, manifest.has_memory_in_state).await?;
     let incoming = json!({ "uri": "fd:state" });
     machinery
         .ask(Command::new("migrate-incoming", incoming))

@@ -99,16 +99,7 @@ impl Machinery {
 
     /// Has QEMU do something that is quick.
     pub(super) async fn ask(&self, command: Command<'_>) -> Result<serde_json::Value> {
-        self.ask_within(command, PATIENCE).await
-    }
-
-    /// Has QEMU do something that may take so long.
-    pub(super) async fn ask_within(
-        &self,
-        command: Command<'_>,
-        patience: Duration,
-    ) -> Result<serde_json::Value> {
-        match self.qmp.ask(command, patience).await {
+        match self.qmp.ask(command, PATIENCE).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(explained(error, &self.process).await),
         }
@@ -234,6 +225,10 @@ impl Running for Machinery {
 
     fn metrics(&self) -> Reply<'_, Metrics> {
         Box::pin(std::future::ready(self.process.metrics()))
+    }
+
+    fn console(&self) -> Vec<String> {
+        self.process.console()
     }
 
     fn end(&self) {

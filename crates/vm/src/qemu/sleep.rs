@@ -8,7 +8,7 @@
 use super::arguments::{Arguments, Origin};
 use super::manifest::Manifest;
 use super::running::Machinery;
-use super::snapshot::{Handed, nothing};
+use super::snapshot::{nothing, write_state};
 use super::{AGENT, MEMORY, QMP, Qemu, restore};
 use crate::driver::{Disk, Running as _};
 use crate::monitor::blocking;
@@ -24,10 +24,7 @@ const ASLEEP: &str = "asleep";
 pub(super) async fn sleep(machinery: &Machinery) -> Result<()> {
     machinery.pause().await?;
     let draft = Draft::begin(&machinery.folder.join(ASLEEP))?;
-    let state = Handed::new(machinery, &draft.path).await?;
-    machinery
-        .stopped(state.write(machinery, Vec::new()))
-        .await?;
+    write_state(machinery, &draft.path).await?;
     let has_memory = machinery.memory.is_none();
     let (machine, version) = (machinery.machine.clone(), machinery.qmp.version().clone());
     let written = blocking(move || {

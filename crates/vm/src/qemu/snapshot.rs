@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   it runs     memory and disks are copied                              (parts)
-//!   it stands   QEMU writes the state; what has changed is copied again  (state)
+//!   it stands   QEMU writes the state; what has changed is copied again
 //!   it runs     all of it reaches the disk; the folder gets its name     (draft)
 //! ```
 //!
-//! QEMU writes processors and devices into a pipe that it is handed: that takes milliseconds, as it
+//! QEMU writes processors and devices into a file that it is handed: that takes milliseconds, as it
 //! leaves out memory that others can see too (`x-ignore-shared`). Such memory is a file, and is
 //! copied here. Memory that was lent is QEMU's own, and goes into the state.
 
@@ -14,7 +14,6 @@ use super::chain::{Chain, parent};
 use super::manifest::{Manifest, Parent, STATE};
 use super::parts::{Part, Source, Stamp};
 use super::running::Machinery;
-use super::state::Taking;
 use super::{MEMORY, patience};
 use crate::driver::{Kind, Machine};
 use crate::guest::disk::copy;
@@ -22,8 +21,6 @@ use crate::monitor::blocking;
 use crate::monitor::draft::Draft;
 use crate::qmp::Command;
 use casemate_core::error::{Error, Result};
-use rustix::fd::BorrowedFd;
-use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -70,16 +67,17 @@ pub(super) async fn snapshot(machinery: &Machinery, folder: &Path, kind: Kind) -
         Ok((parts, parent_of_it))
     });
     let (parts, parent_of_it) = begun.await?;
-    let state = Handed::new(machinery, &draft.path).await?;
+    let has_memory = machinery.memory.is_none();
+    let state = made(&draft.path.join(STATE))?;
+    hand_over(machinery, &state, has_memory).await?;
     let parts = machinery
         .stopped(async {
-            let parts = state.write(machinery, parts).await?;
+            let parts = write(machinery, parts).await?;
             // These grow; what was written over an image is little.
             copy_layered(&machinery.machine, &draft.path).await?;
             Ok(parts)
         })
         .await?;
-    let has_memory = machinery.memory.is_none();
     let (machine, version) = (machinery.machine.clone(), machinery.qmp.version().clone());
     let done = blocking(move || {
         // It runs again: nobody waits for the disk.
@@ -173,66 +171,32 @@ fn made(path: &Path) -> Result<File> {
     made.map_err(|error| Error::io("make", &error).on(path.display()))
 }
 
-/// A pipe that QEMU has, to write its state to.
-pub(super) struct Handed(Taking);
+/// Writes processors and devices, while it stands still.
+pub(super) async fn write_state(machinery: &Machinery, folder: &Path) -> Result<()> {
+    let state = made(&folder.join(STATE))?;
+    hand_over(machinery, &state, machinery.memory.is_none()).await?;
+    machinery
+        .stopped(write(machinery, Vec::new()))
+        .await
+        .map(drop)
+}
 
-impl Handed {
-    pub(super) async fn new(machinery: &Machinery, draft: &Path) -> Result<Self> {
-        let pipe = pipe_with(PipeFlags::CLOEXEC);
-        let (pipe, to) = pipe.map_err(|errno| Error::io("make a pipe", &errno.into()))?;
-        let memory = machinery.machine.memory;
-        let taking = Taking {
-            pipe,
-            file: made(&draft.join(STATE))?,
-            // Devices' states are less than a megabyte.
-            most: (u64::from(memory) + 64) << 20,
-            deadline: std::time::Instant::now() + patience(memory),
-        };
-        taking.narrow();
-        let has_memory = machinery.memory.is_none();
-        hand_over(machinery, to.as_fd(), has_memory).await?;
-        Ok(Self(taking))
-    }
-
-    /// While the machine stands still.
-    pub(super) async fn write(
-        self,
-        machinery: &Machinery,
-        mut parts: Vec<Part>,
-    ) -> Result<Vec<Part>> {
-        let taken = blocking(move || {
-            let last = || parts.iter_mut().try_for_each(Part::take);
-            self.0.take(last)?;
-            Ok(parts)
-        });
-        let asked = async {
-            let migrate = Command::new("migrate", json!({ "uri": "fd:state" }));
-            // Its answer may wait until all is taken.
-            let asked = machinery
-                .ask_within(migrate, patience(machinery.machine.memory))
-                .await;
-            if asked.is_err() {
-                // Nobody would write to the pipe's end.
-                let close = Command::new("closefd", json!({ "fdname": "state" }));
-                let _ = machinery.ask(close).await;
-            }
-            asked
-        };
-        let (taken, asked) = tokio::join!(taken, asked);
-        asked?;
-        let settled = settled(machinery).await;
-        let taken = taken?;
-        settled.map(|()| taken)
-    }
+/// While it stands still. What is said to the guest meanwhile waits in QEMU.
+async fn write(machinery: &Machinery, mut parts: Vec<Part>) -> Result<Vec<Part>> {
+    machinery
+        .ask(Command::new("migrate", json!({ "uri": "fd:state" })))
+        .await?;
+    settled(machinery).await?;
+    blocking(move || {
+        parts.iter_mut().try_for_each(Part::take)?;
+        Ok(parts)
+    })
+    .await
 }
 
 /// Gives QEMU a file under the name `state`, and tells it how to write or read one, which may have the
 /// memory too.
-pub(super) async fn hand_over(
-    machinery: &Machinery,
-    file: BorrowedFd<'_>,
-    has_memory: bool,
-) -> Result<()> {
+pub(super) async fn hand_over(machinery: &Machinery, file: &File, has_memory: bool) -> Result<()> {
     let shared = json!([{ "capability": "x-ignore-shared", "state": !has_memory }]);
     let capabilities = json!({ "capabilities": shared });
     machinery
@@ -244,7 +208,7 @@ pub(super) async fn hand_over(
         .ask(Command::new("migrate-set-parameters", unbounded))
         .await?;
     let mut command = Command::new("getfd", json!({ "fdname": "state" }));
-    command.descriptor = Some(file);
+    command.descriptor = Some(file.as_fd());
     machinery.ask(command).await?;
     Ok(())
 }
