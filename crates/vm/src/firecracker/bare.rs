@@ -35,6 +35,14 @@ pub(super) struct Hull {
 
 impl Bare {
     pub(super) async fn start(firecracker: &Firecracker, folder: &Path) -> Result<Self> {
+        let jail = firecracker.settings.jail.as_ref();
+        if jail.is_some_and(|jail| jail.new_pid_namespace) {
+            let why = "nobody would be told how it ends";
+            return Err(Error::rule(
+                "have Firecracker in a process namespace of its own",
+                why,
+            ));
+        }
         let place = Place::prepare(firecracker, folder)?;
         let (log, metrics) = (place.pipe(LOG)?, place.pipe(METRICS)?);
         let counters = Counters::of(metrics.read)
@@ -51,6 +59,14 @@ impl Bare {
             log: Some(log.read),
         };
         let process = Process::start(start, Arc::clone(&fate))?;
+        if let Some(group) = jail.and_then(|jail| jail.group(&firecracker.program)) {
+            let over = process.over();
+            // It lives as long as the process.
+            tokio::spawn(async move {
+                over.await;
+                let _ = std::fs::remove_dir(group);
+            });
+        }
         let hull = Hull {
             process,
             fate,

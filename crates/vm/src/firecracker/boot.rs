@@ -19,6 +19,7 @@ use std::path::Path;
 pub(super) const INTERFACE: &str = "eth0";
 /// The guest's vsock number. Each machine has a socket of its own, so it may be the same for all.
 const CID: u32 = 3;
+const HOUR: u16 = 3600;
 
 pub(super) async fn boot(
     firecracker: &Firecracker,
@@ -122,6 +123,9 @@ async fn configure(client: &Client<Fresh>, settings: &Settings, machine: &Machin
     client.vsock(&vsock).await?;
     let balloon = Balloon {
         deflate_on_oom: true,
+        // How far the balloon is can be asked for where there are statistics, which the guest needn't
+        // wake up for.
+        stats_polling_interval_s: Some(HOUR),
         ..Balloon::default()
     };
     client.balloon(&balloon).await?;

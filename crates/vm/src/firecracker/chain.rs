@@ -1,7 +1,7 @@
 //! A difference's whole memory: that of the snapshot which it builds on at last, and above it the
 //! pages of each difference, the oldest first.
 
-use super::manifest::{Kind, Manifest};
+use super::manifest::{Manifest, Parent};
 use super::{MEMORY, RANGES};
 use crate::guest::disk::copy;
 use crate::memory::{PAGE, Ranges};
@@ -10,47 +10,53 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// How many differences there may be above each other.
+/// How many there may be below one.
 const LONGEST: usize = 64;
 
 /// Puts it into a new file.
 pub(super) fn whole(snapshot: &Path, manifest: &Manifest, to: &Path) -> Result<()> {
-    let (base, differences) = follow(snapshot, manifest)?;
+    let mut parts = follow(snapshot, manifest)?;
+    let base = parts.pop().unwrap_or_else(|| snapshot.to_owned());
     copy(&base.join(MEMORY), to)?;
     let pages = (u64::from(manifest.machine.memory) << 20) / PAGE;
-    let laid = differences
-        .iter()
-        .rev()
-        .try_for_each(|one| lay(one, to, pages));
+    let laid = parts.iter().rev().try_for_each(|part| lay(part, to, pages));
     if laid.is_err() {
         let _ = std::fs::remove_file(to);
     }
     laid
 }
 
-/// The folders that it is made of: the one that is whole, and the others, the newest first.
-fn follow(snapshot: &Path, manifest: &Manifest) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let fail = |why: String| Error::rule("put a snapshot's memory together", why);
-    let (mut at, mut is) = (snapshot.to_owned(), manifest.clone());
-    let mut differences = Vec::new();
-    while let Kind::Difference { parent, folder } = is.kind {
-        if differences.len() == LONGEST {
-            return Err(fail(format!("it has more than {LONGEST} parts")).on(snapshot.display()));
+/// The folders of the snapshots that one is made of, itself first; the last is whole.
+///
+/// # Errors
+/// One of them isn't there any more, or is another.
+pub fn parts(snapshot: &Path) -> Result<Vec<PathBuf>> {
+    follow(snapshot, &Manifest::glance(snapshot)?)
+}
+
+fn follow(snapshot: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
+    let fail = |why: &str| Error::rule("put a snapshot's memory together", why);
+    let mut parts = vec![snapshot.to_owned()];
+    let mut next = manifest.parent.clone();
+    while let Some(Parent { id, folder }) = next {
+        if parts.len() > LONGEST {
+            let why = format!("it builds on more than {LONGEST} others");
+            return Err(fail(&why).on(snapshot.display()));
         }
         let below = Manifest::glance(&folder)
             .map_err(|error| error.hint("a difference needs what it was told from"))?;
-        if below.id != parent {
+        if below.id != id {
             let why = "another snapshot is where the one was that it was told from";
-            return Err(fail(why.to_owned()).on(folder.display()));
+            return Err(fail(why).on(folder.display()));
         }
         if below.machine.memory != manifest.machine.memory {
             let why = "what it was told from is of another size";
-            return Err(fail(why.to_owned()).on(folder.display()));
+            return Err(fail(why).on(folder.display()));
         }
-        differences.push(std::mem::replace(&mut at, folder));
-        is = below;
+        next = below.parent;
+        parts.push(folder);
     }
-    Ok((at, differences))
+    Ok(parts)
 }
 
 /// Lays one difference's pages over a whole memory.

@@ -7,7 +7,7 @@
 use super::Command;
 use casemate_core::error::{Error, Result};
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The most that a name has.
 const LONGEST: usize = 64;
@@ -32,7 +32,8 @@ pub struct Jail {
     pub largest_file: Option<u64>,
     /// How many descriptors it may have; the jailer says 2048 by itself.
     pub descriptors: Option<u64>,
-    /// Whether it sees no processes but its own.
+    /// Whether it sees no processes but its own. The driver has no machines like that: the jailer ends
+    /// when Firecracker begins, which is then nobody's child, and how it ends isn't told to anybody.
     pub new_pid_namespace: bool,
 }
 
@@ -70,6 +71,16 @@ impl Jail {
     pub fn root(&self, firecracker: &Path, folder: &Path) -> Result<PathBuf> {
         let program = program_name(firecracker)?;
         Ok(folder.join(program).join(&self.name).join("root"))
+    }
+
+    /// The control group that the jailer makes, and nobody removes, if it is of version 2.
+    pub(super) fn group(&self, firecracker: &Path) -> Option<PathBuf> {
+        let cgroup = self.cgroup.as_ref().filter(|cgroup| cgroup.version == 2)?;
+        let parent = match &cgroup.parent {
+            Some(parent) => parent.as_os_str(),
+            None => program_name(firecracker).ok()?,
+        };
+        Some(Path::new("/sys/fs/cgroup").join(parent).join(&self.name))
     }
 
     /// What starts Firecracker with these arguments of its own. The jailer adds the machine's name.
@@ -145,6 +156,13 @@ impl Jail {
         let Some(cgroup) = &self.cgroup else {
             return Ok(());
         };
+        let goes_up = |path: &PathBuf| {
+            let is_name = |part| matches!(part, Component::Normal(_));
+            !path.components().all(is_name)
+        };
+        if cgroup.parent.as_ref().is_some_and(goes_up) {
+            return fail("its control group isn't below the root of all".to_owned());
+        }
         if !matches!(cgroup.version, 1 | 2) {
             return fail(format!(
                 "there is no version {} of control groups",
@@ -213,6 +231,8 @@ mod tests {
             "--id a --exec-file /opt/firecracker-1.17 --uid 1 --gid 2 --chroot-base-dir /m \
              -- --api-sock api.sock"
         );
+        let group = jail().group(Path::new("/opt/firecracker-1.17"));
+        assert_eq!(group, Some("/sys/fs/cgroup/casemate/vm/sandbox-1".into()));
         let root = jail().root(Path::new("/opt/firecracker-1.17"), Path::new("/m"));
         assert_eq!(root, Ok("/m/firecracker-1.17/sandbox-1/root".into()));
     }
@@ -245,6 +265,14 @@ mod tests {
                     version: 2,
                     parent: None,
                     limits: vec![("../../x".to_owned(), String::new())],
+                }),
+                ..whole.clone()
+            },
+            Jail {
+                cgroup: Some(Cgroup {
+                    version: 2,
+                    parent: Some("../x".into()),
+                    limits: Vec::new(),
                 }),
                 ..whole.clone()
             },

@@ -33,25 +33,19 @@ pub(super) struct Manifest {
     pub(super) firecracker: String,
     /// The machine, with its disks as they were named.
     pub(super) machine: Machine,
-    /// What its memory is.
-    pub(super) kind: Kind,
+    /// What a difference builds on: other pages than its own are this one's.
+    pub(super) parent: Option<Parent>,
     /// SHA-256 of the state.
     pub(super) state: String,
 }
 
-/// What a snapshot's memory is.
+/// Another snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub(super) enum Kind {
-    /// All of it.
-    Full,
-    /// What is different from another snapshot's.
-    Difference {
-        /// Its id.
-        parent: String,
-        /// Where it is.
-        folder: PathBuf,
-    },
+#[serde(deny_unknown_fields)]
+pub(super) struct Parent {
+    pub(super) id: String,
+    /// Where it is, by its whole path.
+    pub(super) folder: PathBuf,
 }
 
 impl Manifest {
@@ -60,14 +54,14 @@ impl Manifest {
         folder: &Path,
         machine: Machine,
         firecracker: String,
-        kind: Kind,
+        parent: Option<Parent>,
     ) -> Result<Self> {
         Ok(Self {
             form: FORM,
             id: id()?,
             firecracker,
             machine,
-            kind,
+            parent,
             state: hash(&folder.join(STATE))?,
         })
     }

@@ -45,6 +45,8 @@ pub mod settings;
 mod snapshot;
 mod vsock;
 
+pub use chain::parts;
+
 use crate::driver::{Capabilities, Machine, Memory, Monitor, Reply, Running};
 use casemate_core::error::{Error, Result};
 use settings::Settings;

@@ -1,7 +1,7 @@
 //! Which files a machine's Firecracker takes, for whoever puts it behind a wall.
 
 use super::Firecracker;
-use super::manifest::{Kind, Manifest};
+use super::manifest::Manifest;
 use super::{MEMORY, STATE};
 use crate::driver::{Machine, Memory};
 use casemate_core::error::Result;
@@ -36,11 +36,11 @@ impl Firecracker {
         let manifest = Manifest::glance(snapshot)?;
         let mut needs = self.devices(&manifest.machine);
         needs.push(read(&snapshot.join(STATE)));
-        match (memory, &manifest.kind) {
-            (Memory::Served, _) => needs.push(write("/dev/userfaultfd")),
+        match memory {
+            Memory::Served => needs.push(write("/dev/userfaultfd")),
             // A difference is put together in the machine's folder.
-            (_, Kind::Difference { .. }) => {}
-            (_, Kind::Full) => needs.push(read(&snapshot.join(MEMORY))),
+            _ if manifest.parent.is_some() => {}
+            _ => needs.push(read(&snapshot.join(MEMORY))),
         }
         let disks = manifest.machine.disks.iter();
         needs.extend(

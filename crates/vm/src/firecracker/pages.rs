@@ -41,7 +41,8 @@ impl Pages {
             .map_err(|error| Error::io("find", &error).on(snapshot.display()))?;
         let more: [OsString; 4] = [
             "--socket".into(),
-            socket.clone().into(),
+            // From its folder, since the whole may be too long for a socket.
+            PAGES.into(),
             "--snapshot".into(),
             snapshot.into(),
         ];

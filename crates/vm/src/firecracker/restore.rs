@@ -3,10 +3,10 @@
 use super::bare::Bare;
 use super::boot::{INTERFACE, check};
 use super::client::model::{Backend, Load, MemoryBackend, NetworkOverride};
-use super::manifest::{Kind, Manifest};
+use super::manifest::{Manifest, Parent};
 use super::pages::Pages;
 use super::place::{Access, Place};
-use super::running::{Machinery, Parent};
+use super::running::Machinery;
 use super::settings::{PageServer, metadata};
 use super::{Firecracker, MEMORY, PAGES, STATE, chain, disk};
 use crate::driver::Memory;
@@ -86,14 +86,14 @@ fn fill(place: &Place, snapshot: &Path, manifest: &Manifest, is_served: bool) ->
             false => place.copy(&snapshot.join(&name), &name)?,
         }
     }
-    match manifest.kind {
-        _ if is_served => Ok(()),
-        Kind::Full => place.bring(&snapshot.join(MEMORY), MEMORY, Access::Read),
-        Kind::Difference { .. } => {
-            chain::whole(snapshot, manifest, &place.path(MEMORY))?;
-            place.give(&place.path(MEMORY))
-        }
+    if is_served {
+        return Ok(());
     }
+    if manifest.parent.is_none() {
+        return place.bring(&snapshot.join(MEMORY), MEMORY, Access::Read);
+    }
+    chain::whole(snapshot, manifest, &place.path(MEMORY))?;
+    place.give(&place.path(MEMORY))
 }
 
 fn load(firecracker: &Firecracker, manifest: &Manifest, memory: Memory) -> Load {

@@ -12,6 +12,7 @@
 use super::bare::Hull;
 use super::client::model::InstanceState;
 use super::client::{Client, Fresh, Started};
+use super::manifest::Parent;
 use super::pages::Pages;
 use super::place::Place;
 use super::settings::{Settings, metadata};
@@ -19,11 +20,17 @@ use super::{PORT, snapshot, vsock};
 use crate::driver::{Ended, How, Identity, Kind, Machine, Metrics, Reply, Running};
 use casemate_core::error::{Error, Result};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::sleep;
+
+/// How often it is looked how far a balloon is, and how long one may be the same before it is as far
+/// as it gets.
+const LOOK: Duration = Duration::from_millis(20);
+const STUCK: Duration = Duration::from_millis(500);
 
 /// One Firecracker and what is known of it.
 #[derive(Debug)]
@@ -65,13 +72,6 @@ pub(super) enum Motion {
     Stands,
     /// Nobody waited to hear whether it did as it was told.
     Unsure,
-}
-
-/// A snapshot, by its id and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Parent {
-    pub(super) id: String,
-    pub(super) folder: PathBuf,
 }
 
 impl Live {
@@ -205,15 +205,50 @@ impl Machinery {
     }
 
     async fn inflate(&self, mib: u32) -> Result<()> {
+        if mib >= self.machine.memory {
+            let why = format!("it has {} MiB in all", self.machine.memory);
+            return Err(Error::rule("take memory from a guest", why));
+        }
         let state = self.hold().await?;
         let (done, over) = match &*state {
             State::Configured(client) => (client.inflate(mib).await, client.over()),
             State::Live(live) => (live.client.inflate(mib).await, live.client.over()),
             State::Failed => (Err(failed("its start failed")), None),
         };
+        drop(state);
         match done {
-            Ok(()) => Ok(()),
+            Ok(()) => self.follow(mib).await,
             Err(error) => Err(self.judged(over, error).await),
+        }
+    }
+
+    /// Waits while the balloon gets nearer to this size.
+    async fn follow(&self, mib: u32) -> Result<()> {
+        let (mut last, mut since) = (None, Instant::now());
+        loop {
+            let state = self.hold().await?;
+            let State::Live(live) = &*state else {
+                return Ok(());
+            };
+            // A guest that stands still takes no part, and one without the driver never does.
+            let asked = match live.motion {
+                Motion::Runs => live.client.balloon_statistics().await,
+                _ => return Ok(()),
+            };
+            let over = live.client.over();
+            drop(state);
+            let actual = match asked {
+                Ok(statistics) => statistics.actual_mib,
+                Err(error) if over.is_some() => return Err(self.judged(over, error).await),
+                Err(_) => return Ok(()),
+            };
+            if last.replace(actual) != Some(actual) {
+                since = Instant::now();
+            }
+            if actual == mib || since.elapsed() > STUCK {
+                return Ok(());
+            }
+            sleep(LOOK).await;
         }
     }
 

@@ -82,9 +82,9 @@ impl Tap {
 
 /// A program that serves memory, one for each machine.
 ///
-/// It is started in the machine's folder with `--socket PATH --snapshot DIR` after its own arguments.
-/// Where PATH is, it listens: one that binds under another name and renames that is never met half
-/// ready. It ends when the machine does, and the machine with it.
+/// It is started in the machine's folder with `--socket PATH --snapshot DIR` after its own arguments;
+/// PATH is from there. Where PATH is, it listens: one that binds under another name and renames that
+/// is never met half ready. It ends when the machine does, and the machine with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageServer {
     /// The program.

@@ -8,8 +8,8 @@
 //! was, is the file system's word, which is tried first.
 
 use super::client::model::{Create, SnapshotType};
-use super::manifest::{self, Manifest};
-use super::running::{Live, Machinery, Motion, Parent, State, failed};
+use super::manifest::{Manifest, Parent};
+use super::running::{Live, Machinery, Motion, State, failed};
 use super::{MEMORY, RANGES, STATE, disk};
 use crate::driver::Kind;
 use crate::guest::disk::copy;
@@ -40,8 +40,8 @@ pub(super) async fn snapshot(machinery: &Machinery, folder: &Path, kind: Kind) -
         state: format!("written{number}.{STATE}"),
         memory: format!("written{number}.{MEMORY}"),
     };
-    let written = match stopped(machinery, live, &names, &draft.path, kind).await {
-        Ok(written) => written,
+    let parent = match stopped(machinery, live, &names, &draft.path, kind).await {
+        Ok(parent) => parent,
         Err(error) => return Err(machinery.judged(live.client.over(), error).await),
     };
     let place = machinery.place.clone();
@@ -52,12 +52,12 @@ pub(super) async fn snapshot(machinery: &Machinery, folder: &Path, kind: Kind) -
         place.take(&names.memory, &memory)?;
         place.take(&names.state, &state)?;
         let size = u64::from(machine.memory) << 20;
-        match &written {
-            manifest::Kind::Full => thin(&memory, size)?,
-            manifest::Kind::Difference { .. } => list(&memory, &draft.path.join(RANGES), size)?,
+        match parent {
+            None => thin(&memory, size)?,
+            Some(_) => list(&memory, &draft.path.join(RANGES), size)?,
         }
         draft.sync()?;
-        let manifest = Manifest::of(&draft.path, machine, version, written)?;
+        let manifest = Manifest::of(&draft.path, machine, version, parent)?;
         manifest.write(&draft.path)?;
         draft.finish()?;
         Ok(manifest.id)
@@ -75,14 +75,14 @@ struct Names {
     memory: String,
 }
 
-/// What has to be done while it stands still; it goes on afterwards if it ran.
+/// What has to be done while it stands still; it goes on afterwards if it ran. Returns what it builds on.
 async fn stopped(
     machinery: &Machinery,
     live: &mut Live,
     names: &Names,
     draft: &Path,
     kind: Kind,
-) -> Result<manifest::Kind> {
+) -> Result<Option<Parent>> {
     let before = live.motion;
     live.turn(Motion::Stands).await?;
     let written = write(machinery, live, names, draft, kind).await;
@@ -98,17 +98,13 @@ async fn write(
     names: &Names,
     draft: &Path,
     kind: Kind,
-) -> Result<manifest::Kind> {
-    let (snapshot_type, kind) = match (kind, &live.parent) {
-        (Kind::Full, _) => (SnapshotType::Full, manifest::Kind::Full),
+) -> Result<Option<Parent>> {
+    let (snapshot_type, parent) = match (kind, &live.parent) {
+        (Kind::Full, _) => (SnapshotType::Full, None),
         (Kind::Difference, Some(parent)) => {
             let root = machinery.place.root.clone();
             blocking(move || tells_holes(&root)).await?;
-            let kind = manifest::Kind::Difference {
-                parent: parent.id.clone(),
-                folder: parent.folder.clone(),
-            };
-            (SnapshotType::Diff, kind)
+            (SnapshotType::Diff, Some(parent.clone()))
         }
         (Kind::Difference, None) => {
             let why = "nothing is known that it could be told from";
@@ -134,7 +130,7 @@ async fn write(
         Ok(())
     })
     .await?;
-    Ok(kind)
+    Ok(parent)
 }
 
 /// Whether the file system of a folder knows of each page of a file whether it was written, also with

@@ -547,3 +547,26 @@ fn more_memory_has_more_time() {
     assert!(patience(1024) > patience(256));
     assert!(patience(20 << 10) > Duration::from_secs(600));
 }
+
+/// What a call is that a client of that phase doesn't have.
+struct Nothing;
+
+/// A client has no such calls: those of its own would come before a trait's.
+macro_rules! lacks {
+    ($phase:ty: $($name:ident)*) => {
+        const _: fn(Client<$phase>) = |client| {
+            trait Lacking {
+                $(fn $name(&self) -> Nothing {
+                    Nothing
+                })*
+            }
+            impl Lacking for Client<$phase> {}
+            $(let Nothing = client.$name();)*
+        };
+    };
+}
+
+lacks!(Started: logger metrics boot_source machine_config update_machine_config cpu_config drive
+    pmem interface mmds_config vsock balloon entropy serial hotplug start load);
+lacks!(Fresh: pause resume snapshot ctrl_alt_del update_drive update_pmem update_interface
+    balloon_statistics start_hinting stop_hinting hinting plug plugged configuration);

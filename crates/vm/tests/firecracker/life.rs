@@ -258,6 +258,8 @@ async fn is_told_how_large_it_may_be(world: &World) {
     running.balloon(8).await.expect("it is told");
     assert_eq!(line.ask("echo well").await, "well");
     running.balloon(0).await.expect("it is told");
+    let all = world.machine().memory;
+    running.balloon(all).await.expect_err("it would have none");
     let who = Identity {
         sandbox: "s".to_owned(),
         template: "t".to_owned(),

@@ -8,6 +8,15 @@
 //!
 //! What can be configured before a machine starts can't be afterwards, and the other way round:
 //!
+//! ```no_run
+//! # use casemate_vm::firecracker::client::{Client, Fresh, model::Vsock};
+//! # async fn right(client: Client<Fresh>, vsock: Vsock) -> casemate_core::error::Result<()> {
+//! client.vsock(&vsock).await?;
+//! let client = client.start().await?;
+//! client.pause().await
+//! # }
+//! ```
+//!
 //! ```compile_fail,E0599
 //! # use casemate_vm::firecracker::client::{Client, Fresh, model::Vsock};
 //! # async fn late(client: Client<Fresh>, vsock: Vsock) -> casemate_core::error::Result<()> {

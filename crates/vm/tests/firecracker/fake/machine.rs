@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +19,7 @@ pub(super) enum Phase {
     Paused,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Machine {
     pub(super) phase: Phase,
     /// What was put where.
@@ -33,7 +32,6 @@ pub(super) struct Machine {
     tracks: bool,
     log: Option<File>,
     metrics: Option<File>,
-    served: Option<UnixStream>,
 }
 
 type Answer = Result<Option<Value>, String>;
@@ -238,8 +236,8 @@ impl Machine {
                 self.memory = Memory::load(&file, size).map_err(fail)?;
             }
             Some("Uffd") => {
-                self.served = Some(pages::meet(at, size).map_err(fail)?);
-                self.memory = Memory::of(size);
+                let served = pages::meet(at, size).map_err(fail)?;
+                self.memory = Memory::served(size, served);
             }
             other => return Err(format!("no backend {other:?}")),
         }

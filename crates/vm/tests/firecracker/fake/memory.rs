@@ -1,5 +1,6 @@
 //! A guest's pages.
 
+use super::pages::Served;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -7,12 +8,14 @@ use std::os::unix::fs::FileExt;
 
 pub(super) const PAGE: usize = 4096;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Memory {
     pub(super) size: u64,
     /// Each is of one byte throughout. Those that aren't here are zero.
     pages: BTreeMap<u64, u8>,
     dirty: BTreeSet<u64>,
+    /// Whose the others are.
+    served: Option<Served>,
 }
 
 impl Memory {
@@ -20,6 +23,13 @@ impl Memory {
         Self {
             size,
             ..Self::default()
+        }
+    }
+
+    pub(super) fn served(size: u64, served: Served) -> Self {
+        Self {
+            served: Some(served),
+            ..Self::of(size)
         }
     }
 
@@ -39,7 +49,11 @@ impl Memory {
     }
 
     pub(super) fn peek(&self, page: u64) -> u8 {
-        self.pages.get(&page).copied().unwrap_or(0)
+        match (self.pages.get(&page), &self.served) {
+            (Some(byte), _) => *byte,
+            (None, Some(served)) => (served.peek)(page),
+            (None, None) => 0,
+        }
     }
 
     pub(super) fn poke(&mut self, page: u64, byte: u8) {
@@ -55,6 +69,7 @@ impl Memory {
             file.write_all_at(&vec![0; self.size as usize], 0)?;
         }
         let pages = match all {
+            true if self.served.is_some() => (0..self.size / PAGE as u64).collect(),
             true => self.pages.keys().copied().collect(),
             false => self.dirty.clone(),
         };
