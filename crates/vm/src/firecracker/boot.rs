@@ -4,14 +4,14 @@
 use super::bare::Bare;
 use super::client::model::{
     Balloon, BootSource, CacheType, Drive, Entropy, Interface, MachineConfig, MmdsConfig,
-    MmdsVersion, Vsock,
+    MmdsVersion, RateLimiter, TokenBucket, Vsock,
 };
 use super::client::{Client, Fresh};
 use super::place::Access;
 use super::running::Machinery;
 use super::settings::{Settings, metadata};
 use super::{AGENT, Firecracker, INITRAMFS, KERNEL, disk};
-use crate::driver::{Accelerator, Board, Machine};
+use crate::driver::{Accelerator, Board, Machine, Rate, Rates};
 use casemate_core::error::{Error, Result};
 use std::path::Path;
 
@@ -108,10 +108,13 @@ async fn configure(client: &Client<Fresh>, settings: &Settings, machine: &Machin
         boot_args: Some(format!("{WORDS} {}", machine.command_line)),
     };
     client.boot_source(&source).await?;
+    let rate_limiter = limits(machine.disk_rates)?;
     for (number, one) in machine.disks.iter().enumerate() {
-        client
-            .drive(&drive(settings, number, one.read_only))
-            .await?;
+        let drive = Drive {
+            rate_limiter,
+            ..drive(number, one.read_only)
+        };
+        client.drive(&drive).await?;
     }
     if machine.network {
         network(client, settings).await?;
@@ -137,16 +140,43 @@ async fn configure(client: &Client<Fresh>, settings: &Settings, machine: &Machin
 const WORDS: &str = "console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux i8042.dumbkbd";
 
 /// The first program mounts the root, so that none is one for Firecracker.
-fn drive(settings: &Settings, number: usize, read_only: bool) -> Drive {
+fn drive(number: usize, read_only: bool) -> Drive {
     Drive {
         drive_id: disk(number),
         path_on_host: Some(disk(number).into()),
         is_read_only: Some(read_only),
         cache_type: Some(CacheType::Writeback),
-        rate_limiter: settings.disk_rates,
         ..Drive::default()
     }
 }
+
+/// Of each disk: Firecracker has no bound for all of them together.
+fn limits(rates: Rates) -> Result<Option<RateLimiter>> {
+    if rates == Rates::default() {
+        return Ok(None);
+    }
+    Ok(Some(RateLimiter {
+        bandwidth: rates.bytes.map(bucket).transpose()?,
+        ops: rates.operations.map(bucket).transpose()?,
+    }))
+}
+
+/// What is left from idle seconds is in the bucket, and it fills at the sustained rate.
+fn bucket(rate: Rate) -> Result<TokenBucket> {
+    let Rate { sustained, burst } = rate;
+    if sustained == 0 || burst < sustained || burst > MOST {
+        let why = format!("{sustained} a second and {burst} at once are no rate");
+        return Err(Error::rule("bound what a machine's disks do", why));
+    }
+    Ok(TokenBucket {
+        size: burst,
+        refill_time: burst.saturating_mul(1000).div_ceil(sustained),
+        one_time_burst: None,
+    })
+}
+
+/// Beyond that nobody is bounded.
+const MOST: u64 = 1_000_000_000_000;
 
 async fn network(client: &Client<Fresh>, settings: &Settings) -> Result<()> {
     let Some(tap) = &settings.tap else {
@@ -171,5 +201,32 @@ async fn network(client: &Client<Fresh>, settings: &Settings) -> Result<()> {
     match &settings.identity {
         Some(who) => client.put_mmds(&metadata(who)).await,
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_bucket_that_fills_as_fast() {
+        let rate = |sustained, burst| Rate { sustained, burst };
+        let made = bucket(rate(100, 250)).expect("it is one");
+        assert_eq!((made.size, made.refill_time), (250, 2500));
+        // Rounded to the slower side, and never without a bound.
+        let made = bucket(rate(3, 10)).expect("it is one");
+        assert_eq!((made.size, made.refill_time), (10, 3334));
+        for wrong in [rate(0, 0), rate(2, 1), rate(1, u64::MAX)] {
+            bucket(wrong).expect_err("it is none");
+        }
+        assert_eq!(limits(Rates::default()), Ok(None));
+        let only_bytes = Rates {
+            bytes: Some(rate(1, 1)),
+            operations: None,
+        };
+        let limits = limits(only_bytes)
+            .expect("it is right")
+            .expect("there are some");
+        assert!(limits.bandwidth.is_some() && limits.ops.is_none());
     }
 }

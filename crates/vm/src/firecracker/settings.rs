@@ -17,8 +17,6 @@ pub(super) const NAME: &str = "machine";
 pub struct Settings {
     /// The network of machines that have one.
     pub tap: Option<Tap>,
-    /// How fast each disk is.
-    pub disk_rates: Option<RateLimiter>,
     /// Whom a machine is for: what its guest reads, if it has a network.
     pub identity: Option<Identity>,
     /// Who serves memory to machines that are restored so.
@@ -39,7 +37,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             tap: None,
-            disk_rates: None,
             identity: None,
             pages: None,
             jail: None,

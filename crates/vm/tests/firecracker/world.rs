@@ -1,7 +1,7 @@
 //! What the tests need of the world: a Firecracker, real or not, and what a machine is made from.
 
 use crate::guest;
-use casemate_vm::driver::{Accelerator, Board, Ended, Machine, Monitor, Running};
+use casemate_vm::driver::{Accelerator, Board, Ended, Machine, Monitor, Rates, Running};
 use casemate_vm::firecracker::Firecracker;
 use casemate_vm::firecracker::settings::Settings;
 use std::fs;
@@ -83,7 +83,7 @@ impl World {
             accelerator: Accelerator::Kvm,
             board: Board::Micro,
             network: false,
-            disk_rates: Default::default(),
+            disk_rates: Rates::default(),
         }
     }
 
