@@ -1,13 +1,17 @@
 //! A machine's life, as anybody can see it: of a fake Firecracker, and of a real one where there is.
 
 use crate::world::{Line, World, how_it_ended};
-use casemate_vm::driver::{Disk, How, Identity, Kind, Memory, Monitor, Running};
+use casemate_vm::driver::{Disk, How, Identity, Kind, Memory, Monitor, Rate, Running};
+use casemate_vm::firecracker::client::model::HugePages;
 use casemate_vm::firecracker::settings::Tap;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 /// Makes of each function a test with a fake, and one with a real Firecracker.
@@ -321,4 +325,89 @@ async fn a_monitor_has_nothing_that_it_was_not_given() {
     };
     assert!(has("NoNewPrivs: 1"), "{status}");
     assert!(has("Umask: 0077"), "{status}");
+}
+
+/// All that a machine is made of, as the fake was told.
+#[tokio::test]
+async fn a_machine_is_configured_as_it_is_wished_for() {
+    let mut world = World::fake("");
+    world.settings.tap = Some(Tap {
+        mac: Some("02:00:00:00:00:05".to_owned()),
+        mtu: Some(1400),
+        ..Tap::new("tap0")
+    });
+    world.settings.cpu = Some(json!({ "kvm_capabilities": ["!56"] }));
+    world.settings.huge_pages = Some(HugePages::Transparent);
+    let mut machine = world.machine();
+    machine.network = true;
+    machine.vcpus = 2;
+    machine.disk_rates.bytes = Some(Rate {
+        sustained: 1000,
+        burst: 2000,
+    });
+    for name in ["root", "tools"] {
+        let path = world.folder.path().join(name);
+        fs::write(&path, [0; 4096]).expect("a disk");
+        let read_only = name == "tools";
+        machine.disks.push(Disk { path, read_only });
+    }
+    let (_running, _line) = world.boot("one", &machine).await;
+    let folder = world.folder.path().join("one");
+    let told = asked(&folder.join("api.sock"), "/vm/config").await;
+    let limits = json!({ "bandwidth": { "size": 2000, "refill_time": 2000 } });
+    let net = json!({
+        "bandwidth": { "size": 200_000_000, "refill_time": 1000, "one_time_burst": 100_000_000 },
+    });
+    let drive = |name: &str, read_only: bool| {
+        json!({
+            "drive_id": name, "path_on_host": name, "is_root_device": false,
+            "is_read_only": read_only, "cache_type": "Writeback", "rate_limiter": limits,
+        })
+    };
+    let words = "console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux i8042.dumbkbd";
+    let expected = json!({
+        "/balloon": {
+            "amount_mib": 0, "deflate_on_oom": true, "stats_polling_interval_s": 3600,
+        },
+        "/boot-source": {
+            "kernel_image_path": "kernel", "initrd_path": "initramfs",
+            "boot_args": format!("{words} {}", machine.command_line),
+        },
+        "/cpu-config": { "kvm_capabilities": ["!56"] },
+        "/drives/disk0": drive("disk0", false),
+        "/drives/disk1": drive("disk1", true),
+        "/entropy": {},
+        "/machine-config": {
+            "vcpu_count": 2, "mem_size_mib": machine.memory, "smt": false,
+            "track_dirty_pages": true, "huge_pages": "Transparent",
+        },
+        "/mmds/config": { "network_interfaces": ["eth0"], "version": "V2" },
+        "/network-interfaces/eth0": {
+            "iface_id": "eth0", "host_dev_name": "tap0", "guest_mac": "02:00:00:00:00:05",
+            "mtu": 1400, "rx_rate_limiter": net, "tx_rate_limiter": net,
+        },
+        "/vsock": { "guest_cid": 3, "uds_path": "agent.sock" },
+    });
+    assert_eq!(told, expected);
+}
+
+/// What is answered at a socket, to somebody else.
+async fn asked(socket: &Path, path: &str) -> Value {
+    let mut stream = UnixStream::connect(socket).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("it is taken");
+    let mut answer = Vec::new();
+    loop {
+        let mut block = [0; 4096];
+        let count = stream.read(&mut block).await.expect("an answer");
+        answer.extend(&block[..count]);
+        let body = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(Ok(value)) = body.map(|at| serde_json::from_slice(&answer[at + 4..])) {
+            return value;
+        }
+        assert!(count > 0, "it was cut");
+    }
 }
