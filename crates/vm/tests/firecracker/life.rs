@@ -349,7 +349,7 @@ async fn a_machine_is_configured_as_it_is_wished_for() {
         let path = world.folder.path().join(name);
         fs::write(&path, [0; 4096]).expect("a disk");
         let read_only = name == "tools";
-        machine.disks.push(Disk { path, read_only });
+        machine.disks.push(Disk::whole(path, read_only));
     }
     let (_running, _line) = world.boot("one", &machine).await;
     let folder = world.folder.path().join("one");
