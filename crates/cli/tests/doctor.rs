@@ -18,7 +18,7 @@ both!(
 );
 
 /// Every check, in the order in which it is told.
-const CHECKS: [&str; 27] = [
+const CHECKS: [&str; 28] = [
     "kernel",
     "architecture",
     "user-namespaces",
@@ -43,6 +43,7 @@ const CHECKS: [&str; 27] = [
     "cgroup-kill",
     "nftables",
     "kvm",
+    "machines",
     "userfaultfd",
     "pagemap-scan",
     "yama",

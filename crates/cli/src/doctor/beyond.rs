@@ -1,10 +1,15 @@
 //! What the rest of Casemate is better for: egress, virtual machines, canisters.
 
+use casemate_core::error::{Cause, Error};
 use casemate_sys::probe::kvm::Kvm;
 use casemate_sys::probe::nftables::Nftables;
 use casemate_sys::probe::userfaultfd::Userfaultfd;
 use casemate_sys::probe::yama::Scope;
 use casemate_sys::probe::{Attempt, Survey, errno_name};
+use casemate_vm::accelerator::LABEL;
+use casemate_vm::choose::{Given, choose};
+use casemate_vm::driver::Accelerator;
+use casemate_vm::qemu::Qemu;
 use rustix::io::Errno;
 
 use super::{Check, Finding};
@@ -14,6 +19,8 @@ pub(super) fn checks(survey: &Survey) -> Vec<Check> {
         nftables(&survey.nftables)
             .wanted("nftables", "sending a sandbox's connections to the proxy"),
         kvm(survey.kvm).wanted("kvm", "microVMs at the processor's speed"),
+        machines(survey.kvm, Qemu::find().is_ok())
+            .wanted("machines", "sandboxes that are virtual machines"),
         userfaultfd(&survey.userfaultfd).wanted("userfaultfd", "memory restored page by page"),
         pagemap_scan(survey.pagemap_scan).wanted("pagemap-scan", "dirty pages in one call"),
         yama(survey.yama).wanted("yama", "who may look into whose process"),
@@ -93,6 +100,33 @@ fn kvm(kvm: Kvm) -> Finding {
              here: see dmesg",
         ),
         Kvm::Untested => Finding::weak("opens", "its speed can't be measured on this processor"),
+    }
+}
+
+/// Which monitor sandboxes would have. Firecracker's driver isn't theirs yet.
+fn machines(kvm: Kvm, qemu: bool) -> Finding {
+    let given = Given {
+        kvm,
+        firecracker: false,
+        qemu,
+        allow_emulation: true,
+        wish: None,
+    };
+    match choose(&given) {
+        Ok(choice) if choice.accelerator == Accelerator::Kvm => {
+            Finding::ok(format!("{} with KVM", choice.driver))
+        }
+        Ok(choice) => Finding::weak(
+            format!("{}, which translates: {LABEL}", choice.driver),
+            "see kvm; until then, --allow-emulation",
+        ),
+        Err(Error { cause, hint, .. }) => {
+            let why = match cause {
+                Cause::Rule(why) => why,
+                Cause::Errno(errno) => errno.to_string(),
+            };
+            Finding::missing(why, hint.unwrap_or_default())
+        }
     }
 }
 

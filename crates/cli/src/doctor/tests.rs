@@ -269,6 +269,18 @@ fn kvm_says_what_it_is_worth() {
 }
 
 #[test]
+fn machines_are_weak_where_they_are_translated() {
+    let mut survey = healthy();
+    survey.kvm = Kvm::Absent;
+    let translated = line(&survey, "machines");
+    let here = casemate_vm::qemu::Qemu::find().is_ok();
+    match here {
+        true => assert!(translated.starts_with("weak     machines        QEMU, which translates")),
+        false => assert!(translated.contains("qemu-system-x86"), "{translated}"),
+    }
+}
+
+#[test]
 fn the_json_has_the_documented_shape() {
     let json = serde_json::to_value(Report::of(&healthy())).expect("plain data");
     assert_eq!(json["ready"], true);

@@ -18,9 +18,11 @@ use casemate_core::sandbox::Resources;
 use casemate_node::Machines;
 use casemate_sys::probe::kvm;
 use casemate_vm::accelerator;
+use casemate_vm::choose::{Given, choose};
 use casemate_vm::driver::Accelerator;
 use casemate_vm::guest::kernel::{DEBIAN, Source};
 use casemate_vm::guest::setup::{Plan, Root, Setup};
+use casemate_vm::qemu::Qemu;
 use clap::{Args, Subcommand, ValueEnum};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -108,9 +110,23 @@ impl Place {
 pub(crate) struct ImageArgs {
     #[command(flatten)]
     place: Place,
+    /// What runs virtual machines
+    #[arg(long, value_name = "DRIVER", value_enum, default_value_t = Driver::Auto)]
+    driver: Driver,
     /// Run machines where processors must be emulated: for development and tests, no wall
     #[arg(long)]
     allow_emulation: bool,
+}
+
+/// What runs machines.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Driver {
+    /// Which one `casemate doctor` would take
+    Auto,
+    /// QEMU
+    Qemu,
+    /// Firecracker: its driver isn't that of sandboxes yet
+    Firecracker,
 }
 
 /// See the module.
@@ -198,6 +214,11 @@ impl ImageArgs {
         let images = self.place.folder()?;
         let images = std::fs::canonicalize(&images).unwrap_or(images);
         let setup = Setup::open(&images)?;
+        if self.driver == Driver::Firecracker {
+            let why = "its driver has no network for sandboxes, and no disks in layers";
+            return Err(Error::rule("run sandboxes with Firecracker", why)
+                .hint("--driver qemu, which `auto` takes"));
+        }
         Ok(Machines {
             root: setup.root(),
             images,
@@ -211,7 +232,14 @@ impl ImageArgs {
 
 /// What processors machines have here.
 fn accelerator(allow_emulation: bool) -> Result<Accelerator> {
-    let chosen = accelerator::choose(kvm::probe(), allow_emulation)?;
+    let given = Given {
+        kvm: kvm::probe(),
+        firecracker: false,
+        qemu: Qemu::find().is_ok(),
+        allow_emulation,
+        wish: None,
+    };
+    let chosen = choose(&given)?.accelerator;
     if chosen == Accelerator::Tcg {
         printer::note(&format!("processors are emulated: {}", accelerator::LABEL));
     }
