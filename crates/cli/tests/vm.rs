@@ -228,6 +228,22 @@ fn sandboxes(stage: &Stage) {
     wait_until(PATIENCE, "the machine's end to be known", || {
         !serving.says(&["ps"]).contains(&two)
     });
+    let why = serving.says(&["inspect", &two]);
+    assert!(why.contains("signal 9 ended its monitor"), "{why}");
+    // So does a kernel that gives up, which has the last word.
+    let three = serving.create(&["--no-internet", "--timeout", "never"]);
+    let crash = "echo the last word > /dev/kmsg; echo c > /proc/sysrq-trigger";
+    let panic = ["exec", "--user", "root", &three, "--", "sh", "-c", crash];
+    let mut crashing = serving.command(&panic).spawn().unwrap();
+    wait_until(PATIENCE, "the panic to be known", || {
+        !serving.says(&["ps"]).contains(&three)
+    });
+    crashing.wait().unwrap();
+    let why = serving.says(&["inspect", &three]);
+    assert!(
+        why.contains("kernel panicked") && why.contains("the last word"),
+        "{why}"
+    );
     assert_eq!(asks(&serving, &one, "cat /home/user/file"), "mine\n");
     serving.says(&["kill", &one]);
     let left = serving.data().join("sandboxes");

@@ -43,6 +43,9 @@ pub(crate) const WAKING: &str = "waking.json";
 /// The files of a virtual machine.
 pub(crate) const MACHINE: &str = "machine";
 
+/// Bytes of the log that make last words: a kernel's are long.
+const WORDS: usize = 8000;
+
 /// The folder of all sandboxes of a node.
 #[derive(Debug, Clone)]
 pub struct Folders(PathBuf);
@@ -152,7 +155,7 @@ impl Folder {
     /// The end of the log, for an error.
     pub(crate) fn last_words(&self) -> String {
         let text = std::fs::read(self.0.join(LOG)).unwrap_or_default();
-        let end = &text[text.len().saturating_sub(2000)..];
+        let end = &text[text.len().saturating_sub(WORDS)..];
         String::from_utf8_lossy(end).trim().to_owned()
     }
 

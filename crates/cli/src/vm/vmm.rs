@@ -31,6 +31,8 @@ use tokio::sync::mpsc;
 const MANNERS: Duration = Duration::from_secs(10);
 /// How long a guest may take to switch itself off.
 const OFF: Duration = Duration::from_secs(10);
+/// How long a machine may take to end whose channel has.
+const GRIEF: Duration = Duration::from_millis(500);
 /// After a connection that couldn't be taken.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -146,9 +148,24 @@ async fn attend(args: &VmmArgs, listener: UnixListener) -> Result<()> {
                 Done::Ends => return Ok(()),
             },
             ended = life.running.ended() => ended.to_string(),
-            why = life.session.closed() => format!("its guest can't be reached: {why}"),
+            why = life.session.closed() => lost(&life, &why.to_string()).await,
         };
         return Err(Error::rule("keep a virtual machine", why));
+    }
+}
+
+/// Why a guest can't be reached: its channel often ends a moment before the machine does.
+async fn lost(life: &Life, why: &str) -> String {
+    match tokio::time::timeout(GRIEF, life.running.ended()).await {
+        Ok(ended) => ended.to_string(),
+        Err(_) => {
+            let mut text = format!("its guest can't be reached: {why}");
+            for line in life.running.console() {
+                text.push_str("\n  console: ");
+                text.push_str(&line);
+            }
+            text
+        }
     }
 }
 

@@ -74,7 +74,8 @@ impl Play {
             74..82 => self.snapshot(which, Kind::Difference).await,
             82..91 => self.restore().await,
             91..93 => self.fork(which).await,
-            93..97 => self.merge().await,
+            93..96 => self.merge().await,
+            96..98 => self.rest(which).await,
             _ => self.balloon(which).await,
         };
         println!("{number}: {what}");
@@ -131,6 +132,24 @@ impl Play {
         running.pause().await.expect("it stops");
         running.resume().await.expect("it goes on");
         "pause"
+    }
+
+    /// Asleep on disk, and woken there.
+    async fn rest(&mut self, which: usize) -> &'static str {
+        let machine = &mut self.machines[which];
+        let place = self.world.folder.path().join(&machine.name);
+        let slept = machine.running.sleep().await;
+        slept.unwrap_or_else(|error| panic!("{error}"));
+        machine.running.end();
+        machine.running.ended().await;
+        let woken = self.world.qemu.wake(&place, &place).await;
+        machine.running = woken.unwrap_or_else(|error| panic!("{error}"));
+        machine.line = Line::of(&*machine.running).await;
+        machine.running.resume().await.expect("it goes on");
+        // Whatever it was lent is its own now.
+        (machine.parent, machine.lender) = (None, None);
+        self.check(which).await;
+        "rest"
     }
 
     async fn balloon(&mut self, which: usize) -> &'static str {
