@@ -17,6 +17,7 @@
 //! - [`cgroup`]: limits of versions 1 and 2
 //! - [`memory`]: what a process keeps and gives back; [`secret`]: what nobody else may find
 //! - [`pages`]: a canister's memory: kept, lent, tracked, pulled back
+//! - [`uffd`]: memory whose missing pages another process fills
 //! - [`dnotify`]: a signal when a name appears in a folder
 //! - [`entropy`]: randomness for the kernel's generator
 //! - [`lease`], [`verity`]: whether a file can still change
@@ -58,6 +59,7 @@ pub mod sole;
 pub mod splice;
 #[cfg(test)]
 mod testing;
+pub mod uffd;
 pub mod unixdiag;
 pub mod verity;
 pub mod vsock;

@@ -15,6 +15,35 @@ pub fn pidfd(socket: impl AsFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Who connected, or made the pair, as it was then (`SO_PEERCRED`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// The process, unless it is in a PID namespace that isn't seen from here.
+    pub pid: Option<u32>,
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// Asks the kernel who that is (unix(7)).
+pub fn credentials(socket: impl AsFd) -> Result<Credentials, Errno> {
+    let mut numbers = [0; 12];
+    option::bytes(
+        socket.as_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_PEERCRED,
+        &mut numbers,
+    )?;
+    let (numbers, _) = numbers.as_chunks::<4>();
+    let number = |at: usize| u32::from_ne_bytes(numbers[at]);
+    Ok(Credentials {
+        pid: Some(number(0)).filter(|pid| *pid != 0),
+        uid: number(1),
+        gid: number(2),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixStream;
@@ -32,5 +61,14 @@ mod tests {
             text.contains(&format!("Pid:\t{}\n", std::process::id())),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_other_end_of_a_pair_has_this_users_credentials() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let found = super::credentials(&one).unwrap();
+        assert_eq!(found.pid, Some(std::process::id()));
+        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(found.gid, rustix::process::getegid().as_raw());
     }
 }
