@@ -91,6 +91,8 @@ enum Command {
     #[command(hide = true)]
     Vmm(vm::VmmArgs),
     #[command(hide = true)]
+    Pages(vm::PagesArgs),
+    #[command(hide = true)]
     WasmTool(wasm::ToolArgs),
 }
 
@@ -146,6 +148,7 @@ fn command() -> ExitCode {
         Command::Agent(args) => agent::run(args),
         Command::Keep(args) => keep::run(args),
         Command::Vm(args) => vm::run(args),
+        Command::Pages(args) => vm::pages(args),
         Command::Vmm(args) => vm::vmm(args),
         Command::WasmTool(args) => wasm::tool(args),
     };

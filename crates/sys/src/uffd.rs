@@ -175,10 +175,7 @@ impl Userfault {
     }
 
     /// Reads what has happened, as much as fits; EAGAIN if nothing has.
-    pub fn read<'a>(
-        &self,
-        events: &'a mut Events,
-    ) -> Result<impl Iterator<Item = Event> + use<'a>, Errno> {
+    pub fn read(&self, events: &mut Events) -> Result<Vec<Event>, Errno> {
         events.read(&self.descriptor, &self.reads_without_waiting)
     }
 }

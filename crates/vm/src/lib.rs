@@ -7,6 +7,7 @@
 //!   anywhere; `monitor`: what they have in common
 //! - [`choose`]: which of them
 //! - [`memory`]: machines' memory as files
+//! - [`pages`]: the memory of a restored machine, page by page as it is needed
 //! - [`qmp`]: how QEMU is spoken to
 
 pub mod accelerator;
@@ -16,5 +17,6 @@ pub mod firecracker;
 pub mod guest;
 pub mod memory;
 mod monitor;
+pub mod pages;
 pub mod qemu;
 pub mod qmp;

@@ -2,13 +2,16 @@
 //!
 //! - [`machine`]: one that is made and met
 //! - [`once`]: one command in a machine of its own
+//! - [`pages`]: the server of a machine's pages
 //! - [`vmm`]: who runs a machine, behind the wall
 
 mod machine;
 mod once;
+mod pages;
 mod vmm;
 
 pub(crate) use once::Once;
+pub(crate) use pages::{PagesArgs, pages};
 pub(crate) use vmm::{VmmArgs, vmm};
 
 use crate::{printer, state};

@@ -54,12 +54,11 @@ impl Events {
         &mut self,
         descriptor: &OwnedFd,
         without_waiting: &AtomicBool,
-    ) -> Result<impl Iterator<Item = Event> + use<'_>, Errno> {
+    ) -> Result<Vec<Event>, Errno> {
         let count = bytes(descriptor, &mut self.bytes, without_waiting)?;
         let (messages, _) = self.bytes[..count].as_chunks::<SIZE>();
         // All at once, so that a descriptor among them has an owner whatever the caller does.
-        let events: Vec<Event> = messages.iter().map(event).collect();
-        Ok(events.into_iter())
+        Ok(messages.iter().map(event).collect())
     }
 }
 

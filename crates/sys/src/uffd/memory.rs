@@ -2,6 +2,7 @@
 
 use super::abi;
 use crate::{Errno, check};
+use rustix::fd::{AsFd, AsRawFd};
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// What is read and written at once.
 const WORD: u64 = 8;
 
-/// Anonymous memory, zero unless it is registered and filled. Words of it are read and written
+/// Memory that is zero, or a file's, unless it is registered and filled. Words of it are read and written
 /// whole, by any thread.
 pub struct Memory {
     start: *mut libc::c_void,
@@ -24,21 +25,28 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// So many bytes, in pages of 4 KiB.
     pub fn new(length: u64) -> Result<Self, Errno> {
-        Self::map(length, 0)
+        Self::map(length, libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// So many bytes of a file, of which each page becomes its own when it is written. The file must
+    /// not be cut short meanwhile: SIGBUS else.
+    pub fn of_file(file: impl AsFd, length: u64) -> Result<Self, Errno> {
+        Self::map(length, 0, file.as_fd().as_raw_fd())
     }
 
     /// The same in pages of 2 MiB, which the machine must have set aside (`vm.nr_hugepages`):
     /// ENOMEM else.
     pub fn huge(length: u64) -> Result<Self, Errno> {
-        Self::map(length, libc::MAP_HUGETLB | libc::MAP_HUGE_2MB)
+        let kind = libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB;
+        Self::map(length, kind, -1)
     }
 
-    fn map(length: u64, kind: libc::c_int) -> Result<Self, Errno> {
+    fn map(length: u64, kind: libc::c_int, fd: i32) -> Result<Self, Errno> {
         let size = usize::try_from(length).map_err(|_| Errno::NOMEM)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        let kind = kind | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let kind = kind | libc::MAP_PRIVATE;
         // SAFETY: a new mapping, at an address that the kernel chooses.
-        let start = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, fd, 0) };
         if start == libc::MAP_FAILED {
             return Err(check(-1).err().unwrap_or(Errno::NOMEM));
         }
@@ -69,7 +77,8 @@ impl Memory {
     pub fn discard(&self, bytes: Range<u64>) -> Result<(), Errno> {
         let range = self.range(bytes)?;
         let (at, length) = (range.start as *mut libc::c_void, range.length as usize);
-        // SAFETY: the range is inside of this mapping, into which there are no references.
+        // SAFETY: the range is inside of this mapping, into which nobody has a reference but to atomic
+        // words, which may change.
         check(unsafe { libc::madvise(at, length, libc::MADV_DONTNEED) }.into()).map(drop)
     }
 

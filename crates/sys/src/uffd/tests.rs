@@ -26,9 +26,8 @@ fn next(userfault: &Userfault) -> Event {
     poll(&mut poll_for, None).unwrap();
     let mut events = Events::default();
     let mut found = userfault.read(&mut events).unwrap();
-    let first = found.next().unwrap();
-    assert!(found.next().is_none());
-    first
+    assert_eq!(found.len(), 1);
+    found.remove(0)
 }
 
 fn fault(userfault: &Userfault) -> u64 {

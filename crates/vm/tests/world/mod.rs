@@ -5,6 +5,7 @@
 //! with `boot/` and `lib/modules/`), then on this system; else Debian's is fetched.
 
 pub(crate) mod first;
+pub(crate) mod uffd;
 
 use casemate_vm::driver::{Accelerator, Board, Machine, Monitor, Rates, Running};
 use casemate_vm::guest::kernel::{DEBIAN, Kernel, Source};
