@@ -80,6 +80,8 @@ enum Suite {
     Egress(bench::egress::Options),
     /// Sandboxes of the platform, through its HTTP interface
     Platform(bench::platform::Options),
+    /// Virtual machines: made, paused, written, forked; and memory beside the monitor's
+    Vm(bench::vm::Options),
     /// Canisters in workers behind the wall, beside the same in one process
     Wasm(bench::wasm::Options),
 }
@@ -95,6 +97,9 @@ fn main() -> ExitCode {
         Chore::Bench {
             suite: Suite::Platform(options),
         } => bench::platform::run(&options),
+        Chore::Bench {
+            suite: Suite::Vm(options),
+        } => bench::vm::run(&options),
         Chore::Bench {
             suite: Suite::Wasm(options),
         } => bench::wasm::run(&options),

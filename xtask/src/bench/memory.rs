@@ -135,6 +135,15 @@ pub(crate) fn of_tree(root: u32) -> Result<Memory> {
     tree(root)?.iter().map(|process| weigh(process.pid)).sum()
 }
 
+/// The same without processes whose name begins so.
+pub(crate) fn of_tree_but(root: u32, name: &str) -> Result<Memory> {
+    let tree = tree(root)?;
+    let others = tree
+        .iter()
+        .filter(|process| !process.name.starts_with(name));
+    others.map(|process| weigh(process.pid)).sum()
+}
+
 /// A process and all that descend from it.
 fn tree(root: u32) -> Result<Vec<Process>> {
     let all: Vec<Process> = fs::read_dir("/proc")?

@@ -25,6 +25,7 @@ mod rounds;
 mod stats;
 mod tools;
 mod tree;
+pub(crate) mod vm;
 mod wall;
 pub(crate) mod wasm;
 mod workload;

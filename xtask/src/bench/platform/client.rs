@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 /// A connection, and the key.
-pub(super) struct Client {
+pub(in crate::bench) struct Client {
     stream: RefCell<BufReader<TcpStream>>,
     key: String,
 }
@@ -24,7 +24,7 @@ impl Client {
     }
 
     /// A sandbox; its id and the token of its agent, with a space in between.
-    pub(super) fn create(&self) -> Result<String> {
+    pub(in crate::bench) fn create(&self) -> Result<String> {
         self.create_with(&json!({}))
     }
 
@@ -48,7 +48,7 @@ impl Client {
         }
     }
 
-    pub(super) fn kill(&self, sandbox: &str) -> Result<()> {
+    pub(in crate::bench) fn kill(&self, sandbox: &str) -> Result<()> {
         let (id, _) = sandbox.split_once(' ').unwrap_or((sandbox, ""));
         let head = format!(
             "DELETE /sandboxes/{id} HTTP/1.1\r\nX-API-KEY: {}\r\n",
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Runs `echo`, and looks whether it was heard.
-    pub(super) fn echo(&self, sandbox: &str) -> Result<()> {
+    pub(in crate::bench) fn echo(&self, sandbox: &str) -> Result<()> {
         let said = self.start(sandbox, "/bin/echo", &["heard"])?;
         // "heard\n" in base64, as the JSON form of the protocol has bytes.
         match String::from_utf8_lossy(&said).contains("aGVhcmQK") {
@@ -93,6 +93,18 @@ impl Client {
         match self.ask(&head, &body)? {
             (200, body) => Ok(body),
             (status, body) => bail!("{program}: {status} {}", String::from_utf8_lossy(&body)),
+        }
+    }
+
+    /// What the interface answers to this, with a body of JSON.
+    pub(in crate::bench) fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nX-API-KEY: {}\r\nContent-Type: application/json\r\n",
+            self.key
+        );
+        match self.ask(&head, body.to_string().as_bytes())? {
+            (200..300, body) => Ok(serde_json::from_slice(&body).unwrap_or_default()),
+            (status, body) => bail!("{path}: {status} {}", String::from_utf8_lossy(&body)),
         }
     }
 

@@ -5,9 +5,9 @@
 //! made by two servers, in turn, so that both meet the same minute. What goes through a server is
 //! measured beside the direct way to the same program, round by round.
 
-mod client;
+pub(super) mod client;
 mod peer;
-mod server;
+pub(super) mod server;
 mod session;
 mod traffic;
 mod way;
@@ -15,7 +15,7 @@ mod way;
 pub(crate) use peer::{Peer, peer};
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -46,16 +46,16 @@ pub(crate) struct Options {
 
 /// A whole run.
 #[derive(Serialize)]
-struct Report {
-    machine: Machine,
+pub(super) struct Report {
+    pub(super) machine: Machine,
     /// A quick run shows that everything works; its times mean little.
-    quick: bool,
-    rows: Vec<Row>,
+    pub(super) quick: bool,
+    pub(super) rows: Vec<Row>,
 }
 
 /// One figure, beside what is asked.
 #[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     what: &'static str,
     median: f64,
     p99: f64,
@@ -89,11 +89,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(file) => file.clone(),
         None => artifacts::folder("bench")?.join("platform.json"),
     };
-    let text = serde_json::to_string_pretty(&report)?;
-    std::fs::write(&file, text + "\n")
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    println!("{report}\nwritten to {}", file.display());
-    Ok(())
+    report.save(&file)
+}
+
+impl Report {
+    /// Prints it, and writes it down.
+    pub(super) fn save(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        std::fs::write(file, text + "\n")
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        println!("{self}\nwritten to {}", file.display());
+        Ok(())
+    }
 }
 
 /// From the request for a sandbox to the first byte that a program in it says.
@@ -232,7 +239,7 @@ fn alive(server: &Server, many: usize) -> Result<Row> {
     Row::of("memory of each of many", sizes, "MiB (PSS)", "≤ 8 MiB")
 }
 
-fn milliseconds(since: Instant) -> f64 {
+pub(super) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
@@ -253,7 +260,7 @@ impl Row {
         })
     }
 
-    fn of(
+    pub(super) fn of(
         what: &'static str,
         mut samples: Vec<f64>,
         unit: &'static str,

@@ -1,5 +1,6 @@
 //! A server to be measured.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use super::way::Way;
 const LOG: &str = "log";
 
 /// A `casemate serve` with a folder of its own; it ends with this.
-pub(super) struct Server {
+pub(in crate::bench) struct Server {
     process: Child,
     folder: tempfile::TempDir,
     address: SocketAddr,
@@ -25,6 +26,15 @@ pub(super) struct Server {
 impl Server {
     /// Starts one that keeps up to so many sandboxes ready.
     pub(super) fn start(program: &Path, warm: usize) -> Result<Self> {
+        Self::start_with(program, warm, &[])
+    }
+
+    /// The same, with these flags.
+    pub(in crate::bench) fn start_with(
+        program: &Path,
+        warm: usize,
+        flags: &[OsString],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
         let mut process = Command::new(program)
             .args([
@@ -36,6 +46,7 @@ impl Server {
                 "--warm",
             ])
             .arg(warm.to_string())
+            .args(flags)
             .arg("--data")
             .arg(folder.path().join("data"))
             .stdout(Stdio::piped())
@@ -86,12 +97,12 @@ impl Server {
         number.context("no VmHWM")?.parse().context("VmHWM")
     }
 
-    pub(super) fn client(&self) -> Result<Client> {
+    pub(in crate::bench) fn client(&self) -> Result<Client> {
         Client::new(self.address, self.key.clone())
     }
 
     /// The process that keeps a sandbox.
-    pub(super) fn keeper(&self, sandbox: &str) -> Result<u32> {
+    pub(in crate::bench) fn keeper(&self, sandbox: &str) -> Result<u32> {
         let id = sandbox.split(' ').next().unwrap_or(sandbox);
         let file = self
             .folder
