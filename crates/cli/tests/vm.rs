@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use sandbox::{Ended, Stage, both, wait_until};
 use serving::Serving;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use support::{PATIENCE, filtered};
@@ -300,6 +302,19 @@ fn on_disk(stage: &Stage) {
     );
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     assert!(now(&serving, &one).abs_diff(clock.unwrap().as_secs()) < 60);
+    // A server that dies on the way there leaves it running, or asleep if that was noted.
+    let folder = serving.data().join("sandboxes").join(&one);
+    drop(put_to_sleep(&folder));
+    goes_on(&serving, &one);
+    let asleep = put_to_sleep(&folder);
+    fs::write(folder.join("asleep.json"), "\"memory\"").unwrap();
+    serving.kill();
+    serving.restart_with(&SERVE);
+    drop(asleep);
+    assert_eq!(monitors(&one), 0);
+    serving.says(&["resume", &one]);
+    assert_eq!(boot(&serving, &one), first);
+    goes_on(&serving, &one);
     // A snapshot is of its moment, and what it is of goes on.
     let written = serving.says(&["snapshot", "create", &one, "--name", "mine"]);
     let written = written.trim();
@@ -363,6 +378,16 @@ fn on_disk(stage: &Stage) {
     }
     serving.stop();
     stage.assert_nothing_left();
+}
+
+/// Asks for a machine's sleep as a server does, which goes no further.
+fn put_to_sleep(folder: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(folder.join("agent.sock")).unwrap();
+    stream.write_all(b"sleep memory\n").unwrap();
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"asleep\n");
+    stream
 }
 
 /// How many processes run a machine.

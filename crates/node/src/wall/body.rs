@@ -41,8 +41,10 @@ pub(super) struct Walled {
     line: Arc<Line>,
     process: Arc<OwnedFd>,
     is_machine: bool,
-    /// Whether it is on disk, should it end now.
-    rests: AtomicBool,
+    /// Whether it is on disk: its end is no end, and its files are another body's by then.
+    stored: AtomicBool,
+    /// Whether it is being continued from there, and rests again should it end.
+    wakes: AtomicBool,
     snapshots: Snapshots,
     /// Sockets of its network that were not used yet.
     stock: Stock,
@@ -79,7 +81,8 @@ impl Walled {
             line: Arc::new(Line::new(place?)),
             process: Arc::new(process),
             is_machine: launch.machine.is_some(),
-            rests: AtomicBool::new(folder.has(WAKING)),
+            stored: AtomicBool::new(folder.has(ASLEEP)),
+            wakes: AtomicBool::new(folder.has(WAKING)),
             snapshots,
             stock: Stock::default(),
             written: Mutex::new(Written { folder, launch }),
@@ -131,7 +134,7 @@ impl Walled {
     async fn store(&self, keep: Keep) -> Result<(), Refusal> {
         let stream = hatch::sleep(self.agent()?, keep).await?;
         self.folder().write(ASLEEP, &keep)?;
-        self.rests.store(true, Ordering::Release);
+        self.stored.store(true, Ordering::Release);
         // If it doesn't end by itself, it has written all that matters nevertheless.
         let _ = tokio::time::timeout(FAREWELL, hatch::end(stream)).await;
         self.cut();
@@ -174,7 +177,7 @@ impl Body for Walled {
         let written = self.written();
         written.folder.write(OWNED, &written.launch.id)?;
         written.folder.forget(WAKING)?;
-        self.rests.store(false, Ordering::Release);
+        self.wakes.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -255,8 +258,8 @@ impl Body for Walled {
             let process = Arc::clone(&self.process);
             let _ = tokio::task::spawn_blocking(move || reap(&process)).await;
             let folder = self.folder();
-            let rests = self.rests.load(Ordering::Acquire);
-            if rests && (folder.has(ASLEEP) || super::lies_down(&folder)) {
+            let wakes = || self.wakes.load(Ordering::Acquire);
+            if self.stored.load(Ordering::Acquire) || wakes() && super::lies_down(&folder) {
                 return Ok(Parting::Stored);
             }
             let words = folder.last_words();
